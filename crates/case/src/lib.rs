@@ -1,0 +1,1 @@
+//! Behaviour cases as text.

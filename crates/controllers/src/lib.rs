@@ -1,0 +1,1 @@
+//! Controllers a Service needs.

@@ -1,0 +1,1 @@
+//! Service meaning, translated to kernel objects.

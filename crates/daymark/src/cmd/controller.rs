@@ -1,0 +1,11 @@
+//! `daymark controller`.
+
+use std::process::ExitCode;
+
+/// Flags of `daymark controller`.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

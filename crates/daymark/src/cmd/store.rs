@@ -1,0 +1,11 @@
+//! `daymark store`.
+
+use std::process::ExitCode;
+
+/// Flags of `daymark store`.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

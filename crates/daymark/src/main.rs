@@ -1,0 +1,68 @@
+//! daymark: Kubernetes Services, whole, in one binary.
+//!
+//! The program's life: read the flags, pick the verb, run it, turn its result into an exit code.
+//! No thread exists before a verb runs: `lab` and `demo` enter their namespaces first.
+
+mod cmd;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Kubernetes Services, whole: API, proxy, DNS and load balancer in one binary.
+#[derive(Parser)]
+#[command(name = "daymark", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// A guided tour: a lab, the kinds of Service, real traffic, a verdict per row.
+    Demo(cmd::demo::Args),
+    /// A cluster out of network namespaces: up, down, run, exec, kubeconfig, status.
+    Lab(cmd::lab::Args),
+    /// The agent on a node of a cluster: proxy, DNS, announcer.
+    Node(cmd::node::Args),
+    /// The cluster-wide half: endpoints, nodes, namespaces, load-balancer addresses.
+    Controller(cmd::controller::Args),
+    /// The embedded API server alone.
+    Api(cmd::api::Args),
+    /// Run behaviour cases against a judge.
+    Case(cmd::case::Args),
+    /// Reproducible measurements, as JSON.
+    Bench(cmd::bench::Args),
+    /// Look after a store file: check, compact, export, import.
+    Store(cmd::store::Args),
+    /// A small server that tells who asked: the lab's Pods run it.
+    Echo(cmd::echo::Args),
+    /// The part that plays kubelet on a lab node.
+    #[command(hide = true)]
+    Kubelet(cmd::kubelet::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Demo(args) => cmd::demo::run(args),
+        Verb::Lab(args) => cmd::lab::run(args),
+        Verb::Node(args) => cmd::node::run(args),
+        Verb::Controller(args) => cmd::controller::run(args),
+        Verb::Api(args) => cmd::api::run(args),
+        Verb::Case(args) => cmd::case::run(args),
+        Verb::Bench(args) => cmd::bench::run(args),
+        Verb::Store(args) => cmd::store::run(args),
+        Verb::Echo(args) => cmd::echo::run(args),
+        Verb::Kubelet(args) => cmd::kubelet::run(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => complain(&error),
+    }
+}
+
+#[allow(clippy::disallowed_macros, reason = "the binary is the one place that prints")]
+fn complain(error: &anyhow::Error) -> ExitCode {
+    eprintln!("daymark: {error:#}");
+    ExitCode::from(1)
+}

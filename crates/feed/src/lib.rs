@@ -1,0 +1,1 @@
+//! Kubernetes watch streams to compact records.

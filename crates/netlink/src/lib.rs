@@ -1,0 +1,1 @@
+//! Typed kernel messages and their bytes.

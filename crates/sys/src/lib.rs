@@ -1,0 +1,1 @@
+//! System calls that need unsafe or a capability.
