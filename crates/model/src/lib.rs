@@ -1,1 +1,33 @@
-//! What a Service means on one node.
+//! What a Kubernetes Service means on one node: the one place that says so.
+//!
+//! ```text
+//! Service, Slice, Node  --World::apply-->  Frontend -> Action -> Pool   --decide-->  Verdict
+//! (records, `input`)                       (`desired`)                              (for one packet)
+//! ```
+//!
+//! Read in this order:
+//! 1. [`input`]: the records that the API's objects are reduced to;
+//! 2. [`audience`]: which Services each part of daymark looks at;
+//! 3. [`endpoints`]: which endpoints a Service port may use on this node;
+//! 4. [`desired`]: what the kernel should do: an address and port, and what happens to a new connection there;
+//! 5. [`mod@desire`]: the rules that turn records into that;
+//! 6. [`world`]: the same, kept up to date change by change;
+//! 7. [`mod@decide`]: the reference verdict for one packet, the judge of every data plane.
+//!
+//! Nothing here does IO, reads a clock, draws a random number or fails: bad input becomes a value
+//! with a reason ([`desired::Refusal`]). The crate uses the standard library alone.
+
+pub mod address;
+pub mod audience;
+pub mod decide;
+pub mod desire;
+pub mod desired;
+pub mod endpoints;
+pub mod input;
+pub mod world;
+
+pub use address::{Cidr, Family, Protocol};
+pub use decide::{Packet, Target, Verdict, decide};
+pub use desired::{Action, Delta, Desired, Frontend, FrontendKey, Pool, PoolKey};
+pub use input::{Change, Endpoint, Node, Options, Service, ServiceKey, Slice, SliceKey};
+pub use world::World;

@@ -1,0 +1,187 @@
+//! The reference verdict for one packet: what must happen to the first packet of a connection.
+//!
+//! In order, stopping at the first that applies:
+//! 1. the frontend at the destination address and port; else, at a node-port address, the node port;
+//! 2. no frontend: an address of a Service refuses, everything else is not ours;
+//! 3. a client outside the frontend's ranges is dropped;
+//! 4. clients inside (the node, its own Pods) follow one action, all others the other;
+//! 5. forwarded packets keep their source unless the frontend's masquerade rule takes it, or the
+//!    chosen backend is the client itself.
+
+use std::net::IpAddr;
+
+use crate::address::{Family, Protocol};
+use crate::desired::{
+    Action, Desired, Frontend, FrontendKey, List, Masquerade, PoolKey, Reason, Sources,
+};
+
+/// The first packet of a connection, as this node sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Packet {
+    /// Where it comes from.
+    pub arrival: Arrival,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination port.
+    pub port: u16,
+}
+
+/// How a packet enters the node's network stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arrival {
+    /// From a link: a Pod's or the network's.
+    Link,
+    /// Sent by the node itself, host-network Pods included.
+    Node,
+}
+
+/// What happens to a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes to exactly one of these, each equally likely; sorted, never empty.
+    Forward(Vec<Target>),
+    /// It is refused with ICMP port unreachable.
+    Reject(Reason),
+    /// It is dropped in silence.
+    Drop(Reason),
+    /// It is none of daymark's business.
+    Untouched,
+}
+
+/// One possible outcome of a forwarded packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// The endpoint's address.
+    pub address: IpAddr,
+    /// The endpoint's port.
+    pub port: u16,
+    /// What the endpoint sees as source.
+    pub source: SourceSeen,
+}
+
+/// The source address that an endpoint sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceSeen {
+    /// The client's own.
+    Kept,
+    /// An address of this node.
+    Masqueraded,
+}
+
+/// The client's place, as the frontend's rules see it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Client {
+    Node,
+    OwnPod,
+    Outside,
+}
+
+/// What must happen to `packet` on the node that `desired` describes.
+#[must_use]
+pub fn decide(desired: &Desired, packet: &Packet) -> Verdict {
+    let Some(frontend) = find(desired, packet) else {
+        return if desired.service_addresses.contains(&packet.destination) {
+            Verdict::Reject(Reason::UnknownPort)
+        } else {
+            Verdict::Untouched
+        };
+    };
+    if let Sources::Only(ranges) = &frontend.sources
+        && !ranges.iter().any(|range| range.contains(packet.source))
+    {
+        return Verdict::Drop(Reason::SourceRange);
+    }
+    let client = client(desired, packet);
+    let action = if client == Client::Outside {
+        frontend.outside
+    } else {
+        frontend.inside
+    };
+    match action {
+        Action::Forward(list) => Verdict::Forward(targets(desired, frontend, list, client, packet)),
+        Action::Reject(reason) => Verdict::Reject(reason),
+        Action::Drop(reason) => Verdict::Drop(reason),
+    }
+}
+
+fn find<'a>(desired: &'a Desired, packet: &Packet) -> Option<&'a Frontend> {
+    let Packet {
+        destination: ip,
+        protocol,
+        port,
+        ..
+    } = *packet;
+    let address = FrontendKey::Address { ip, protocol, port };
+    let node_port = FrontendKey::NodePort {
+        family: Family::of(ip),
+        protocol,
+        port,
+    };
+    let at_node = || {
+        let served = desired.node_port_addresses.contains(&ip);
+        served.then(|| desired.frontends.get(&node_port)).flatten()
+    };
+    desired
+        .frontends
+        .get(&address)
+        .or_else(at_node)
+        .map(AsRef::as_ref)
+}
+
+fn client(desired: &Desired, packet: &Packet) -> Client {
+    match packet.arrival {
+        Arrival::Node => Client::Node,
+        Arrival::Link
+            if desired
+                .own_pods
+                .iter()
+                .any(|cidr| cidr.contains(packet.source)) =>
+        {
+            Client::OwnPod
+        }
+        Arrival::Link => Client::Outside,
+    }
+}
+
+fn targets(
+    desired: &Desired,
+    frontend: &Frontend,
+    list: List,
+    client: Client,
+    packet: &Packet,
+) -> Vec<Target> {
+    let key = PoolKey {
+        port: frontend.port.clone(),
+        family: Family::of(packet.destination),
+        list,
+    };
+    let masquerade = match frontend.masquerade {
+        Masquerade::Never => false,
+        Masquerade::NodeOnly => client == Client::Node,
+        Masquerade::UnlessOwnPod => client != Client::OwnPod,
+        Masquerade::Always => true,
+    };
+    let seen = |address| {
+        if masquerade || address == packet.source {
+            SourceSeen::Masqueraded
+        } else {
+            SourceSeen::Kept
+        }
+    };
+    let backends = desired
+        .pools
+        .get(&key)
+        .map_or(&[][..], |pool| &pool.backends);
+    backends
+        .iter()
+        .map(|b| Target {
+            address: b.address,
+            port: b.port,
+            source: seen(b.address),
+        })
+        .collect()
+}

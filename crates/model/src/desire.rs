@@ -1,0 +1,336 @@
+//! What one Service asks of this node.
+//!
+//! For each family in which the Service has a cluster IP (without one it does not exist there), and
+//! for each of its ports:
+//! 1. the endpoints are sorted into the Cluster and the Local list ([`crate::endpoints`]);
+//! 2. the cluster IP follows `internalTrafficPolicy`, for inside and outside alike;
+//! 3. external addresses (externalIPs, load-balancer IPs, node ports) follow `externalTrafficPolicy`
+//!    for clients outside; clients inside always get the Cluster list (the short circuit);
+//! 4. a list without endpoints refuses, or, if the policy is Local and endpoints exist elsewhere, drops;
+//! 5. `loadBalancerSourceRanges` bind the load-balancer IPs alone.
+//!
+//! The rules are kube-proxy's; where its modes differ the text beside the rule says which was taken.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::address::{Cidr, Family};
+use crate::audience;
+use crate::desired::{
+    Action, Frontend, FrontendKey, List, Masquerade, Origin, Place, Pool, PoolKey, PortName,
+    Reason, Sources,
+};
+use crate::endpoints::{Lists, Presence, select};
+use crate::input::{
+    Detector, IngressMode, MasqueradeAll, Node, NodePortAddresses, Options, Service, ServicePort,
+    ServiceType, Slice, TrafficPolicy,
+};
+
+/// What the rules need to know about the place where they are applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Here {
+    /// The node.
+    pub node: Node,
+    /// The addresses of the machine's interfaces, loopback excepted.
+    pub machine_addresses: Arc<[IpAddr]>,
+    /// The proxy's settings.
+    pub options: Options,
+}
+
+impl Here {
+    /// Prefixes of this node's own Pods; empty where they cannot be told.
+    #[must_use]
+    pub fn own_pods(&self) -> Vec<Cidr> {
+        let mut own = match &self.options.detector {
+            Detector::NodeCidr => self.node.pod_cidrs.clone(),
+            Detector::Cidrs(cidrs) => cidrs.clone(),
+            Detector::None => Vec::new(),
+        };
+        own.sort_unstable();
+        own.dedup();
+        own
+    }
+
+    /// Addresses at which node ports answer.
+    #[must_use]
+    pub fn node_port_addresses(&self) -> Vec<IpAddr> {
+        match &self.options.node_port_addresses {
+            NodePortAddresses::Primary => {
+                let first = |family| {
+                    self.node
+                        .addresses
+                        .iter()
+                        .copied()
+                        .find(|ip| Family::of(*ip) == family)
+                };
+                Family::BOTH
+                    .into_iter()
+                    .filter_map(first)
+                    .filter(|ip| !ip.is_loopback())
+                    .collect()
+            }
+            NodePortAddresses::Cidrs(cidrs) => {
+                let served =
+                    |ip: &IpAddr| !ip.is_loopback() && cidrs.iter().any(|cidr| cidr.contains(*ip));
+                self.machine_addresses
+                    .iter()
+                    .copied()
+                    .filter(served)
+                    .collect()
+            }
+        }
+    }
+
+    fn is_own_address(&self, ip: IpAddr) -> bool {
+        self.machine_addresses.contains(&ip) || self.node.addresses.contains(&ip)
+    }
+}
+
+/// What one Service asks for, before it is weighed against the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// When the Service was created, seconds since 1970: the older claim wins.
+    pub created: i64,
+    /// Addresses and ports to capture.
+    pub frontends: Vec<(FrontendKey, Arc<Frontend>)>,
+    /// The pools they forward to.
+    pub pools: Vec<(PoolKey, Arc<Pool>)>,
+    /// Addresses that are the Service's alone.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Wishes {
+    /// Addresses of backends on this node.
+    pub fn local_backends(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let backends = self.pools.iter().flat_map(|(_, pool)| &pool.backends);
+        backends
+            .filter(|backend| backend.place == Place::Here)
+            .map(|backend| backend.address)
+    }
+}
+
+/// What `service` asks of the node `here`, given the slices that carry its name.
+#[must_use]
+pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes {
+    let mut wishes = Wishes {
+        created: service.created,
+        ..Wishes::default()
+    };
+    if audience::proxy(service).is_err() {
+        return wishes;
+    }
+    for family in Family::BOTH {
+        let Some(cluster_ip) = service.cluster_ips.of(family) else {
+            continue;
+        };
+        wishes
+            .addresses
+            .extend(own_addresses(service, family, cluster_ip, here));
+        for port in &service.ports {
+            let lists = select(slices.iter().copied(), port, family, &here.node);
+            desire_port(service, port, cluster_ip, &lists, here, &mut wishes);
+        }
+    }
+    wishes
+}
+
+fn desire_port(
+    service: &Service,
+    port: &ServicePort,
+    cluster_ip: IpAddr,
+    lists: &Lists,
+    here: &Here,
+    wishes: &mut Wishes,
+) {
+    let name = Arc::new(PortName {
+        service: service.key.clone(),
+        port: port.name.clone(),
+        protocol: port.protocol,
+    });
+    let first = wishes.frontends.len();
+    let internal = internal(service, &name, lists, here);
+    let key = FrontendKey::Address {
+        ip: cluster_ip,
+        protocol: port.protocol,
+        port: port.port,
+    };
+    wishes.frontends.push((key, Arc::new(internal)));
+
+    let family = Family::of(cluster_ip);
+    let mut capture = |key, origin, sources| {
+        wishes.frontends.push((
+            key,
+            Arc::new(external(service, &name, origin, sources, lists)),
+        ));
+    };
+    let at = |ip| FrontendKey::Address {
+        ip,
+        protocol: port.protocol,
+        port: port.port,
+    };
+    for ip in service
+        .external_ips
+        .iter()
+        .copied()
+        .filter(|ip| Family::of(*ip) == family)
+    {
+        capture(at(ip), Origin::ExternalIp, Sources::Any);
+    }
+    for ip in load_balancer_ips(service, family) {
+        capture(at(ip), Origin::LoadBalancerIp, sources(service, ip, here));
+    }
+    if let Some(node_port) = port
+        .node_port
+        .filter(|_| service.kind != ServiceType::ClusterIp)
+    {
+        let key = FrontendKey::NodePort {
+            family,
+            protocol: port.protocol,
+            port: node_port,
+        };
+        capture(key, Origin::NodePort, Sources::Any);
+    }
+    let used = wishes.frontends[first..]
+        .iter()
+        .flat_map(|(_, f)| [f.inside, f.outside]);
+    let used: Vec<Action> = used.collect();
+    for (list, backends) in [(List::Cluster, &lists.cluster), (List::Local, &lists.local)] {
+        if used.contains(&Action::Forward(list)) {
+            let key = PoolKey {
+                port: name.clone(),
+                family,
+                list,
+            };
+            wishes.pools.push((
+                key,
+                Arc::new(Pool {
+                    backends: backends.clone(),
+                }),
+            ));
+        }
+    }
+}
+
+/// The frontend at the cluster IP.
+fn internal(service: &Service, name: &Arc<PortName>, lists: &Lists, here: &Here) -> Frontend {
+    let action = match service.internal_policy {
+        TrafficPolicy::Cluster => cluster_action(lists),
+        TrafficPolicy::Local => local_action(lists),
+    };
+    let masquerade = match (here.options.masquerade_all, &here.options.detector) {
+        (MasqueradeAll::Yes, _) => Masquerade::Always,
+        (MasqueradeAll::No, Detector::None) => Masquerade::Never,
+        (MasqueradeAll::No, _) => Masquerade::UnlessOwnPod,
+    };
+    Frontend {
+        port: name.clone(),
+        origin: Origin::ClusterIp,
+        inside: action,
+        outside: action,
+        masquerade,
+        sources: Sources::Any,
+        affinity: service.affinity,
+    }
+}
+
+/// A frontend at an address or port that clients outside can reach.
+fn external(
+    service: &Service,
+    name: &Arc<PortName>,
+    origin: Origin,
+    sources: Sources,
+    lists: &Lists,
+) -> Frontend {
+    let (outside, masquerade) = match service.external_policy {
+        TrafficPolicy::Cluster => (cluster_action(lists), Masquerade::Always),
+        TrafficPolicy::Local => (local_action(lists), Masquerade::NodeOnly),
+    };
+    Frontend {
+        port: name.clone(),
+        origin,
+        inside: cluster_action(lists),
+        outside,
+        masquerade,
+        sources,
+        affinity: service.affinity,
+    }
+}
+
+fn cluster_action(lists: &Lists) -> Action {
+    if lists.cluster.is_empty() {
+        Action::Reject(Reason::NoEndpoint)
+    } else {
+        Action::Forward(List::Cluster)
+    }
+}
+
+fn local_action(lists: &Lists) -> Action {
+    match (lists.local.is_empty(), lists.anywhere) {
+        (false, _) => Action::Forward(List::Local),
+        (true, Presence::Present) => Action::Drop(Reason::NoLocalEndpoint),
+        (true, Presence::Absent) => Action::Reject(Reason::NoEndpoint),
+    }
+}
+
+/// Load-balancer addresses that nodes capture: those of mode VIP (KEP-1860).
+fn load_balancer_ips(service: &Service, family: Family) -> impl Iterator<Item = IpAddr> + '_ {
+    let captured = service
+        .ingress
+        .iter()
+        .filter(|ingress| ingress.mode == IngressMode::Vip);
+    captured
+        .map(|ingress| ingress.ip)
+        .filter(move |ip| service.kind == ServiceType::LoadBalancer && Family::of(*ip) == family)
+}
+
+/// Addresses that are the Service's alone. One that is also an address of this machine is not:
+/// other programs listen there (ServiceLB hands out node addresses, for instance).
+fn own_addresses(
+    service: &Service,
+    family: Family,
+    cluster_ip: IpAddr,
+    here: &Here,
+) -> Vec<IpAddr> {
+    let external = service
+        .external_ips
+        .iter()
+        .copied()
+        .filter(|ip| Family::of(*ip) == family);
+    let all = [cluster_ip]
+        .into_iter()
+        .chain(external)
+        .chain(load_balancer_ips(service, family));
+    all.filter(|ip| !here.is_own_address(*ip)).collect()
+}
+
+/// Who may come to a load-balancer address.
+///
+/// A prefix of length 0 lets everybody of its family in. A list that names only the other family
+/// lets nobody in; kube-proxy leaves such a family open. When the node itself is inside a range, the
+/// address may also reach itself: the node answers for it (kubernetes `pkg/proxy/nftables`).
+fn sources(service: &Service, ip: IpAddr, here: &Here) -> Sources {
+    if service.source_ranges.is_empty() {
+        return Sources::Any;
+    }
+    let family = Family::of(ip);
+    let mut allowed: Vec<Cidr> = service
+        .source_ranges
+        .iter()
+        .copied()
+        .filter(|range| range.family() == family)
+        .collect();
+    if allowed.iter().any(|range| range.length() == 0) {
+        return Sources::Any;
+    }
+    if here
+        .node
+        .addresses
+        .iter()
+        .any(|own| allowed.iter().any(|range| range.contains(*own)))
+    {
+        allowed.push(Cidr::host(ip));
+    }
+    allowed.sort_unstable();
+    allowed.dedup();
+    Sources::Only(allowed.into())
+}

@@ -1,0 +1,354 @@
+//! What the kernel of this node should do, in words that no data plane has to interpret.
+//!
+//! A [`Frontend`] is an address and port that is captured. It names an [`Action`] for clients inside
+//! (this node and its own Pods) and one for clients outside; an action that forwards names a
+//! [`Pool`]. A data plane translates these values, one by one, and decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::address::{Cidr, Family, Protocol};
+use crate::input::{Affinity, ServiceKey};
+
+/// One port of one Service: the unit that has endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortName {
+    /// The Service.
+    pub service: ServiceKey,
+    /// The port's name, empty if it has none.
+    pub port: Arc<str>,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+impl fmt::Display for PortName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.port.is_empty() { "" } else { ":" };
+        write!(
+            out,
+            "{}{separator}{}/{}",
+            self.service, self.port, self.protocol
+        )
+    }
+}
+
+/// Where packets are captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FrontendKey {
+    /// At one address.
+    Address {
+        /// The destination address.
+        ip: IpAddr,
+        /// The protocol; a TCP port does not catch UDP.
+        protocol: Protocol,
+        /// The destination port.
+        port: u16,
+    },
+    /// At every address of this node that serves node ports ([`Desired::node_port_addresses`]).
+    NodePort {
+        /// The family of those addresses.
+        family: Family,
+        /// The protocol.
+        protocol: Protocol,
+        /// The destination port.
+        port: u16,
+    },
+}
+
+impl FrontendKey {
+    /// The family of the packets it catches.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Address { ip, .. } => Family::of(*ip),
+            Self::NodePort { family, .. } => *family,
+        }
+    }
+
+    /// The protocol and destination port of the packets it catches.
+    #[must_use]
+    pub fn protocol_port(&self) -> (Protocol, u16) {
+        match *self {
+            Self::Address { protocol, port, .. } | Self::NodePort { protocol, port, .. } => {
+                (protocol, port)
+            }
+        }
+    }
+}
+
+impl fmt::Display for FrontendKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address {
+                ip: IpAddr::V6(ip),
+                protocol,
+                port,
+            } => write!(out, "[{ip}]:{port}/{protocol}"),
+            Self::Address { ip, protocol, port } => write!(out, "{ip}:{port}/{protocol}"),
+            Self::NodePort {
+                family,
+                protocol,
+                port,
+            } => write!(out, "node-port {port}/{protocol} ({family})"),
+        }
+    }
+}
+
+/// Which field of the Service asked for a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// `spec.clusterIPs`.
+    ClusterIp,
+    /// `spec.externalIPs`.
+    ExternalIp,
+    /// `status.loadBalancer.ingress`.
+    LoadBalancerIp,
+    /// `spec.ports[].nodePort`.
+    NodePort,
+}
+
+/// An address and port that is captured, with everything that is decided about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    /// The Service port that it belongs to.
+    pub port: Arc<PortName>,
+    /// Which field asked for it.
+    pub origin: Origin,
+    /// What happens to new connections of this node and of its own Pods.
+    pub inside: Action,
+    /// What happens to new connections of everybody else.
+    pub outside: Action,
+    /// Whose source address is replaced by the node's.
+    pub masquerade: Masquerade,
+    /// Which clients may come at all; asked before anything else.
+    pub sources: Sources,
+    /// Whether a client keeps its endpoint.
+    pub affinity: Affinity,
+}
+
+/// What happens to a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// It goes to one backend of the port's pool, each as likely as the others.
+    Forward(List),
+    /// It is refused: ICMP port unreachable.
+    Reject(Reason),
+    /// It is dropped in silence.
+    Drop(Reason),
+}
+
+/// Which of a port's two pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum List {
+    /// Endpoints anywhere in the cluster.
+    Cluster,
+    /// Endpoints on this node.
+    Local,
+}
+
+/// Why a packet is not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// No usable endpoint exists anywhere.
+    NoEndpoint,
+    /// Endpoints exist, but none on this node, and the policy says Local.
+    NoLocalEndpoint,
+    /// The client is in none of `loadBalancerSourceRanges`.
+    SourceRange,
+    /// The address belongs to a Service, the port does not.
+    UnknownPort,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::NoEndpoint => "no-endpoint",
+            Self::NoLocalEndpoint => "no-local-endpoint",
+            Self::SourceRange => "source-range",
+            Self::UnknownPort => "unknown-port",
+        })
+    }
+}
+
+/// Whose source address the node replaces by its own. Apart from this, a Pod that reaches itself
+/// through a Service is always masqueraded, or its own kernel would throw the answer away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Masquerade {
+    /// Nobody's: a cluster IP where own Pods cannot be told.
+    Never,
+    /// The node's own connections only: `externalTrafficPolicy: Local` keeps the client visible.
+    NodeOnly,
+    /// Everybody's but own Pods': a cluster IP.
+    UnlessOwnPod,
+    /// Everybody's.
+    Always,
+}
+
+/// Which clients a frontend serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// All.
+    Any,
+    /// Those inside these prefixes, all of the frontend's family. Empty means nobody: a list that
+    /// names only the other family closes this one.
+    Only(Arc<[Cidr]>),
+}
+
+/// A place that a connection can be sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    /// The endpoint's address.
+    pub address: IpAddr,
+    /// The port there.
+    pub port: u16,
+    /// Whether it is on this node.
+    pub place: Place,
+}
+
+/// Where a backend is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// On this node.
+    Here,
+    /// On another node, or unknown.
+    Elsewhere,
+}
+
+/// The backends of one list of one Service port in one family, sorted, without doubles, never empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// Each is chosen as often as the others.
+    pub backends: Vec<Backend>,
+}
+
+/// Names a pool.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolKey {
+    /// The Service port.
+    pub port: Arc<PortName>,
+    /// The family of the backends.
+    pub family: Family,
+    /// Which of the two lists.
+    pub list: List,
+}
+
+/// A thing in the inputs that is not served, and why. It becomes an Event on the object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// The Service port that lost.
+    pub port: Arc<PortName>,
+    /// The address and port that it asked for.
+    pub at: FrontendKey,
+    /// The Service port that has it: the older Service.
+    pub held_by: Arc<PortName>,
+}
+
+/// Everything the kernel of this node should do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// What is captured.
+    pub frontends: BTreeMap<FrontendKey, Arc<Frontend>>,
+    /// The backends, for every list that some frontend forwards to.
+    pub pools: BTreeMap<PoolKey, Arc<Pool>>,
+    /// Addresses that belong to Services and to nothing else: at any port that is no frontend, new
+    /// connections are refused.
+    pub service_addresses: BTreeSet<IpAddr>,
+    /// Addresses of backends on this node: one that reaches itself is masqueraded.
+    pub local_backends: BTreeSet<IpAddr>,
+    /// Prefixes of this node's own Pods; empty where they cannot be told.
+    pub own_pods: Vec<Cidr>,
+    /// Addresses of this node at which node ports answer.
+    pub node_port_addresses: BTreeSet<IpAddr>,
+}
+
+/// What changed between two [`Desired`] values. `None`, or `false` in a set, means gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Frontends that came, changed or went.
+    pub frontends: BTreeMap<FrontendKey, Option<Arc<Frontend>>>,
+    /// Pools that came, changed or went.
+    pub pools: BTreeMap<PoolKey, Option<Arc<Pool>>>,
+    /// Service addresses that came or went.
+    pub service_addresses: BTreeMap<IpAddr, bool>,
+    /// Local backends that came or went.
+    pub local_backends: BTreeMap<IpAddr, bool>,
+    /// The new prefixes of own Pods, if they changed.
+    pub own_pods: Option<Vec<Cidr>>,
+    /// Node-port addresses that came or went.
+    pub node_port_addresses: BTreeMap<IpAddr, bool>,
+}
+
+impl Delta {
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The step from `old` to `new`: applied to `old`, it gives `new`.
+    #[must_use]
+    pub fn between(old: &Desired, new: &Desired) -> Self {
+        Self {
+            frontends: map_changes(&old.frontends, &new.frontends),
+            pools: map_changes(&old.pools, &new.pools),
+            service_addresses: set_changes(&old.service_addresses, &new.service_addresses),
+            local_backends: set_changes(&old.local_backends, &new.local_backends),
+            own_pods: (old.own_pods != new.own_pods).then(|| new.own_pods.clone()),
+            node_port_addresses: set_changes(&old.node_port_addresses, &new.node_port_addresses),
+        }
+    }
+
+    /// Carries the changes out.
+    pub fn apply_to(&self, desired: &mut Desired) {
+        apply_map(&self.frontends, &mut desired.frontends);
+        apply_map(&self.pools, &mut desired.pools);
+        apply_set(&self.service_addresses, &mut desired.service_addresses);
+        apply_set(&self.local_backends, &mut desired.local_backends);
+        apply_set(&self.node_port_addresses, &mut desired.node_port_addresses);
+        if let Some(own) = &self.own_pods {
+            desired.own_pods.clone_from(own);
+        }
+    }
+}
+
+fn map_changes<K: Ord + Clone, V: PartialEq + Clone>(
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) -> BTreeMap<K, Option<V>> {
+    let gone = old
+        .keys()
+        .filter(|key| !new.contains_key(key))
+        .map(|key| (key.clone(), None));
+    let fresh = new
+        .iter()
+        .filter(|(key, value)| old.get(key) != Some(value));
+    gone.chain(fresh.map(|(key, value)| (key.clone(), Some(value.clone()))))
+        .collect()
+}
+
+fn set_changes<K: Ord + Copy>(old: &BTreeSet<K>, new: &BTreeSet<K>) -> BTreeMap<K, bool> {
+    let gone = old.difference(new).map(|key| (*key, false));
+    gone.chain(new.difference(old).map(|key| (*key, true)))
+        .collect()
+}
+
+fn apply_map<K: Ord + Clone, V: Clone>(changes: &BTreeMap<K, Option<V>>, to: &mut BTreeMap<K, V>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => to.insert(key.clone(), value.clone()),
+            None => to.remove(key),
+        };
+    }
+}
+
+fn apply_set<K: Ord + Copy>(changes: &BTreeMap<K, bool>, to: &mut BTreeSet<K>) {
+    for (key, present) in changes {
+        if *present {
+            to.insert(*key);
+        } else {
+            to.remove(key);
+        }
+    }
+}

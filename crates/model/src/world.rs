@@ -1,0 +1,307 @@
+//! The inputs and what they ask of this node, kept up to date change by change.
+//!
+//! A batch of changes costs what it touches: only the Services named in it, or named by its slices,
+//! are thought through again. A change of the node is a change of every Service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::desire::{Here, Wishes, desire};
+use crate::desired::{Delta, Desired, Frontend, FrontendKey, PortName, Refusal};
+use crate::input::{Change, Inputs, Options, ServiceKey, Slice, SliceKey};
+
+/// All inputs, and the state of the node that follows from them.
+///
+/// ```
+/// use daymark_model::{Options, World};
+/// let mut world = World::new(Options::default());
+/// assert!(world.apply([]).is_empty());
+/// assert!(world.desired().frontends.is_empty());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    inputs: Inputs,
+    here: Here,
+    slices_of: BTreeMap<ServiceKey, BTreeSet<SliceKey>>,
+    wishes: BTreeMap<ServiceKey, Wishes>,
+    claims: BTreeMap<FrontendKey, BTreeMap<Claim, Arc<Frontend>>>,
+    addresses: Counted,
+    local_backends: Counted,
+    desired: Desired,
+}
+
+/// Who asks for a frontend. The least one gets it: the oldest Service, then the first by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    created: i64,
+    port: Arc<PortName>,
+}
+
+impl World {
+    /// A world without inputs.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            here: Here {
+                options,
+                ..Here::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// What the kernel should do now.
+    #[must_use]
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// The inputs as they are now.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The slices that carry a Service's name.
+    pub fn slices_of(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Slice>> {
+        let keys = self.slices_of.get(service).into_iter().flatten();
+        keys.filter_map(|key| self.inputs.slices.get(key))
+    }
+
+    /// Wishes that were not granted because an older Service has the same address and port.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        for (at, claims) in self.claims.iter().filter(|(_, claims)| claims.len() > 1) {
+            let mut ports = claims.keys().map(|claim| &claim.port);
+            let Some(holder) = ports.next() else { continue };
+            refusals.extend(ports.map(|port| Refusal {
+                port: port.clone(),
+                at: *at,
+                held_by: holder.clone(),
+            }));
+        }
+        refusals
+    }
+
+    /// Takes a batch of changes in and says what the kernel must be told.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
+        let mut touched = Touched::default();
+        for change in changes {
+            self.take(change, &mut touched);
+        }
+        let mut delta = Delta::default();
+        if touched.node {
+            self.apply_node(&mut delta);
+            touched
+                .services
+                .extend(self.inputs.services.keys().cloned());
+        }
+        for key in touched.services {
+            self.rethink(&key, &mut delta);
+        }
+        self.addresses.settle(
+            &mut self.desired.service_addresses,
+            &mut delta.service_addresses,
+        );
+        self.local_backends
+            .settle(&mut self.desired.local_backends, &mut delta.local_backends);
+        delta
+    }
+
+    fn take(&mut self, change: Change, touched: &mut Touched) {
+        match change {
+            Change::Service(key, service) => {
+                put(&mut self.inputs.services, &key, service);
+                touched.services.insert(key);
+            }
+            Change::Slice(key, slice) => self.take_slice(key, slice, touched),
+            Change::Node(node) => {
+                self.here.node = node.as_deref().cloned().unwrap_or_default();
+                self.inputs.node = node;
+                touched.node = true;
+            }
+            Change::MachineAddresses(addresses) => {
+                self.here.machine_addresses = addresses.clone();
+                self.inputs.machine_addresses = addresses;
+                touched.node = true;
+            }
+        }
+    }
+
+    fn take_slice(&mut self, key: SliceKey, slice: Option<Arc<Slice>>, touched: &mut Touched) {
+        let owner = |slice: &Slice| ServiceKey {
+            namespace: slice.key.namespace.clone(),
+            name: slice.service.clone(),
+        };
+        let old = self.inputs.slices.get(&key).map(|old| owner(old));
+        let new = slice.as_ref().map(|new| owner(new));
+        if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
+            if let Some(keys) = self.slices_of.get_mut(&old) {
+                keys.remove(&key);
+                if keys.is_empty() {
+                    self.slices_of.remove(&old);
+                }
+            }
+            touched.services.insert(old);
+        }
+        if let Some(new) = new {
+            self.slices_of
+                .entry(new.clone())
+                .or_default()
+                .insert(key.clone());
+            touched.services.insert(new);
+        }
+        put(&mut self.inputs.slices, &key, slice);
+    }
+
+    fn apply_node(&mut self, delta: &mut Delta) {
+        let own_pods = self.here.own_pods();
+        if self.desired.own_pods != own_pods {
+            delta.own_pods = Some(own_pods.clone());
+            self.desired.own_pods = own_pods;
+        }
+        let wanted: BTreeSet<IpAddr> = self.here.node_port_addresses().into_iter().collect();
+        let gone = self
+            .desired
+            .node_port_addresses
+            .difference(&wanted)
+            .map(|ip| (*ip, false));
+        let fresh = wanted
+            .difference(&self.desired.node_port_addresses)
+            .map(|ip| (*ip, true));
+        delta.node_port_addresses = gone.chain(fresh).collect();
+        self.desired.node_port_addresses = wanted;
+    }
+
+    fn rethink(&mut self, key: &ServiceKey, delta: &mut Delta) {
+        let new = self.inputs.services.get(key).map(|service| {
+            let slices: Vec<&Arc<Slice>> = self.slices_of(key).collect();
+            desire(service, &slices, &self.here)
+        });
+        let new = new.unwrap_or_default();
+        let old = self.wishes.remove(key).unwrap_or_default();
+        if new == old {
+            self.keep(key, new);
+            return;
+        }
+        self.replace_claims(&old, &new, delta);
+        self.replace_pools(&old, &new, delta);
+        self.addresses
+            .replace(old.addresses.iter().copied(), new.addresses.iter().copied());
+        self.local_backends
+            .replace(old.local_backends(), new.local_backends());
+        self.keep(key, new);
+    }
+
+    fn keep(&mut self, key: &ServiceKey, wishes: Wishes) {
+        if !wishes.frontends.is_empty() {
+            self.wishes.insert(key.clone(), wishes);
+        }
+    }
+
+    fn replace_claims(&mut self, old: &Wishes, new: &Wishes, delta: &mut Delta) {
+        for (at, frontend) in &old.frontends {
+            if let Some(claims) = self.claims.get_mut(at) {
+                claims.retain(|claim, _| claim.port != frontend.port);
+            }
+        }
+        for (at, frontend) in &new.frontends {
+            let claim = Claim {
+                created: new.created,
+                port: frontend.port.clone(),
+            };
+            self.claims
+                .entry(*at)
+                .or_default()
+                .insert(claim, frontend.clone());
+        }
+        for (at, _) in old.frontends.iter().chain(&new.frontends) {
+            self.crown(*at, delta);
+        }
+    }
+
+    /// Makes the frontend at `at` the one of the least claim.
+    fn crown(&mut self, at: FrontendKey, delta: &mut Delta) {
+        let winner = self
+            .claims
+            .get(&at)
+            .and_then(|claims| claims.values().next())
+            .cloned();
+        if winner.is_none() {
+            self.claims.remove(&at);
+        }
+        if self.desired.frontends.get(&at) != winner.as_ref() {
+            put(&mut self.desired.frontends, &at, winner.clone());
+            delta.frontends.insert(at, winner);
+        }
+    }
+
+    fn replace_pools(&mut self, old: &Wishes, new: &Wishes, delta: &mut Delta) {
+        let kept: BTreeSet<_> = new.pools.iter().map(|(key, _)| key).collect();
+        for (key, _) in old.pools.iter().filter(|(key, _)| !kept.contains(key)) {
+            self.desired.pools.remove(key);
+            delta.pools.insert(key.clone(), None);
+        }
+        for (key, pool) in &new.pools {
+            if self.desired.pools.get(key) != Some(pool) {
+                self.desired.pools.insert(key.clone(), pool.clone());
+                delta.pools.insert(key.clone(), Some(pool.clone()));
+            }
+        }
+    }
+}
+
+/// What a batch touched.
+#[derive(Default)]
+struct Touched {
+    node: bool,
+    services: BTreeSet<ServiceKey>,
+}
+
+/// Addresses that several Services may name: an address is there while anybody names it.
+#[derive(Clone, Debug, Default)]
+struct Counted {
+    count: BTreeMap<IpAddr, u32>,
+    changed: BTreeSet<IpAddr>,
+}
+
+impl Counted {
+    fn replace(&mut self, old: impl Iterator<Item = IpAddr>, new: impl Iterator<Item = IpAddr>) {
+        for ip in new {
+            *self.count.entry(ip).or_default() += 1;
+            self.changed.insert(ip);
+        }
+        for ip in old {
+            if let Some(count) = self.count.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    self.count.remove(&ip);
+                }
+            }
+            self.changed.insert(ip);
+        }
+    }
+
+    fn settle(&mut self, present: &mut BTreeSet<IpAddr>, delta: &mut BTreeMap<IpAddr, bool>) {
+        for ip in std::mem::take(&mut self.changed) {
+            let wanted = self.count.contains_key(&ip);
+            let differs = if wanted {
+                present.insert(ip)
+            } else {
+                present.remove(&ip)
+            };
+            if differs {
+                delta.insert(ip, wanted);
+            }
+        }
+    }
+}
+
+fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key.clone(), value),
+        None => map.remove(key),
+    };
+}
