@@ -1,0 +1,439 @@
+//! The rules that are always there. None names a Service: they ask the maps.
+
+use daymark_netlink::nft::{
+    Base, BaseChain, Bitwise, Chain, ChainKind, ChainType, Cmp, CmpOp, Counter, Ct, CtKey, Data,
+    Direction, Expr, Fib, FibFlags, FibResult, Hook, Lookup, LookupResult, Masq, Meta, MetaKey,
+    NatFlags, Payload, Policy, Reg, Reject, RejectCode, Rule, Ruleset, Table, TableFlags, Verdict,
+};
+
+use super::layout::{Words, chain, flag, reg, set};
+
+/// The order in which the two maps are asked: each twice, because a value may move from one to the
+/// other between two look-ups.
+pub const ASKED: [usize; 4] = [0, 1, 0, 1];
+
+/// `IPS_DST_NAT` (`linux/netfilter/nf_conntrack_common.h`): the destination was translated.
+const STATUS_DNAT: u32 = 1 << 5;
+/// `NF_CT_STATE_BIT(IP_CT_NEW)` as `ct state` shows it.
+const STATE_NEW: u32 = 8;
+/// `RTN_LOCAL` (`linux/rtnetlink.h`).
+const ROUTE_LOCAL: u32 = 2;
+
+/// The table without elements and plans.
+#[must_use]
+pub fn ruleset(words: &Words, flags: TableFlags) -> Ruleset {
+    let mut ruleset = Ruleset::new(Table {
+        id: words.table(),
+        flags,
+        comment: Some(comment().into()),
+    });
+    ruleset.sets = words.sets();
+    ruleset.chains = chains();
+    ruleset.rules = rules(words);
+    ruleset
+}
+
+/// The comment of a table of this layout.
+#[must_use]
+pub fn comment() -> String {
+    format!("daymark layout {}", super::layout::VERSION)
+}
+
+fn chains() -> Vec<Chain> {
+    let regular = [
+        chain::REFUSE,
+        chain::LOST,
+        chain::INSIDE_NODE_PORT,
+        chain::OUTSIDE_NODE_PORT,
+        chain::INSIDE,
+        chain::OUTSIDE,
+        chain::STRAY_NODE_PORT,
+        chain::STRAY,
+    ];
+    let masquerade = chain::MASQUERADE_NODE_PORT
+        .into_iter()
+        .chain(chain::MASQUERADE);
+    let regular = regular.into_iter().chain(masquerade);
+    let mut chains: Vec<Chain> = regular
+        .map(|name| Chain {
+            name: name.into(),
+            kind: ChainKind::Regular,
+            comment: None,
+        })
+        .collect();
+    let hooks = [
+        (chain::PREROUTING, ChainType::Nat, Hook::Prerouting, -100),
+        (chain::OUTPUT, ChainType::Nat, Hook::Output, -100),
+        (chain::POSTROUTING, ChainType::Nat, Hook::Postrouting, 100),
+        (chain::FILTERS[0], ChainType::Filter, Hook::Input, 0),
+        (chain::FILTERS[1], ChainType::Filter, Hook::Forward, 0),
+        (chain::FILTERS[2], ChainType::Filter, Hook::Output, 0),
+    ];
+    chains.extend(hooks.map(|(name, kind, hook, priority)| {
+        let base = BaseChain {
+            kind,
+            hook,
+            priority,
+            policy: Policy::Accept,
+            device: None,
+        };
+        Chain {
+            name: name.into(),
+            kind: ChainKind::Base(base),
+            comment: None,
+        }
+    }));
+    chains
+}
+
+fn rules(words: &Words) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    let mut rule = |chain: &'static str, exprs: Vec<Expr>| rules.push(Rule::new(chain, exprs));
+
+    rule(
+        chain::REFUSE,
+        vec![Expr::Counter(Counter::default()), refuse()],
+    );
+    rule(
+        chain::LOST,
+        vec![
+            Expr::Counter(Counter::default()),
+            Expr::Verdict(Verdict::Drop),
+        ],
+    );
+
+    for (main, at_port, plan) in [
+        (chain::INSIDE, chain::INSIDE_NODE_PORT, reg::INSIDE),
+        (chain::OUTSIDE, chain::OUTSIDE_NODE_PORT, reg::OUTSIDE),
+    ] {
+        let to_plan = Expr::Lookup(Lookup {
+            set: set::PLANS.into(),
+            key: plan,
+            result: LookupResult::Verdict,
+        });
+        for side in ASKED {
+            rule(main, with(frontend(words, side), [to_plan.clone()]));
+            rule(at_port, with(node_port(side), [to_plan.clone()]));
+        }
+        rule(
+            main,
+            with(
+                member(words.daddr(), set::NODE_PORT_ADDRESSES),
+                [goto(at_port)],
+            ),
+        );
+    }
+
+    rule(
+        chain::PREROUTING,
+        with(member(words.saddr(), set::OWN_PODS), [goto(chain::INSIDE)]),
+    );
+    rule(chain::PREROUTING, vec![goto(chain::OUTSIDE)]);
+    rule(chain::OUTPUT, vec![goto(chain::INSIDE)]);
+
+    stray(words, &mut rule);
+    masquerade(words, &mut rule);
+    rules
+}
+
+/// New connections that the nat chains left alone: refused, dropped, or none of our business.
+fn stray(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
+    for side in ASKED {
+        rule(
+            chain::STRAY,
+            with(
+                frontend(words, side),
+                flagged(flag::REFUSE, goto(chain::REFUSE)),
+            ),
+        );
+        rule(
+            chain::STRAY_NODE_PORT,
+            with(node_port(side), flagged(flag::REFUSE, goto(chain::REFUSE))),
+        );
+    }
+    for side in [0, 1] {
+        rule(
+            chain::STRAY,
+            with(frontend(words, side), [goto(chain::LOST)]),
+        );
+        rule(
+            chain::STRAY_NODE_PORT,
+            with(node_port(side), [goto(chain::LOST)]),
+        );
+    }
+    rule(
+        chain::STRAY,
+        with(
+            member(words.daddr(), set::NODE_PORT_ADDRESSES),
+            [goto(chain::STRAY_NODE_PORT)],
+        ),
+    );
+    rule(
+        chain::STRAY,
+        with(
+            member(words.daddr(), set::SERVICE_ADDRESSES),
+            [goto(chain::REFUSE)],
+        ),
+    );
+    let untranslated = [
+        ct(CtKey::State, None, Reg::R0),
+        mask(Reg::R0, STATE_NEW),
+        differs_from_zero(Reg::R0),
+    ]
+    .into_iter()
+    .chain([
+        ct(CtKey::Status, None, Reg::R0),
+        mask(Reg::R0, STATUS_DNAT),
+        is(Reg::R0, Data::host(0)),
+    ]);
+    let untranslated: Vec<Expr> = untranslated.collect();
+    for hook in chain::FILTERS {
+        rule(hook, with(untranslated.clone(), [goto(chain::STRAY)]));
+    }
+}
+
+/// The source of translated connections: asks the same maps by the tuple before translation, so that no
+/// packet needs a mark.
+fn masquerade(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
+    let masq = || {
+        Expr::Masq(Masq {
+            flags: NatFlags::FULLY_RANDOM,
+            port: None,
+        })
+    };
+    for client in 0..3 {
+        let bit = flag::MASQUERADE[client];
+        let (main, at_port) = (
+            chain::MASQUERADE[client],
+            chain::MASQUERADE_NODE_PORT[client],
+        );
+        for side in ASKED {
+            rule(
+                main,
+                with(original_frontend(words, side), flagged(bit, masq())),
+            );
+            rule(
+                at_port,
+                with(original_node_port(side), flagged(bit, masq())),
+            );
+        }
+        for side in [0, 1] {
+            rule(
+                main,
+                with(
+                    original_frontend(words, side),
+                    [Expr::Verdict(Verdict::Return)],
+                ),
+            );
+        }
+        rule(
+            main,
+            with(
+                member([original_daddr(words)], set::NODE_PORT_ADDRESSES),
+                [goto(at_port)],
+            ),
+        );
+    }
+    let not_translated = [
+        ct(CtKey::Status, None, Reg::R0),
+        mask(Reg::R0, STATUS_DNAT),
+        is(Reg::R0, Data::host(0)),
+    ];
+    rule(
+        chain::POSTROUTING,
+        with(not_translated, [Expr::Verdict(Verdict::Return)]),
+    );
+    let itself = [
+        address(words, words.saddr, reg::KEY),
+        address(words, words.daddr, Words::after(reg::KEY, words.regs)),
+        lookup(set::LOCAL_BACKENDS, LookupResult::Member),
+    ];
+    rule(chain::POSTROUTING, with(itself, [masq()]));
+    let local = Fib {
+        dreg: Reg::R0,
+        result: FibResult::AddrType,
+        flags: FibFlags::SADDR,
+    };
+    let from_node = [Expr::Fib(local), is(Reg::R0, Data::host(ROUTE_LOCAL))];
+    rule(
+        chain::POSTROUTING,
+        with(from_node, [goto(chain::MASQUERADE[0])]),
+    );
+    rule(
+        chain::POSTROUTING,
+        with(
+            member(words.saddr(), set::OWN_PODS),
+            [goto(chain::MASQUERADE[1])],
+        ),
+    );
+    rule(chain::POSTROUTING, vec![goto(chain::MASQUERADE[2])]);
+}
+
+impl Words {
+    fn saddr(&self) -> [Expr; 1] {
+        [address(self, self.saddr, reg::KEY)]
+    }
+
+    fn daddr(&self) -> [Expr; 1] {
+        [address(self, self.daddr, reg::KEY)]
+    }
+}
+
+/// Asks a frontend map by the packet's destination.
+pub(super) fn frontend(words: &Words, side: usize) -> Vec<Expr> {
+    with(
+        destination(words),
+        [lookup(set::FRONTENDS[side], LookupResult::Data(reg::FLAGS))],
+    )
+}
+
+/// Loads the packet's destination as a frontend key.
+pub(super) fn destination(words: &Words) -> Vec<Expr> {
+    let behind = Words::after(reg::KEY, words.regs);
+    vec![
+        address(words, words.daddr, reg::KEY),
+        l4proto(behind),
+        dport(Words::after(behind, 1)),
+    ]
+}
+
+/// Asks a node-port map by the packet's destination port.
+pub(super) fn node_port(side: usize) -> Vec<Expr> {
+    let key = [l4proto(reg::KEY), dport(Words::after(reg::KEY, 1))];
+    with(
+        key,
+        [lookup(
+            set::NODE_PORTS[side],
+            LookupResult::Data(reg::FLAGS),
+        )],
+    )
+}
+
+fn original_frontend(words: &Words, side: usize) -> Vec<Expr> {
+    let behind = Words::after(reg::KEY, words.regs);
+    let port = ct(
+        CtKey::ProtoDst,
+        Some(Direction::Original),
+        Words::after(behind, 1),
+    );
+    let key = [original_daddr(words), l4proto(behind), port];
+    with(
+        key,
+        [lookup(set::FRONTENDS[side], LookupResult::Data(reg::FLAGS))],
+    )
+}
+
+fn original_node_port(side: usize) -> Vec<Expr> {
+    let port = ct(
+        CtKey::ProtoDst,
+        Some(Direction::Original),
+        Words::after(reg::KEY, 1),
+    );
+    with(
+        [l4proto(reg::KEY), port],
+        [lookup(
+            set::NODE_PORTS[side],
+            LookupResult::Data(reg::FLAGS),
+        )],
+    )
+}
+
+fn original_daddr(words: &Words) -> Expr {
+    let key = match words.family {
+        daymark_model::Family::V4 => CtKey::DstIp,
+        daymark_model::Family::V6 => CtKey::DstIp6,
+    };
+    ct(key, Some(Direction::Original), reg::KEY)
+}
+
+fn flagged(bit: u32, then: Expr) -> [Expr; 3] {
+    [mask(reg::FLAGS, bit), differs_from_zero(reg::FLAGS), then]
+}
+
+fn member(key: impl IntoIterator<Item = Expr>, name: &'static str) -> Vec<Expr> {
+    with(key, [lookup(name, LookupResult::Member)])
+}
+
+/// One list of expressions behind another.
+pub(super) fn with(
+    first: impl IntoIterator<Item = Expr>,
+    then: impl IntoIterator<Item = Expr>,
+) -> Vec<Expr> {
+    first.into_iter().chain(then).collect()
+}
+
+fn lookup(name: &'static str, result: LookupResult) -> Expr {
+    Expr::Lookup(Lookup {
+        set: name.into(),
+        key: reg::KEY,
+        result,
+    })
+}
+
+/// Loads an address of the IP header.
+pub(super) fn address(words: &Words, offset: u32, dreg: Reg) -> Expr {
+    Expr::Payload(Payload {
+        base: Base::Network,
+        offset,
+        len: words.len,
+        dreg,
+    })
+}
+
+fn dport(dreg: Reg) -> Expr {
+    Expr::Payload(Payload {
+        base: Base::Transport,
+        offset: 2,
+        len: 2,
+        dreg,
+    })
+}
+
+fn l4proto(dreg: Reg) -> Expr {
+    Expr::Meta(Meta::Load {
+        key: MetaKey::L4Proto,
+        dreg,
+    })
+}
+
+fn ct(key: CtKey, direction: Option<Direction>, dreg: Reg) -> Expr {
+    Expr::Ct(Ct::Load {
+        key,
+        direction,
+        dreg,
+    })
+}
+
+fn mask(reg: Reg, bits: u32) -> Expr {
+    Expr::Bitwise(Bitwise::Mask {
+        sreg: reg,
+        dreg: reg,
+        mask: Data::host(bits),
+        xor: Data::host(0),
+    })
+}
+
+fn is(sreg: Reg, data: Data) -> Expr {
+    Expr::Cmp(Cmp {
+        sreg,
+        op: CmpOp::Eq,
+        data,
+    })
+}
+
+fn differs_from_zero(sreg: Reg) -> Expr {
+    Expr::Cmp(Cmp {
+        sreg,
+        op: CmpOp::Neq,
+        data: Data::host(0),
+    })
+}
+
+/// Ends the rule in another chain.
+pub(super) fn goto(chain: &'static str) -> Expr {
+    Expr::Verdict(Verdict::Goto(chain.into()))
+}
+
+fn refuse() -> Expr {
+    Expr::Reject(Reject::Icmpx(RejectCode::PortUnreachable))
+}

@@ -1,0 +1,453 @@
+//! From what the model wants to a program, and from a change of it to transactions.
+//!
+//! Each update is published in this order, so that a batch may be cut anywhere and an agent may die
+//! anywhere:
+//! 1. *publish*: new plans, then slots, then frontends. A changed frontend goes into the map that does not
+//!    hold it; while it is in both, either value is right;
+//! 2. *withdraw*: old frontends;
+//! 3. *bury*: slots that no frontend names any more.
+//!
+//! A pool whose backends change gets a new number and new slots, so that no slot is ever rewritten under
+//! a packet. Everything else is an element that comes or goes.
+
+mod adopt;
+mod draft;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use daymark_model::desired::{Frontend, List, Pool, PoolKey, PortName, Sources};
+use daymark_model::input::Affinity;
+use daymark_model::{Delta, Desired, Family, FrontendKey};
+use daymark_netlink::nft::{Exists, Message, SetElem, TableFlags};
+
+use super::base;
+use super::layout::{FrontendValue, Side, Words, set};
+use super::plan::Plan;
+use super::program::Program;
+use draft::Draft;
+pub use draft::Update;
+
+/// The state of the tables: what is installed, under which numbers.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    desired: Desired,
+    program: Program,
+    planes: [Plane; 2],
+}
+
+/// The table of one family.
+#[derive(Clone, Debug)]
+struct Plane {
+    words: Words,
+    frontends: BTreeMap<FrontendKey, Installed>,
+    ports: BTreeMap<Arc<PortName>, Port>,
+    plans: BTreeMap<String, u32>,
+    numbers: Numbers,
+    /// Second copies of frontends, in a table that was found.
+    doubles: Vec<(&'static str, SetElem)>,
+}
+
+/// A frontend as it is in the kernel.
+#[derive(Clone, Debug)]
+struct Installed {
+    value: FrontendValue,
+    side: Side,
+    /// The Service port it belongs to; unknown in a table that was found.
+    port: Option<Arc<PortName>>,
+}
+
+/// A Service port as it is in the kernel.
+#[derive(Clone, Debug, Default)]
+struct Port {
+    number: u32,
+    pool: u32,
+    contents: Contents,
+    frontends: BTreeSet<FrontendKey>,
+}
+
+/// The backends of a port, and whether clients keep them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Contents {
+    cluster: Option<Arc<Pool>>,
+    local: Option<Arc<Pool>>,
+    sticky: bool,
+}
+
+/// The next free numbers. Zero is never one.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    port: u32,
+    plan: u32,
+    pool: u32,
+    ports_used: BTreeSet<u32>,
+    pools_used: BTreeSet<u32>,
+}
+
+impl Compiler {
+    /// Tables without any Service, and the transaction that creates them.
+    ///
+    /// # Panics
+    /// Never: the base ruleset fits together, as a test shows.
+    #[must_use]
+    pub fn new(flags: TableFlags) -> (Self, Vec<Message>) {
+        let planes = Family::BOTH.map(|family| Plane::new(Words::of(family)));
+        let rulesets = planes
+            .each_ref()
+            .map(|plane| base::ruleset(&plane.words, flags));
+        let messages: Vec<Message> = rulesets
+            .iter()
+            .flat_map(|ruleset| Message::create(ruleset, Exists::Refuse))
+            .collect();
+        let program = Program::from_rulesets(rulesets).expect("the base ruleset fits together");
+        (
+            Self {
+                desired: Desired::default(),
+                program,
+                planes,
+            },
+            messages,
+        )
+    }
+
+    /// What the kernel holds once all transactions so far are committed.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// What the program stands for.
+    #[must_use]
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// Takes a change in and says which transactions carry it out, in order.
+    pub fn update(&mut self, delta: &Delta) -> Update {
+        delta.apply_to(&mut self.desired);
+        let Self {
+            desired,
+            program,
+            planes,
+        } = self;
+        let mut update = Update::default();
+        for plane in planes {
+            let mut draft = Draft::new(plane.words);
+            let touched = plane.enlist(delta);
+            plane.install(desired, program, &touched, &mut draft);
+            plane.plain_sets(delta, desired, program, &mut draft);
+            update.add(draft);
+        }
+        update.record_in(program);
+        update
+    }
+
+    /// Compares everything with everything: takes a whole desired state, and leaves no element behind
+    /// that it does not want. For a table that was found, or changed by others.
+    pub fn reconcile(&mut self, desired: Desired) -> Update {
+        self.desired = desired;
+        let Self {
+            desired,
+            program,
+            planes,
+        } = self;
+        let mut update = Update::default();
+        for plane in planes {
+            let mut draft = Draft::new(plane.words);
+            let touched = plane.enlist_all(desired);
+            plane.install(desired, program, &touched, &mut draft);
+            plane.sweep(desired, program, &mut draft);
+            update.add(draft);
+        }
+        update.record_in(program);
+        update
+    }
+}
+
+/// The Service ports and frontends that an update has to look at.
+#[derive(Default)]
+struct Touched {
+    ports: BTreeSet<Arc<PortName>>,
+    gone: BTreeSet<FrontendKey>,
+}
+
+impl Plane {
+    fn new(words: Words) -> Self {
+        Self {
+            words,
+            frontends: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            numbers: Numbers::default(),
+            doubles: Vec::new(),
+        }
+    }
+
+    /// Notes which port each changed frontend belongs to now.
+    fn enlist(&mut self, delta: &Delta) -> Touched {
+        let family = self.words.family;
+        let mut touched = Touched::default();
+        let pools = delta.pools.keys().filter(|key| key.family == family);
+        touched.ports.extend(pools.map(|key| key.port.clone()));
+        for (key, frontend) in delta
+            .frontends
+            .iter()
+            .filter(|(key, _)| key.family() == family)
+        {
+            self.leave_port(key, &mut touched);
+            match frontend {
+                Some(frontend) => self.join_port(*key, frontend, &mut touched),
+                None => {
+                    touched.gone.insert(*key);
+                }
+            }
+        }
+        touched.ports.retain(|port| self.ports.contains_key(port));
+        touched
+    }
+
+    fn enlist_all(&mut self, desired: &Desired) -> Touched {
+        let mut touched = Touched::default();
+        let known: Vec<FrontendKey> = self.frontends.keys().copied().collect();
+        for key in known {
+            self.leave_port(&key, &mut touched);
+            if !desired.frontends.contains_key(&key) {
+                touched.gone.insert(key);
+            }
+        }
+        let family = self.words.family;
+        for (key, frontend) in desired
+            .frontends
+            .iter()
+            .filter(|(key, _)| key.family() == family)
+        {
+            self.join_port(*key, frontend, &mut touched);
+        }
+        touched
+    }
+
+    fn leave_port(&mut self, key: &FrontendKey, touched: &mut Touched) {
+        let Some(port) = self
+            .frontends
+            .get(key)
+            .and_then(|installed| installed.port.clone())
+        else {
+            return;
+        };
+        if let Some(known) = self.ports.get_mut(&port) {
+            known.frontends.remove(key);
+            touched.ports.insert(port);
+        }
+    }
+
+    fn join_port(&mut self, key: FrontendKey, frontend: &Frontend, touched: &mut Touched) {
+        let found = self.frontends.get(&key).map(|installed| installed.value);
+        let numbers = &mut self.numbers;
+        let port = self
+            .ports
+            .entry(frontend.port.clone())
+            .or_insert_with(|| numbers.port_for(found));
+        port.frontends.insert(key);
+        touched.ports.insert(frontend.port.clone());
+    }
+
+    fn install(
+        &mut self,
+        desired: &Desired,
+        program: &Program,
+        touched: &Touched,
+        draft: &mut Draft,
+    ) {
+        for name in &touched.ports {
+            self.install_port(desired, program, name, draft);
+        }
+        for key in &touched.gone {
+            if let Some(installed) = self.frontends.remove(key) {
+                draft.withdraw(
+                    installed.side.map(key),
+                    wanted::frontend(key, &installed.value),
+                );
+                draft.replace_ranges(program, key, &Sources::Any);
+            }
+        }
+    }
+
+    fn install_port(
+        &mut self,
+        desired: &Desired,
+        program: &Program,
+        name: &Arc<PortName>,
+        draft: &mut Draft,
+    ) {
+        let Some(mut port) = self.ports.remove(name) else {
+            return;
+        };
+        let contents = self.contents(desired, name, &port);
+        if port.contents == Contents::default()
+            && self.holds(program, port.pool, &contents)
+            && self.numbers.pools_used.insert(port.pool)
+        {
+            port.contents = contents.clone();
+        }
+        if contents != port.contents {
+            let number = self.numbers.pool_for(&contents);
+            draft.publish_all(wanted::pool(number, &contents));
+            draft.bury_all(wanted::pool(port.pool, &port.contents));
+            self.numbers.pools_used.remove(&port.pool);
+            (port.pool, port.contents) = (number, contents);
+        }
+        if port.frontends.is_empty() {
+            self.numbers.ports_used.remove(&port.number);
+            return;
+        }
+        for key in &port.frontends {
+            if let Some(frontend) = desired.frontends.get(key) {
+                self.install_frontend(program, *key, frontend, &port, draft);
+            }
+        }
+        self.ports.insert(name.clone(), port);
+    }
+
+    /// What a port's pools hold; nothing once no frontend names the port.
+    fn contents(&self, desired: &Desired, name: &Arc<PortName>, port: &Port) -> Contents {
+        if port.frontends.is_empty() {
+            return Contents::default();
+        }
+        let pool = |list| {
+            desired
+                .pools
+                .get(&PoolKey {
+                    port: name.clone(),
+                    family: self.words.family,
+                    list,
+                })
+                .cloned()
+        };
+        let frontends = port
+            .frontends
+            .iter()
+            .filter_map(|key| desired.frontends.get(key));
+        let sticky = frontends
+            .map(|frontend| frontend.affinity)
+            .any(|affinity| affinity != Affinity::None);
+        Contents {
+            cluster: pool(List::Cluster),
+            local: pool(List::Local),
+            sticky,
+        }
+    }
+
+    fn install_frontend(
+        &mut self,
+        program: &Program,
+        key: FrontendKey,
+        frontend: &Frontend,
+        port: &Port,
+        draft: &mut Draft,
+    ) {
+        let plans = wanted::plans(&key, frontend, &port.contents);
+        let [inside, outside] = plans.map(|plan| self.plan_number(&plan, draft));
+        let flags = wanted::flags(frontend);
+        let value = FrontendValue {
+            flags,
+            inside,
+            outside,
+            port: port.number,
+            pool: port.pool,
+        };
+        let old = self.frontends.get(&key);
+        draft.replace_ranges(program, &key, &frontend.sources);
+        if old.is_some_and(|old| old.value == value) {
+            self.frontends
+                .entry(key)
+                .and_modify(|old| old.port = Some(frontend.port.clone()));
+            return;
+        }
+        let side = old.map_or(Side::A, |old| old.side.other());
+        draft.publish(side.map(&key), wanted::frontend(&key, &value));
+        if let Some(old) = old {
+            draft.withdraw(old.side.map(&key), wanted::frontend(&key, &old.value));
+        }
+        self.frontends.insert(
+            key,
+            Installed {
+                value,
+                side,
+                port: Some(frontend.port.clone()),
+            },
+        );
+    }
+
+    fn plan_number(&mut self, plan: &Plan, draft: &mut Draft) -> u32 {
+        let chain = plan.chain();
+        if let Some(number) = self.plans.get(&chain) {
+            return *number;
+        }
+        self.numbers.plan += 1;
+        let number = self.numbers.plan;
+        draft.plans.extend(plan.create(&self.words, number));
+        self.plans.insert(chain, number);
+        number
+    }
+
+    /// The sets that the model names outright.
+    fn plain_sets(&self, delta: &Delta, desired: &Desired, program: &Program, draft: &mut Draft) {
+        let family = self.words.family;
+        let changes =
+            |changes: &BTreeMap<std::net::IpAddr, bool>| -> Vec<(std::net::IpAddr, bool)> {
+                changes
+                    .iter()
+                    .filter(|(ip, _)| Family::of(**ip) == family)
+                    .map(|(ip, on)| (*ip, *on))
+                    .collect()
+            };
+        for (ip, present) in changes(&delta.service_addresses) {
+            draft.change_outer(set::SERVICE_ADDRESSES, wanted::address(ip), present);
+        }
+        for (ip, present) in changes(&delta.node_port_addresses) {
+            draft.change_outer(set::NODE_PORT_ADDRESSES, wanted::address(ip), present);
+        }
+        for (ip, present) in changes(&delta.local_backends) {
+            draft.change_inner(set::LOCAL_BACKENDS, wanted::pair(ip), present);
+        }
+        if delta.own_pods.is_some() {
+            draft.replace_own_pods(program, wanted::own_pods(&desired.own_pods, family));
+        }
+    }
+}
+
+impl Numbers {
+    /// A port with the number of the value that was found in the kernel, or else with a fresh one.
+    fn port_for(&mut self, found: Option<FrontendValue>) -> Port {
+        if let Some(value) = found.filter(|value| !self.ports_used.contains(&value.port)) {
+            self.ports_used.insert(value.port);
+            return Port {
+                number: value.port,
+                pool: value.pool,
+                ..Port::default()
+            };
+        }
+        let number = fresh(&mut self.port, 1, &mut self.ports_used);
+        Port {
+            number,
+            ..Port::default()
+        }
+    }
+
+    fn pool_for(&mut self, contents: &Contents) -> u32 {
+        if contents.cluster.is_none() && contents.local.is_none() {
+            return 0;
+        }
+        fresh(&mut self.pool, 2, &mut self.pools_used)
+    }
+}
+
+fn fresh(last: &mut u32, step: u32, used: &mut BTreeSet<u32>) -> u32 {
+    loop {
+        *last = last.wrapping_add(step);
+        if *last != 0 && used.insert(*last) {
+            return *last;
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Taking over a table that is already in the kernel.
+//!
+//! After a restart, or after somebody else edited the table, the dump is the truth. Numbers of ports and
+//! pools are taken from it where what they stand for is still wanted, so that a restart without changes
+//! is an update without messages, and clients keep their backends.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use daymark_model::{Desired, Family};
+use daymark_netlink::nft::{Data, SetElem, TableFlags, Value, Verdict};
+
+use super::draft::Draft;
+use super::{Compiler, Contents, Installed, Plane, wanted};
+use crate::nft::base;
+use crate::nft::layout::{FrontendValue, Side, Words, decode_frontend_key, set};
+use crate::nft::plan::Plan;
+use crate::nft::program::{self, Program};
+
+impl Compiler {
+    /// Takes over the tables of `found`, or says why they are none of this layout.
+    ///
+    /// # Errors
+    /// The first difference in the constant part: another layout, or a rule that somebody changed.
+    pub fn adopt(found: Program, flags: TableFlags) -> Result<Self, String> {
+        let planes = Family::BOTH.map(|family| Plane::found(Words::of(family), &found, flags));
+        let [four, six] = planes;
+        Ok(Self {
+            desired: Desired::default(),
+            program: found,
+            planes: [four?, six?],
+        })
+    }
+}
+
+impl Plane {
+    fn found(words: Words, found: &Program, flags: TableFlags) -> Result<Self, String> {
+        let id = words.table();
+        let contents = found
+            .table(&id)
+            .ok_or_else(|| format!("there is no table {id}"))?;
+        let expected =
+            Program::from_rulesets([base::ruleset(&words, flags)]).map_err(|e| e.to_string())?;
+        let expected = expected.table(&id).ok_or("no layout for the family")?;
+        same_base(contents, expected)?;
+        let mut plane = Self::new(words);
+        for (number, elem) in contents.elements(set::PLANS) {
+            let number = number.host_word(0).ok_or("a plan without a number")?;
+            let Value::Verdict(Verdict::Goto(chain)) = &elem.value else {
+                return Err("a plan without a chain".into());
+            };
+            plane.plans.insert(chain.to_string(), number);
+            plane.numbers.plan = plane.numbers.plan.max(number);
+        }
+        plane.find_frontends(contents);
+        let pools = contents
+            .elements(set::SLOTS)
+            .filter_map(|(key, _)| key.host_word(0));
+        plane.numbers.pool = pools.max().unwrap_or(0) & !1;
+        Ok(plane)
+    }
+
+    /// A frontend in both maps was about to move: either value is right, the second goes.
+    fn find_frontends(&mut self, contents: &program::Contents) {
+        for (side, maps) in Side::BOTH.map(|side| {
+            (
+                side,
+                [
+                    set::FRONTENDS[side as usize],
+                    set::NODE_PORTS[side as usize],
+                ],
+            )
+        }) {
+            for map in maps {
+                for (key, elem) in contents.elements(map) {
+                    let Some(key) = decode_frontend_key(self.words.family, map, key) else {
+                        continue;
+                    };
+                    let Value::Data(data) = &elem.value else {
+                        continue;
+                    };
+                    let Some(value) = FrontendValue::decode(data) else {
+                        continue;
+                    };
+                    self.numbers.port = self.numbers.port.max(value.port);
+                    match self.frontends.entry(key) {
+                        Entry::Vacant(free) => {
+                            free.insert(Installed {
+                                value,
+                                side,
+                                port: None,
+                            });
+                        }
+                        Entry::Occupied(_) => self.doubles.push((map, elem.clone())),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes every element that nothing wants, and adds what is missing.
+    pub(super) fn sweep(&mut self, desired: &Desired, found: &Program, draft: &mut Draft) {
+        let Some(contents) = found.table(&self.words.table()) else {
+            return;
+        };
+        let family = self.words.family;
+        for side in Side::BOTH {
+            for map in [
+                set::FRONTENDS[side as usize],
+                set::NODE_PORTS[side as usize],
+            ] {
+                for (key, elem) in contents.elements(map) {
+                    let double = self.doubles.contains(&(map, elem.clone()));
+                    if !double && !self.is_installed(map, side, key, elem) {
+                        draft.withdraw(map, elem.clone());
+                    }
+                }
+            }
+        }
+        for (map, elem) in self.doubles.drain(..) {
+            draft.drop_double(map, elem);
+        }
+        self.sweep_pools(contents, draft);
+        let of_family = |ips: &BTreeSet<IpAddr>| {
+            ips.iter()
+                .copied()
+                .filter(|ip| Family::of(*ip) == family)
+                .collect()
+        };
+        let service: Vec<IpAddr> = of_family(&desired.service_addresses);
+        let node_ports: Vec<IpAddr> = of_family(&desired.node_port_addresses);
+        let local: Vec<IpAddr> = of_family(&desired.local_backends);
+        let plain = |ips: Vec<IpAddr>, element: fn(IpAddr) -> SetElem| {
+            ips.into_iter().map(element).collect()
+        };
+        for (name, elems, outer) in [
+            (
+                set::SERVICE_ADDRESSES,
+                plain(service, wanted::address),
+                true,
+            ),
+            (
+                set::NODE_PORT_ADDRESSES,
+                plain(node_ports, wanted::address),
+                true,
+            ),
+            (set::LOCAL_BACKENDS, plain(local, wanted::pair), false),
+        ] {
+            sweep_plain(contents, name, elems, outer, draft);
+        }
+        draft.replace_own_pods(found, wanted::own_pods(&desired.own_pods, family));
+        self.sweep_ranges(desired, contents, draft);
+    }
+
+    fn is_installed(&self, map: &str, side: Side, key: &Data, elem: &SetElem) -> bool {
+        let Some(key) = decode_frontend_key(self.words.family, map, key) else {
+            return false;
+        };
+        // One that changed stays in its map until it is withdrawn by the draft itself.
+        self.frontends.get(&key).is_some_and(|installed| {
+            installed.side == side && *elem == wanted::frontend(&key, &installed.value)
+        })
+    }
+
+    /// Slots of pools that exist are kept if they are right; all others go.
+    fn sweep_pools(&self, contents: &program::Contents, draft: &mut Draft) {
+        let ports = self.ports.values();
+        let wanted: BTreeMap<(&str, Data), SetElem> = ports
+            .flat_map(|port| wanted::pool(port.pool, &port.contents))
+            .map(|(name, elem)| ((name, elem.key.clone()), elem))
+            .collect();
+        for name in [set::SLOTS, set::MEMBERS] {
+            for (key, elem) in contents.elements(name) {
+                if wanted.get(&(name, key.clone())) != Some(elem) {
+                    draft.bury(name, elem.clone());
+                }
+            }
+        }
+    }
+
+    fn sweep_ranges(&self, desired: &Desired, contents: &program::Contents, draft: &mut Draft) {
+        let wanted: BTreeSet<Data> = self
+            .frontends
+            .keys()
+            .filter_map(|key| Some((key, desired.frontends.get(key)?)))
+            .flat_map(|(key, frontend)| wanted::ranges(key, &frontend.sources))
+            .map(|elem| elem.key)
+            .collect();
+        let owned = |key: &Data| {
+            let tail = key.len().checked_sub(self.words.len as usize);
+            let at = tail.and_then(|tail| {
+                decode_frontend_key(
+                    self.words.family,
+                    set::FRONTENDS[0],
+                    &Data::new(&key[..tail]),
+                )
+            });
+            at.is_some_and(|at| self.frontends.contains_key(&at))
+        };
+        // Those of frontends that are there were replaced already.
+        for (key, elem) in contents.elements(set::RANGES) {
+            if !wanted.contains(key) && !owned(key) {
+                draft.bury(set::RANGES, elem.clone());
+            }
+        }
+    }
+
+    /// The contents that the kernel holds under a found pool number, if they are exactly `wanted`.
+    pub(super) fn holds(&self, found: &Program, pool: u32, wanted: &Contents) -> bool {
+        let Some(contents) = found.table(&self.words.table()) else {
+            return false;
+        };
+        let elements = wanted::pool(pool, wanted);
+        let count = |name| {
+            let of_pool = |number: u32| contents.elements_from(name, &number.to_ne_bytes()).count();
+            of_pool(pool) + of_pool(pool | 1)
+        };
+        pool != 0
+            && count(set::SLOTS) + count(set::MEMBERS) == elements.len()
+            && elements.iter().all(|(name, elem)| {
+                contents
+                    .sets
+                    .get(*name)
+                    .and_then(|s| s.elems.get(&elem.key))
+                    == Some(elem)
+            })
+    }
+}
+
+fn sweep_plain(
+    contents: &program::Contents,
+    name: &'static str,
+    wanted: Vec<SetElem>,
+    outer: bool,
+    draft: &mut Draft,
+) {
+    let wanted: BTreeMap<Data, SetElem> = wanted
+        .into_iter()
+        .map(|elem| (elem.key.clone(), elem))
+        .collect();
+    let mut change = |elem: &SetElem, present| {
+        if outer {
+            draft.change_outer(name, elem.clone(), present)
+        } else {
+            draft.change_inner(name, elem.clone(), present)
+        }
+    };
+    for (key, elem) in contents.elements(name) {
+        if !wanted.contains_key(key) {
+            change(elem, false);
+        }
+    }
+    let present: BTreeSet<&Data> = contents.elements(name).map(|(key, _)| key).collect();
+    for (key, elem) in &wanted {
+        if !present.contains(key) {
+            change(elem, true);
+        }
+    }
+}
+
+/// The constant part must be that of this layout; chains of plans may stand beside it, as they should be.
+fn same_base(found: &program::Contents, expected: &program::Contents) -> Result<(), String> {
+    if found.table.comment != expected.table.comment {
+        return Err(format!("table {} is of another layout", found.table.id));
+    }
+    for (name, filled) in &expected.sets {
+        let same = found
+            .sets
+            .get(name)
+            .is_some_and(|f| f.set.key == filled.set.key && f.set.kind == filled.set.kind);
+        same.then_some(())
+            .ok_or_else(|| format!("set {name} is missing or of another kind"))?;
+    }
+    for (name, (chain, rules)) in &expected.chains {
+        let same = found
+            .chains
+            .get(name)
+            .is_some_and(|(f, r)| f.kind == chain.kind && same_rules(r, rules));
+        same.then_some(())
+            .ok_or_else(|| format!("chain {name} is missing or was changed"))?;
+    }
+    for (name, (_, rules)) in found
+        .chains
+        .iter()
+        .filter(|(name, _)| !expected.chains.contains_key(*name))
+    {
+        let plan =
+            Plan::of_chain(name).ok_or_else(|| format!("chain {name} is not of this layout"))?;
+        let words = match found.table.id.family {
+            daymark_netlink::nft::Family::Ip6 => Words::of(Family::V6),
+            _ => Words::of(Family::V4),
+        };
+        let wanted = plan.rules(&words);
+        let same = rules.len() == wanted.len()
+            && rules
+                .iter()
+                .zip(&wanted)
+                .all(|(rule, exprs)| rule.exprs == *exprs);
+        same.then_some(())
+            .ok_or_else(|| format!("chain {name} was changed"))?;
+    }
+    Ok(())
+}
+
+fn same_rules(
+    found: &[daymark_netlink::nft::Rule],
+    expected: &[daymark_netlink::nft::Rule],
+) -> bool {
+    found.len() == expected.len()
+        && found
+            .iter()
+            .zip(expected)
+            .all(|(f, e)| f.at_rest().exprs == e.at_rest().exprs)
+}

@@ -1,0 +1,272 @@
+//! The transactions of one update, being gathered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use daymark_model::FrontendKey;
+use daymark_model::desired::Sources;
+use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem};
+
+use super::wanted;
+use crate::nft::layout::{Words, frontend_key, set};
+use crate::nft::program::Program;
+
+/// The transactions that carry an update out, in order. Each may be cut between any two elements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Update {
+    /// Never empty ones.
+    pub transactions: Vec<Vec<Message>>,
+}
+
+/// One family's part of an update, by stage and set.
+pub(super) struct Draft {
+    words: Words,
+    /// New plans: chains, rules, numbers.
+    pub(super) plans: Vec<Message>,
+    /// Elements that change places with others in one transaction: those that go, those that come.
+    replace: BTreeMap<&'static str, [Vec<SetElem>; 2]>,
+    publish: Stage,
+    withdraw: Stage,
+    bury: Stage,
+}
+
+type Stage = BTreeMap<&'static str, BTreeMap<Data, SetElem>>;
+
+/// What a frontend refers to comes before it; what refers to frontends comes behind.
+const PUBLISHED: [&str; 10] = [
+    set::RANGES,
+    set::MEMBERS,
+    set::SLOTS,
+    set::LOCAL_BACKENDS,
+    set::FRONTENDS[0],
+    set::FRONTENDS[1],
+    set::NODE_PORTS[0],
+    set::NODE_PORTS[1],
+    set::NODE_PORT_ADDRESSES,
+    set::SERVICE_ADDRESSES,
+];
+
+impl Update {
+    /// Whether nothing has to be done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
+    /// How many elements and other objects change.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let messages = self.transactions.iter().flatten();
+        let weight = |message: &Message| match message {
+            Message::NewElems { elements, .. } | Message::DelElems { elements, .. } => {
+                elements.elems.len()
+            }
+            _ => 1,
+        };
+        messages.map(weight).sum()
+    }
+
+    /// Adds a family's part: its stages join the stages of the other.
+    pub(super) fn add(&mut self, draft: Draft) {
+        let stages = draft.stages();
+        self.transactions
+            .resize(self.transactions.len().max(stages.len()), Vec::new());
+        for (transaction, stage) in self.transactions.iter_mut().zip(stages) {
+            transaction.extend(stage);
+        }
+    }
+
+    /// Drops empty transactions and carries the others out on the program.
+    pub(super) fn record_in(&mut self, program: &mut Program) {
+        self.transactions
+            .retain(|transaction| !transaction.is_empty());
+        for message in self.transactions.iter().flatten() {
+            let taken = program.take(message);
+            debug_assert_eq!(
+                taken,
+                Ok(()),
+                "the compiler emits what its own program takes"
+            );
+        }
+    }
+}
+
+impl Draft {
+    pub(super) fn new(words: Words) -> Self {
+        let [publish, withdraw, bury] = [Stage::new(), Stage::new(), Stage::new()];
+        Self {
+            words,
+            plans: Vec::new(),
+            replace: BTreeMap::new(),
+            publish,
+            withdraw,
+            bury,
+        }
+    }
+
+    pub(super) fn publish(&mut self, to: &'static str, elem: SetElem) {
+        self.publish
+            .entry(to)
+            .or_default()
+            .insert(elem.key.clone(), elem);
+    }
+
+    pub(super) fn withdraw(&mut self, from: &'static str, elem: SetElem) {
+        self.withdraw
+            .entry(from)
+            .or_default()
+            .insert(elem.key.clone(), elem);
+    }
+
+    pub(super) fn bury(&mut self, from: &'static str, elem: SetElem) {
+        self.bury
+            .entry(from)
+            .or_default()
+            .insert(elem.key.clone(), elem);
+    }
+
+    pub(super) fn publish_all(&mut self, elements: Vec<(&'static str, SetElem)>) {
+        elements
+            .into_iter()
+            .for_each(|(to, elem)| self.publish(to, elem));
+    }
+
+    pub(super) fn bury_all(&mut self, elements: Vec<(&'static str, SetElem)>) {
+        elements
+            .into_iter()
+            .for_each(|(from, elem)| self.bury(from, elem));
+    }
+
+    /// An element that is looked up before frontends: it goes before they do.
+    pub(super) fn change_outer(&mut self, name: &'static str, elem: SetElem, present: bool) {
+        if present {
+            self.publish(name, elem)
+        } else {
+            self.withdraw(name, elem)
+        }
+    }
+
+    /// An element that frontends need: it goes after they do.
+    pub(super) fn change_inner(&mut self, name: &'static str, elem: SetElem, present: bool) {
+        if present {
+            self.publish(name, elem)
+        } else {
+            self.bury(name, elem)
+        }
+    }
+
+    /// Makes the ranges of a frontend those of `sources`. Ranges must not overlap in the kernel, so that
+    /// old and new ones change places in one transaction.
+    pub(super) fn replace_ranges(
+        &mut self,
+        program: &Program,
+        key: &FrontendKey,
+        sources: &Sources,
+    ) {
+        let FrontendKey::Address { .. } = key else {
+            return;
+        };
+        let wanted: BTreeSet<_> = wanted::ranges(key, sources)
+            .into_iter()
+            .map(Order)
+            .collect();
+        let at = frontend_key(key);
+        let table = program.table(&self.words.table());
+        let present = table
+            .into_iter()
+            .flat_map(|table| table.elements_from(set::RANGES, &at));
+        let present: BTreeSet<_> = present.map(|elem| Order(elem.clone())).collect();
+        let come = wanted.difference(&present).map(|Order(elem)| elem.clone());
+        let go = present.difference(&wanted).map(|Order(elem)| elem.clone());
+        if present.is_empty() {
+            come.for_each(|elem| self.publish(set::RANGES, elem));
+        } else if wanted.is_empty() {
+            go.for_each(|elem| self.bury(set::RANGES, elem));
+        } else {
+            let [old, new] = self.replace.entry(set::RANGES).or_default();
+            old.extend(go);
+            new.extend(come);
+        }
+    }
+
+    /// Boundaries of ranges only mean something together.
+    pub(super) fn replace_own_pods(&mut self, program: &Program, new: Vec<SetElem>) {
+        let table = program.table(&self.words.table());
+        let old = table
+            .into_iter()
+            .flat_map(|table| table.elements(set::OWN_PODS));
+        let old: Vec<SetElem> = old.map(|(_, elem)| elem.clone()).collect();
+        if old != new {
+            self.replace.insert(set::OWN_PODS, [old, new]);
+        }
+    }
+
+    /// A second copy of a frontend that is in both maps: it goes before anything else.
+    pub(super) fn drop_double(&mut self, map: &'static str, elem: SetElem) {
+        self.replace.entry(map).or_default()[0].push(elem);
+    }
+
+    fn stages(self) -> [Vec<Message>; 4] {
+        let Self {
+            words,
+            plans,
+            replace,
+            publish,
+            withdraw,
+            bury,
+        } = self;
+        let elements = |name: &str, elems: Vec<SetElem>| Elements {
+            set: name.into(),
+            elems,
+        };
+        let add = |name: &str, elems| Message::NewElems {
+            table: words.table(),
+            elements: elements(name, elems),
+            exists: Exists::Keep,
+        };
+        let del = |name: &str, elems| Message::DelElems {
+            table: words.table(),
+            elements: elements(name, elems),
+        };
+        let mut first = Vec::new();
+        for (name, [old, new]) in replace {
+            first.extend((!old.is_empty()).then(|| del(name, old)));
+            first.extend((!new.is_empty()).then(|| add(name, new)));
+        }
+        let mut second = plans;
+        second.extend(in_order(publish, PUBLISHED).map(|(name, elems)| add(name, elems)));
+        let mut backwards = PUBLISHED;
+        backwards.reverse();
+        let third = in_order(withdraw, backwards)
+            .map(|(name, elems)| del(name, elems))
+            .collect();
+        let fourth = in_order(bury, backwards)
+            .map(|(name, elems)| del(name, elems))
+            .collect();
+        [first, second, third, fourth]
+    }
+}
+
+fn in_order(
+    mut stage: Stage,
+    order: [&'static str; 10],
+) -> impl Iterator<Item = (&'static str, Vec<SetElem>)> {
+    order
+        .into_iter()
+        .filter_map(move |name| Some((name, stage.remove(name)?.into_values().collect())))
+}
+
+/// An element, ordered by both ends of its range.
+#[derive(PartialEq, Eq)]
+struct Order(SetElem);
+
+impl PartialOrd for Order {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Order {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (&self.0.key, self.0.key_end()).cmp(&(&other.0.key, other.0.key_end()))
+    }
+}

@@ -1,0 +1,337 @@
+//! Plans: the few ways in which a new connection is handled, a chain for each.
+//!
+//! The modulus of `numgen` is a constant of its rule, so that every distinct number of slots is a chain
+//! of its own. A frontend names its plans by number; the map `plans` turns the number into a jump.
+
+use daymark_model::desired::List;
+use daymark_netlink::nft::{
+    Bitwise, Chain, ChainKind, Data, Dynset, DynsetOp, Expr, Lookup, LookupResult, Message, Nat,
+    NatFlags, NatKind, Numgen, NumgenKind, Place, RegRange, Rule, Verdict,
+};
+
+use super::base::{self, ASKED, with};
+use super::layout::{Words, reg, set};
+
+/// How a new connection is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Plan {
+    /// Which maps hold the frontend.
+    pub at: At,
+    /// Whether the client must be in the frontend's ranges.
+    pub sources: Checked,
+    /// What happens to it.
+    pub fate: Fate,
+}
+
+/// Which maps hold a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum At {
+    /// Those of addresses.
+    Address,
+    /// Those of node ports.
+    NodePort,
+}
+
+/// Whether clients are checked against the frontend's ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Checked {
+    /// Everybody may come.
+    No,
+    /// Who is in none is dropped.
+    Yes,
+}
+
+/// What happens to a connection that may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fate {
+    /// It goes to one of `slots` backends.
+    Spread {
+        /// Of which pool.
+        list: List,
+        /// How many there are, above zero.
+        slots: u32,
+        /// For how many seconds of idleness a client keeps its backend; `None`: no affinity.
+        sticky: Option<u32>,
+    },
+    /// It stays untranslated; the filter chains refuse it.
+    Refuse,
+    /// It is dropped here.
+    Drop,
+}
+
+impl Plan {
+    /// The name of its chain: says all of it, so that a dump can be read and adopted.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let at = match self.at {
+            At::Address => "",
+            At::NodePort => "np-",
+        };
+        let checked = match self.sources {
+            Checked::No => "",
+            Checked::Yes => "-checked",
+        };
+        let fate = match self.fate {
+            Fate::Refuse => "refused".to_owned(),
+            Fate::Drop => "dropped".to_owned(),
+            Fate::Spread {
+                list,
+                slots,
+                sticky,
+            } => {
+                let list = match list {
+                    List::Cluster => "to",
+                    List::Local => "to-local",
+                };
+                let sticky = sticky.map_or(String::new(), |seconds| format!("-sticky-{seconds}s"));
+                format!("{list}-{slots}{sticky}")
+            }
+        };
+        format!("{at}{fate}{checked}")
+    }
+
+    /// The plan of a chain's name.
+    #[must_use]
+    pub fn of_chain(name: &str) -> Option<Self> {
+        let (name, sources) = name
+            .strip_suffix("-checked")
+            .map_or((name, Checked::No), |rest| (rest, Checked::Yes));
+        let (name, at) = name
+            .strip_prefix("np-")
+            .map_or((name, At::Address), |rest| (rest, At::NodePort));
+        let fate = match name {
+            "refused" => Fate::Refuse,
+            "dropped" => Fate::Drop,
+            _ => {
+                let rest = name.strip_prefix("to-")?;
+                let (rest, list) = rest
+                    .strip_prefix("local-")
+                    .map_or((rest, List::Cluster), |rest| (rest, List::Local));
+                let (slots, sticky) = match rest.split_once("-sticky-") {
+                    Some((slots, seconds)) => {
+                        (slots, Some(seconds.strip_suffix('s')?.parse().ok()?))
+                    }
+                    None => (rest, None),
+                };
+                Fate::Spread {
+                    list,
+                    slots: slots.parse().ok().filter(|slots| *slots > 0)?,
+                    sticky,
+                }
+            }
+        };
+        Some(Self { at, sources, fate })
+    }
+
+    /// The messages that create the chain, its rules and its number.
+    #[must_use]
+    pub fn create(&self, words: &Words, number: u32) -> Vec<Message> {
+        use daymark_netlink::nft::{Elements, Exists, SetElem};
+        let table = words.table();
+        let name = self.chain();
+        let chain = Chain {
+            name: name.as_str().into(),
+            kind: ChainKind::Regular,
+            comment: None,
+        };
+        let mut messages = vec![Message::NewChain {
+            table: table.clone(),
+            chain,
+            exists: Exists::Keep,
+        }];
+        messages.extend(self.rules(words).into_iter().map(|exprs| Message::NewRule {
+            table: table.clone(),
+            rule: Rule::new(name.as_str(), exprs),
+            place: Place::Last,
+        }));
+        let elem = SetElem::verdict(Data::host(number), Verdict::Goto(name.as_str().into()));
+        let elements = Elements {
+            set: set::PLANS.into(),
+            elems: vec![elem],
+        };
+        messages.push(Message::NewElems {
+            table,
+            elements,
+            exists: Exists::Keep,
+        });
+        messages
+    }
+
+    /// The rules of the chain.
+    #[must_use]
+    pub fn rules(&self, words: &Words) -> Vec<Vec<Expr>> {
+        let mut rules = Vec::new();
+        if self.sources == Checked::Yes {
+            rules.push(outside_ranges(words));
+        }
+        match self.fate {
+            Fate::Refuse => {}
+            Fate::Drop => rules.push(vec![Expr::Verdict(Verdict::Drop)]),
+            Fate::Spread {
+                list,
+                slots,
+                sticky: None,
+            } => {
+                rules.extend(
+                    ASKED.map(|side| self.pick(words, side, list, slots, [translate(words)])),
+                );
+            }
+            Fate::Spread {
+                list,
+                slots,
+                sticky: Some(seconds),
+            } => {
+                rules.extend(self.sticky_rules(words, list, slots, seconds));
+            }
+        }
+        rules
+    }
+
+    /// In order: a backend that left is forgotten; one that is there begins its time anew and is used;
+    /// a new client chooses, the choice is kept, and what was kept is used; if nothing could be kept
+    /// (the map is full) the client chooses without being remembered.
+    ///
+    /// Writing the map is the end of its rule: where it fails the kernel stops the rule, and the
+    /// connection must go on.
+    fn sticky_rules(&self, words: &Words, list: List, slots: u32, seconds: u32) -> Vec<Vec<Expr>> {
+        let timeout = Some(u64::from(seconds) * 1000);
+        let kept = |side| with(with(self.frontend(words, side), local(list)), recall(words));
+        let still_there = || member(LookupResult::Member);
+        let mut rules = Vec::new();
+        for side in [0, 1] {
+            rules.push(with(
+                kept(side),
+                [
+                    member(LookupResult::NotMember),
+                    write(words, DynsetOp::Delete, None),
+                ],
+            ));
+        }
+        for side in [0, 1] {
+            rules.push(with(
+                kept(side),
+                [still_there(), write(words, DynsetOp::Update, timeout)],
+            ));
+        }
+        for side in ASKED {
+            rules.push(with(kept(side), [still_there(), translate(words)]));
+        }
+        for side in [0, 1] {
+            let keep = [client(words), write(words, DynsetOp::Add, timeout)];
+            rules.push(self.pick(words, side, list, slots, keep));
+        }
+        for side in ASKED {
+            rules.push(with(kept(side), [still_there(), translate(words)]));
+        }
+        rules.extend(ASKED.map(|side| self.pick(words, side, list, slots, [translate(words)])));
+        rules
+    }
+
+    fn frontend(&self, words: &Words, side: usize) -> Vec<Expr> {
+        match self.at {
+            At::Address => base::frontend(words, side),
+            At::NodePort => base::node_port(side),
+        }
+    }
+
+    fn pick(
+        &self,
+        words: &Words,
+        side: usize,
+        list: List,
+        slots: u32,
+        then: impl IntoIterator<Item = Expr>,
+    ) -> Vec<Expr> {
+        let number = Numgen {
+            dreg: reg::SLOT,
+            modulus: slots,
+            kind: NumgenKind::Random,
+            offset: 0,
+        };
+        let slot = Lookup {
+            set: set::SLOTS.into(),
+            key: reg::POOL,
+            result: LookupResult::Data(reg::SLOT),
+        };
+        let pool = with(self.frontend(words, side), local(list));
+        with(with(pool, [Expr::Numgen(number), Expr::Lookup(slot)]), then)
+    }
+}
+
+/// The Local pool is the one behind the Cluster pool.
+fn local(list: List) -> Option<Expr> {
+    let odd = Bitwise::Mask {
+        sreg: reg::POOL,
+        dreg: reg::POOL,
+        mask: Data::host(!1),
+        xor: Data::host(1),
+    };
+    (list == List::Local).then_some(Expr::Bitwise(odd))
+}
+
+fn outside_ranges(words: &Words) -> Vec<Expr> {
+    let behind = Words::after(reg::KEY, words.regs + 2);
+    let ranges = Lookup {
+        set: set::RANGES.into(),
+        key: reg::KEY,
+        result: LookupResult::NotMember,
+    };
+    let tail = [
+        base::address(words, words.saddr, behind),
+        Expr::Lookup(ranges),
+        Expr::Verdict(Verdict::Drop),
+    ];
+    with(base::destination(words), tail)
+}
+
+/// The client's address, right before the number of the Service port: the key of `sticky`.
+fn client(words: &Words) -> Expr {
+    base::address(words, words.saddr, sticky_key(words))
+}
+
+fn sticky_key(words: &Words) -> daymark_netlink::nft::Reg {
+    let first = reg::PORT.index() - usize::try_from(words.regs).expect("1 or 4");
+    daymark_netlink::nft::Reg::at(u32::try_from(first).expect("below 16")).expect("below 16")
+}
+
+/// The backend that the client kept, to where the slot would be.
+fn recall(words: &Words) -> [Expr; 2] {
+    let kept = Lookup {
+        set: set::STICKY.into(),
+        key: sticky_key(words),
+        result: LookupResult::Data(reg::SLOT),
+    };
+    [client(words), Expr::Lookup(kept)]
+}
+
+fn member(result: LookupResult) -> Expr {
+    Expr::Lookup(Lookup {
+        set: set::MEMBERS.into(),
+        key: reg::POOL,
+        result,
+    })
+}
+
+fn write(words: &Words, op: DynsetOp, timeout: Option<u64>) -> Expr {
+    let data = (op != DynsetOp::Delete).then_some(reg::SLOT);
+    let set = set::STICKY.into();
+    Expr::Dynset(Dynset {
+        set,
+        op,
+        key: sticky_key(words),
+        data,
+        timeout,
+        exprs: Vec::new(),
+    })
+}
+
+fn translate(words: &Words) -> Expr {
+    let port = Words::after(reg::SLOT, words.regs);
+    Expr::Nat(Nat {
+        kind: NatKind::Dnat,
+        family: words.nft,
+        addr: Some(RegRange::one(reg::SLOT)),
+        port: Some(RegRange::one(port)),
+        flags: NatFlags::NONE,
+    })
+}

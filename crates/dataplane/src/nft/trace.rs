@@ -1,0 +1,222 @@
+//! Walks a compiled program with a packet, in plain Rust.
+//!
+//! It takes the program and the packet and nothing else: what the model wanted it cannot know. Each
+//! expression does what the kernel file named beside its type does; one that this plane never emits is
+//! an error, not a guess.
+
+mod machine;
+mod sets;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use daymark_model::decide::{Arrival, SourceSeen};
+use daymark_model::{Family, Packet, Target};
+use daymark_netlink::nft::{ChainKind, Data, Hook, Name};
+use thiserror::Error;
+
+use super::layout::{Words, set};
+use super::program::{Contents, Program};
+use machine::{Connection, End, Machine};
+
+/// What a program does with a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Translated, to one of these.
+    Forward(BTreeSet<Target>),
+    /// Answered with ICMP port unreachable.
+    Refused,
+    /// Dropped.
+    Dropped,
+    /// Left alone.
+    Untouched,
+    /// Not the same for every random number, which no frontend should give.
+    Mixed(Vec<Single>),
+}
+
+/// What a program does with a packet for one value of its random number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Single {
+    /// Translated.
+    Forward(Target),
+    /// Answered with ICMP port unreachable.
+    Refused,
+    /// Dropped.
+    Dropped,
+    /// Left alone.
+    Untouched,
+}
+
+/// Why a program could not be walked.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TraceError {
+    /// A chain or set that is named does not exist.
+    #[error("chain {chain}, rule {rule}: {what} does not exist")]
+    Missing {
+        /// Where.
+        chain: Name,
+        /// Its position in the chain, from 0.
+        rule: usize,
+        /// What is missing.
+        what: String,
+    },
+    /// An expression that the walker does not know, or a value that does not fit.
+    #[error("chain {chain}, rule {rule}: {what}")]
+    Unknown {
+        /// Where.
+        chain: Name,
+        /// Its position in the chain, from 0.
+        rule: usize,
+        /// What.
+        what: String,
+    },
+    /// More jumps than the kernel allows (`NFT_JUMP_STACK_SIZE`).
+    #[error("chain {0}: too many jumps")]
+    Deep(Name),
+    /// There is no table for the packet's family.
+    #[error("no table {0}")]
+    NoTable(String),
+}
+
+/// What clients kept: the dynamic elements that packets wrote, beside the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    sticky: std::collections::BTreeMap<(Name, Data), Data>,
+}
+
+/// Everything that may happen to a packet, over all random numbers, without affinity kept from before.
+///
+/// # Errors
+/// If the program does not fit together.
+pub fn trace(program: &Program, packet: &Packet) -> Result<Outcome, TraceError> {
+    let (first, modulus) = once(program, packet, 0, &mut Memory::default())?;
+    let mut all = BTreeSet::from([first]);
+    for random in 1..modulus.max(1) {
+        all.insert(once(program, packet, random, &mut Memory::default())?.0);
+    }
+    Ok(gather(&all))
+}
+
+/// What happens to a packet when the random number is `random`, and what clients kept before counts.
+/// Returns the largest modulus that was asked for, too.
+///
+/// # Errors
+/// If the program does not fit together.
+pub fn once(
+    program: &Program,
+    packet: &Packet,
+    random: u32,
+    memory: &mut Memory,
+) -> Result<(Single, u32), TraceError> {
+    let words = Words::of(Family::of(packet.destination));
+    let id = words.table();
+    let table = program
+        .table(&id)
+        .ok_or_else(|| TraceError::NoTable(id.to_string()))?;
+    let mut machine = Machine {
+        table,
+        words,
+        random,
+        modulus: 1,
+        memory,
+        connection: Connection::new(packet),
+    };
+    let single = walk(&mut machine, packet)?;
+    Ok((single, machine.modulus))
+}
+
+/// The way of a first packet through the hooks.
+fn walk(machine: &mut Machine, packet: &Packet) -> Result<Single, TraceError> {
+    let first = match packet.arrival {
+        Arrival::Link => Hook::Prerouting,
+        Arrival::Node => Hook::Output,
+    };
+    let second = match packet.arrival {
+        Arrival::Node => None,
+        Arrival::Link if is_ours(machine.table, machine.connection.destination) => {
+            Some(Hook::Input)
+        }
+        Arrival::Link => Some(Hook::Forward),
+    };
+    for hook in [Some(first), second, Some(Hook::Postrouting)]
+        .into_iter()
+        .flatten()
+    {
+        // A packet for this host never sees postrouting; the rule there changes nothing else.
+        if hook == Hook::Postrouting && !machine.connection.translated {
+            break;
+        }
+        for chain in base_chains(machine.table, hook) {
+            match machine.run(&chain)? {
+                End::Accept => {}
+                End::Drop => return Ok(Single::Dropped),
+                End::Refuse => return Ok(Single::Refused),
+            }
+        }
+    }
+    let Connection {
+        destination,
+        port,
+        translated,
+        masqueraded,
+        ..
+    } = machine.connection;
+    if !translated {
+        return Ok(Single::Untouched);
+    }
+    let source = if masqueraded {
+        SourceSeen::Masqueraded
+    } else {
+        SourceSeen::Kept
+    };
+    Ok(Single::Forward(Target {
+        address: destination,
+        port,
+        source,
+    }))
+}
+
+/// Base chains of a hook in the order of their priority.
+fn base_chains(table: &Contents, hook: Hook) -> Vec<Name> {
+    let mut found: Vec<(i32, Name)> = Vec::new();
+    for (name, (chain, _)) in &table.chains {
+        if let ChainKind::Base(base) = &chain.kind
+            && base.hook == hook
+        {
+            found.push((base.priority, name.clone()));
+        }
+    }
+    found.sort();
+    found.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Whether the host itself has the address, as far as the program knows: only needed to tell `input`
+/// from `forward`, which hold the same rules.
+fn is_ours(table: &Contents, ip: IpAddr) -> bool {
+    let key = Data::addr(ip);
+    table
+        .elements(set::NODE_PORT_ADDRESSES)
+        .any(|(known, _)| *known == key)
+}
+
+fn gather(all: &BTreeSet<Single>) -> Outcome {
+    let targets: BTreeSet<Target> = all
+        .iter()
+        .filter_map(|one| {
+            if let Single::Forward(target) = one {
+                Some(*target)
+            } else {
+                None
+            }
+        })
+        .collect();
+    if targets.len() == all.len() {
+        return Outcome::Forward(targets);
+    }
+    match all.iter().collect::<Vec<_>>().as_slice() {
+        [Single::Refused] => Outcome::Refused,
+        [Single::Dropped] => Outcome::Dropped,
+        [Single::Untouched] => Outcome::Untouched,
+        mixed => Outcome::Mixed(mixed.iter().map(|one| **one).collect()),
+    }
+}
