@@ -1,5 +1,11 @@
 //! Two small macros for the numbers of the kernel's interface: closed enumerations and flag words.
 
+/// An enumeration with numbers in a kernel header.
+pub(crate) trait Code: Sized {
+    /// The variant of a number, if there is one.
+    fn find(code: u32) -> Option<Self>;
+}
+
 /// Declares an enumeration whose variants have a number in a kernel header and a word in `nft`.
 macro_rules! codes {
     ($(#[$outer:meta])* $vis:vis enum $name:ident { $($(#[$inner:meta])* $variant:ident = $code:literal, $word:literal;)+ }) => {
@@ -27,6 +33,12 @@ macro_rules! codes {
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl $crate::code::Code for $name {
+            fn find(code: u32) -> Option<Self> {
+                Self::from_code(code)
             }
         }
 

@@ -4,8 +4,8 @@
 //! - [`expr`]: the expressions a rule consists of, and registers;
 //! - [`object`]: tables, chains, sets, elements, rules, counters; [`Ruleset`] holds a whole program;
 //! - [`message`]: changes and queries; [`reply`]: what the kernel answers;
-//! - `batch`: transactions that fit the socket buffer, and back from an error to its element;
-//! - `show`: text like that of `nft list ruleset`.
+//! - [`batch`]: transactions that fit the socket buffer, and back from an error to its element;
+//! - [`show`]: text like that of `nft list ruleset`.
 //!
 //! Numbers are those of `include/uapi/linux/netfilter/nf_tables.h` unless another source is named.
 
@@ -19,6 +19,16 @@ pub mod message;
 
 pub mod reply;
 
+pub mod batch;
+
+pub mod show;
+
+mod wire;
+
+#[cfg(test)]
+mod any;
+
+pub use batch::{Batch, BatchError, Blame, Part, Transaction};
 pub use data::{Data, Field, Type};
 pub use expr::{
     Base, Bitwise, ByteOrder, ByteOrderOp, Cmp, CmpOp, Counter, Ct, CtKey, Direction, Dynset,
@@ -33,4 +43,4 @@ pub use object::{
     ObjectType, Policy, Role, Rule, Ruleset, Set, SetElem, SetFlags, SetKind, SetPolicy, Table,
     TableFlags, TableId, Value,
 };
-pub use reply::{Generation, Held, Reply};
+pub use reply::{Generation, Held, Reply, Snapshot};

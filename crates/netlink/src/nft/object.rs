@@ -233,6 +233,15 @@ impl Set {
             comment: None,
         }
     }
+
+    /// The same set without what the kernel counts by itself.
+    #[must_use]
+    pub fn at_rest(&self) -> Self {
+        Self {
+            exprs: self.exprs.iter().map(Expr::at_rest).collect(),
+            ..self.clone()
+        }
+    }
 }
 
 /// What an element of a set carries.
@@ -302,7 +311,7 @@ pub enum Value {
 }
 
 /// What an element stands for (`enum nft_set_elem_flags`).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Role {
     /// Its key; in an interval set the first key of a range.
     #[default]
@@ -639,5 +648,39 @@ impl Ruleset {
             .iter()
             .filter(move |list| &*list.set == set)
             .flat_map(|list| &list.elems)
+    }
+
+    /// The same program in one order, however it was written or dumped, and without what the kernel counts by
+    /// itself: objects, sets and chains by name, rules by chain, elements by key, each set's in one list, empty
+    /// lists left out. Two tables do the same if these are equal.
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        let mut elements = std::collections::BTreeMap::<Name, Vec<SetElem>>::new();
+        for list in &self.elements {
+            let known = elements.entry(list.set.clone()).or_default();
+            known.extend(list.elems.iter().map(SetElem::at_rest));
+        }
+        let mut out = Self {
+            table: self.table.clone(),
+            objects: self.objects.iter().map(Object::at_rest).collect(),
+            sets: self.sets.iter().map(Set::at_rest).collect(),
+            chains: self.chains.clone(),
+            rules: self.rules.iter().map(Rule::at_rest).collect(),
+            elements: Vec::new(),
+        };
+        out.objects
+            .sort_by_key(|object| (object.object_type(), object.name.clone()));
+        out.sets.sort_by_key(|set| set.name.clone());
+        out.chains.sort_by_key(|chain| chain.name.clone());
+        out.rules.sort_by_key(|rule| rule.chain.clone());
+        for (set, mut elems) in elements {
+            elems.sort_by(|a, b| {
+                (&a.key, a.key_end(), a.role()).cmp(&(&b.key, b.key_end(), b.role()))
+            });
+            if !elems.is_empty() {
+                out.elements.push(Elements { set, elems });
+            }
+        }
+        out
     }
 }

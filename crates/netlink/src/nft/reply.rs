@@ -1,6 +1,6 @@
 //! What the kernel answers.
 
-use super::object::{Chain, Elements, Object, Rule, Set, Table, TableId};
+use super::object::{Chain, Elements, Object, Rule, Ruleset, Set, Table, TableId};
 
 /// An object of the kernel, and what the kernel alone knows of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,4 +51,43 @@ pub struct Generation {
     pub process: Option<u32>,
     /// The name of that process, at most 15 bytes.
     pub name: Option<String>,
+}
+
+/// A whole table as the kernel holds it, with handles.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// The generation of the ruleset that it was read from.
+    pub generation: u32,
+    /// The table itself.
+    pub table: Held<Table>,
+    /// The netlink port of the socket that owns it.
+    pub owner: Option<u32>,
+    /// Named objects, in the order of the kernel.
+    pub objects: Vec<Held<Object>>,
+    /// Sets and maps, in the order of their creation.
+    pub sets: Vec<Held<Set>>,
+    /// Chains, in the order of their creation.
+    pub chains: Vec<Held<Chain>>,
+    /// Rules, in order within their chain.
+    pub rules: Vec<Held<Rule>>,
+    /// Elements, by set, in the order of the kernel.
+    pub elements: Vec<Elements>,
+}
+
+impl Snapshot {
+    /// The table without handles.
+    #[must_use]
+    pub fn ruleset(&self) -> Ruleset {
+        fn bare<T: Clone>(held: &[Held<T>]) -> Vec<T> {
+            held.iter().map(|held| held.object.clone()).collect()
+        }
+        Ruleset {
+            table: self.table.object.clone(),
+            objects: bare(&self.objects),
+            sets: bare(&self.sets),
+            chains: bare(&self.chains),
+            rules: bare(&self.rules),
+            elements: self.elements.clone(),
+        }
+    }
 }
