@@ -1,1 +1,22 @@
-//! The node agent.
+//! The agent of a node: what the API says, brought to the kernel.
+//!
+//! ```text
+//! feed --Batch--> [task] --Order--> [thread `plane`] World -> Delta -> Update -> netlink
+//! rtnetlink addresses -----^                            \-> PlaneStatus: DNS and announcers wait for it
+//! ```
+//!
+//! The kernel is spoken to from one thread that owns the tables; whatever waits for it is taken at
+//! once, so that a burst is one batch and a single change goes out at once. There is no period to tune.
+//!
+//! - [`proxy`]: the thread's state, one batch in, one commit out;
+//! - [`agent`]: the tasks around it;
+//! - [`addresses`]: which addresses the machine has;
+//! - [`health`]: `/healthz`, `/livez`, `/metrics`;
+//! - [`metrics`]: what is counted.
+
+pub mod addresses;
+pub mod agent;
+mod clock;
+pub mod health;
+pub mod metrics;
+pub mod proxy;

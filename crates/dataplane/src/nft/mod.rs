@@ -5,7 +5,8 @@
 //! - [`plan`]: the small chains that a frontend's plan names;
 //! - [`program`]: a whole program as a value that takes messages as the kernel does;
 //! - [`compile`]: from [`daymark_model::Desired`] to a program, and from a change to transactions;
-//! - [`trace`]: walks a program with a packet.
+//! - [`trace`]: walks a program with a packet;
+//! - [`apply`]: keeps a kernel in step with the compiler.
 //!
 //! `README.md` beside this file draws the hooks and says why each thing stands where it stands.
 
@@ -20,3 +21,7 @@ pub mod program;
 pub mod compile;
 
 pub mod trace;
+
+pub mod apply;
+
+pub use daymark_netlink::nft::TableFlags;

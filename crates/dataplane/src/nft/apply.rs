@@ -1,0 +1,227 @@
+//! Carrying updates out: a compiler and a kernel kept in step.
+//!
+//! After an error nothing is assumed: the tables are read back, adopted again, and compared with what is
+//! wanted.
+
+use daymark_model::{Delta, Desired};
+use daymark_netlink::nft::{Message, Ruleset, Table, TableFlags, TableId};
+use thiserror::Error;
+
+use super::base;
+use super::compile::{Compiler, Update};
+use super::layout::Words;
+use super::program::{Program, Refused};
+
+/// What takes transactions: the kernel, or a stand-in.
+pub trait Kernel {
+    /// Commits messages as few transactions as the socket allows, in order. A transaction is committed
+    /// whole or not at all; after an error the ones before it stay.
+    ///
+    /// # Errors
+    /// What was refused.
+    fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError>;
+
+    /// Reads a table; `None` if there is none.
+    ///
+    /// # Errors
+    /// What went wrong on the socket.
+    fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError>;
+}
+
+/// Why a transaction was not committed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CommitError {
+    /// The kernel refused a message.
+    #[error("the kernel refused `{shown}`: {reason}")]
+    Refused {
+        /// The message as `nft` would print it, one element if it was one.
+        shown: String,
+        /// The error text of the system.
+        reason: String,
+    },
+    /// Another process owns the table.
+    #[error(
+        "table {0} belongs to another process: stop the other daymark agent (its netlink port stands in `nft list tables`)"
+    )]
+    Owned(TableId),
+    /// The socket failed.
+    #[error("netlink socket: {0}")]
+    Socket(String),
+    /// The message could not be encoded.
+    #[error("a transaction could not be built: {0}")]
+    Encode(String),
+}
+
+/// Why the tables could not be brought up.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StartError {
+    /// The kernel said no.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A dump that does not fit together.
+    #[error("the tables that were read do not fit together: {0}")]
+    Dump(#[from] Refused),
+}
+
+/// How a plane came up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There was no table.
+    Nothing,
+    /// A table of this layout was adopted; packets did not notice.
+    Adopted,
+    /// A table was there but could not be adopted, for this reason, and was replaced.
+    Replaced(String),
+}
+
+/// A plane and its tables in the kernel.
+#[derive(Debug)]
+pub struct Plane<K> {
+    kernel: K,
+    compiler: Compiler,
+    flags: TableFlags,
+    doubt: Doubt,
+}
+
+/// Whether the compiler knows what the kernel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    None,
+    /// An update failed half-way, or somebody else committed.
+    ReadBack,
+}
+
+impl<K: Kernel> Plane<K> {
+    /// Adopts the tables that are there, or creates them. Nothing is removed from an adopted table
+    /// before [`Plane::reconcile`] knows what is wanted.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn start(mut kernel: K, flags: TableFlags) -> Result<(Self, Found), StartError> {
+        let (compiler, found) = open(&mut kernel, flags)?;
+        Ok((
+            Self {
+                kernel,
+                compiler,
+                flags,
+                doubt: Doubt::None,
+            },
+            found,
+        ))
+    }
+
+    /// What the kernel should hold now.
+    #[must_use]
+    pub fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
+    /// The kernel, for questions beside the plane.
+    pub fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// Carries a change out.
+    ///
+    /// # Errors
+    /// What the kernel refused; call [`Plane::reconcile`] with the whole state then.
+    pub fn update(&mut self, delta: &Delta) -> Result<Update, CommitError> {
+        let update = self.compiler.update(delta);
+        self.carry_out(update)
+    }
+
+    /// Brings the kernel to `desired`, whatever it holds.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn reconcile(&mut self, desired: Desired) -> Result<Update, StartError> {
+        if self.doubt == Doubt::ReadBack {
+            (self.compiler, _) = open(&mut self.kernel, self.flags)?;
+            self.doubt = Doubt::None;
+        }
+        let update = self.compiler.reconcile(desired);
+        Ok(self.carry_out(update)?)
+    }
+
+    /// Compares the kernel with what it should hold, and mends it. Returns what had to be done.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn verify(&mut self) -> Result<Update, StartError> {
+        self.doubt = Doubt::ReadBack;
+        self.reconcile(self.compiler.desired().clone())
+    }
+
+    fn carry_out(&mut self, update: Update) -> Result<Update, CommitError> {
+        for transaction in &update.transactions {
+            if let Err(error) = self.kernel.commit(transaction) {
+                self.doubt = Doubt::ReadBack;
+                return Err(error);
+            }
+        }
+        Ok(update)
+    }
+}
+
+fn open(kernel: &mut impl Kernel, flags: TableFlags) -> Result<(Compiler, Found), StartError> {
+    let tables = daymark_model::Family::BOTH.map(|family| Words::of(family).table());
+    let mut present = Vec::new();
+    for id in tables {
+        present.extend(kernel.read(&id)?.map(|ruleset| ruleset.table.id));
+    }
+    let reason = match present.len() {
+        0 => None,
+        2 => match take_over(kernel, &present, flags)? {
+            Ok(compiler) => return Ok((compiler, Found::Adopted)),
+            Err(reason) => Some(reason),
+        },
+        _ => Some("only one of the two tables is there".to_owned()),
+    };
+    let (compiler, create) = Compiler::new(flags);
+    let mut messages: Vec<Message> = present
+        .into_iter()
+        .map(|table| Message::DelTable { table })
+        .collect();
+    messages.extend(create);
+    kernel.commit(&messages)?;
+    Ok((compiler, reason.map_or(Found::Nothing, Found::Replaced)))
+}
+
+/// Becomes the owner first and reads then, so that nobody edits in between.
+fn take_over(
+    kernel: &mut impl Kernel,
+    present: &[TableId],
+    flags: TableFlags,
+) -> Result<Result<Compiler, String>, StartError> {
+    if flags.contains(TableFlags::OWNER) {
+        let adopt = |id: &TableId| Message::NewTable {
+            table: Table {
+                id: id.clone(),
+                flags,
+                comment: Some(base::comment().into()),
+            },
+            exists: daymark_netlink::nft::Exists::Keep,
+        };
+        kernel.commit(&present.iter().map(adopt).collect::<Vec<_>>())?;
+    }
+    let mut rulesets = Vec::new();
+    for id in present {
+        rulesets.extend(kernel.read(id)?);
+    }
+    Ok(Compiler::adopt(Program::from_rulesets(rulesets)?, flags))
+}
+
+/// A program in the place of a kernel: for tests, and to see what an update would do.
+impl Kernel for Program {
+    fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
+        self.apply(messages)
+            .map_err(|(index, refused)| CommitError::Refused {
+                shown: format!("{:?}", messages[index]),
+                reason: refused.to_string(),
+            })
+    }
+
+    fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
+        Ok(self.table(table).map(super::program::Contents::ruleset))
+    }
+}

@@ -1,0 +1,84 @@
+//! Which addresses the machine's interfaces hold, and when that changes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use netlink_packet_route::address::AddressAttribute;
+use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use thiserror::Error;
+
+/// Why the addresses are not known.
+#[derive(Debug, Error)]
+pub enum AddressError {
+    /// No route socket.
+    #[error("cannot open a route socket: {0}")]
+    Socket(#[source] std::io::Error),
+    /// The dump failed.
+    #[error("cannot list the addresses of this machine: {0}")]
+    Dump(#[source] rtnetlink::Error),
+}
+
+/// Follows the machine's addresses, loopback and link-local ones excepted: tells `changed` the list at
+/// once, and again after each change. Ends when `changed` says so, or the socket does.
+///
+/// # Errors
+/// If they cannot be read at all.
+pub async fn follow(mut changed: impl FnMut(Arc<[IpAddr]>) -> Listen) -> Result<(), AddressError> {
+    let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let (connection, handle, mut news) =
+        new_multicast_connection(&groups).map_err(AddressError::Socket)?;
+    let connection = tokio::spawn(connection);
+    let mut known: Option<Arc<[IpAddr]>> = None;
+    loop {
+        let now: Arc<[IpAddr]> = list(&handle).await?.into();
+        if known.as_ref() != Some(&now) && changed(now.clone()) == Listen::Stop {
+            break;
+        }
+        known = Some(now);
+        if news.next().await.is_none() {
+            break;
+        }
+        // One change of an interface is several messages; what is here already is one change.
+        while news.try_recv().is_ok() {}
+    }
+    connection.abort();
+    Ok(())
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Yes.
+    On,
+    /// No.
+    Stop,
+}
+
+async fn list(handle: &Handle) -> Result<Vec<IpAddr>, AddressError> {
+    let mut found = Vec::new();
+    let mut dump = handle.address().get().execute();
+    while let Some(message) = dump.try_next().await.map_err(AddressError::Dump)? {
+        // IFA_LOCAL is the address itself where the link has a peer; IPv6 has IFA_ADDRESS alone.
+        let local = message.attributes.iter().find_map(|a| match a {
+            AddressAttribute::Local(ip) => Some(*ip),
+            _ => None,
+        });
+        let address = message.attributes.iter().find_map(|a| match a {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        });
+        found.extend(local.or(address).filter(is_of_use));
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+fn is_of_use(ip: &IpAddr) -> bool {
+    !ip.is_loopback()
+        && match ip {
+            IpAddr::V4(ip) => !ip.is_link_local(),
+            IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+        }
+}

@@ -1,0 +1,119 @@
+//! The tasks around the plane's thread.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use daymark_dataplane::nft::TableFlags;
+use daymark_dataplane::nft::apply::{Found, Kernel, Plane, StartError};
+use daymark_feed::{Event, PlaneSender, Subscription};
+use daymark_model::{Change, Options};
+use thiserror::Error;
+use tracing::{info, warn};
+
+use crate::addresses::{self, Listen};
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::proxy::{Order, Proxy};
+
+/// Why the agent could not start.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The tables could not be brought up.
+    #[error("nftables: {0}")]
+    Plane(#[from] StartError),
+    /// No thread.
+    #[error("cannot start the plane's thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// A running agent: the plane's thread, and how to talk to it.
+#[derive(Debug)]
+pub struct Agent {
+    orders: Sender<Order>,
+    thread: JoinHandle<()>,
+}
+
+impl Agent {
+    /// Brings the tables up and starts the thread that keeps them.
+    ///
+    /// # Errors
+    /// If the kernel refuses the tables.
+    pub fn start<K: Kernel + Send + 'static>(
+        kernel: K,
+        flags: TableFlags,
+        options: Options,
+        status: PlaneSender,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, AgentError> {
+        let (plane, found) = Plane::start(kernel, flags)?;
+        match found {
+            Found::Nothing => info!("created the tables"),
+            Found::Adopted => info!("adopted the tables that were there"),
+            Found::Replaced(why) => warn!(why, "replaced the tables that were there"),
+        }
+        let (orders, inbox) = channel();
+        let proxy = Proxy::new(plane, options, status, metrics);
+        let thread = std::thread::Builder::new()
+            .name("plane".to_owned())
+            .spawn(move || proxy.run(&inbox));
+        Ok(Self {
+            orders,
+            thread: thread.map_err(AgentError::Thread)?,
+        })
+    }
+
+    /// Where orders go.
+    #[must_use]
+    pub fn orders(&self) -> Sender<Order> {
+        self.orders.clone()
+    }
+
+    /// Hands what the feed brings to the plane, until the feed ends.
+    pub async fn follow(&self, mut feed: Subscription) {
+        let followed = addresses_of(self.orders());
+        let addresses = tokio::spawn(followed);
+        while let Some(batch) = feed.next().await {
+            let changes = batch.events.iter().filter_map(|event| match event {
+                Event::Model(change) => Some(change.clone()),
+                _ => None,
+            });
+            let order = Order::Changes {
+                batch: Some(batch.number),
+                changes: changes.collect(),
+                arrived: clock::now(),
+            };
+            if self.orders.send(order).is_err() {
+                break;
+            }
+        }
+        addresses.abort();
+    }
+
+    /// Ends the thread; the tables stay.
+    pub fn stop(self) {
+        // If the thread is gone already there is nothing to stop.
+        let _ = self.orders.send(Order::Stop);
+        let _ = self.thread.join();
+    }
+}
+
+async fn addresses_of(orders: Sender<Order>) {
+    let changed = |list| {
+        let changes = vec![Change::MachineAddresses(list)];
+        let order = Order::Changes {
+            batch: None,
+            changes,
+            arrived: clock::now(),
+        };
+        if orders.send(order).is_ok() {
+            Listen::On
+        } else {
+            Listen::Stop
+        }
+    };
+    if let Err(error) = addresses::follow(changed).await {
+        warn!(%error, "node ports by prefix are not served");
+    }
+}

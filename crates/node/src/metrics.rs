@@ -1,0 +1,126 @@
+//! What the agent counts, under kube-proxy's names where it has one.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use daymark_dataplane::nft::compile::Update;
+use daymark_model::Desired;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// The agent's counters.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    commit: Histogram,
+    programming: Histogram,
+    failures: Counter<u64, AtomicU64>,
+    repairs: Counter<u64, AtomicU64>,
+    elements: Counter<u64, AtomicU64>,
+    frontends: Gauge<i64, AtomicI64>,
+    pools: Gauge<i64, AtomicI64>,
+    commits: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        // 10 us to 5 s.
+        let histogram = || Histogram::new(exponential_buckets(0.000_01, 2.0, 20));
+        let metrics = Self {
+            commit: histogram(),
+            programming: histogram(),
+            failures: Counter::default(),
+            repairs: Counter::default(),
+            elements: Counter::default(),
+            frontends: Gauge::default(),
+            pools: Gauge::default(),
+            commits: AtomicU64::new(0),
+            registry: Registry::default(),
+        };
+        registry.register_with_unit(
+            "kubeproxy_sync_proxy_rules_duration",
+            "From a batch of changes to its commit in the kernel, without waiting",
+            Unit::Seconds,
+            metrics.commit.clone(),
+        );
+        registry.register_with_unit(
+            "daymark_programming_duration",
+            "From a watch event to its commit in the kernel",
+            Unit::Seconds,
+            metrics.programming.clone(),
+        );
+        registry.register(
+            "kubeproxy_sync_proxy_rules_nftables_sync_failures",
+            "Commits that failed and were tried again",
+            metrics.failures.clone(),
+        );
+        registry.register(
+            "daymark_plane_repairs",
+            "Times that another process had changed the tables",
+            metrics.repairs.clone(),
+        );
+        registry.register(
+            "daymark_plane_elements",
+            "Elements and other objects that were added or removed",
+            metrics.elements.clone(),
+        );
+        registry.register(
+            "daymark_frontends",
+            "Addresses and ports that are captured",
+            metrics.frontends.clone(),
+        );
+        registry.register(
+            "daymark_pools",
+            "Lists of backends in use",
+            metrics.pools.clone(),
+        );
+        Self {
+            registry,
+            ..metrics
+        }
+    }
+}
+
+impl Metrics {
+    /// The text of `/metrics`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// How many updates were committed.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn committed(&self, update: &Update, commit: Duration, programming: Duration) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.elements
+            .inc_by(u64::try_from(update.len()).unwrap_or(u64::MAX));
+        self.commit.observe(commit.as_secs_f64());
+        self.programming.observe(programming.as_secs_f64());
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failures.inc();
+    }
+
+    pub(crate) fn repaired(&self) {
+        self.repairs.inc();
+    }
+
+    pub(crate) fn set_world(&self, desired: &Desired) {
+        self.frontends
+            .set(i64::try_from(desired.frontends.len()).unwrap_or(i64::MAX));
+        self.pools
+            .set(i64::try_from(desired.pools.len()).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,261 @@
+//! The plane's thread: inputs in, commits out.
+//!
+//! A failed commit is not the end of anything: the tables are read back and the whole state is tried
+//! again, first at once, then after waits that double. Meanwhile the kernel holds a valid state.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane, StartError};
+use daymark_feed::{PlaneSender, PlaneStatus};
+use daymark_model::{Change, Options, World};
+use tracing::{debug, info, warn};
+
+use crate::clock;
+use crate::metrics::Metrics;
+
+/// What the thread is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Inputs changed. `batch` is the feed's number, if the changes came from it.
+    Changes {
+        /// The feed's batch that ends with these changes.
+        batch: Option<u64>,
+        /// The changes.
+        changes: Vec<Change>,
+        /// When they arrived, to measure how long they took.
+        arrived: Instant,
+    },
+    /// Another process committed to nf_tables: look whether our tables are as they should be.
+    ForeignCommit,
+    /// End the thread. The tables stay.
+    Stop,
+}
+
+/// The state of the thread.
+#[derive(Debug)]
+pub struct Proxy<K> {
+    world: World,
+    plane: Plane<K>,
+    status: PlaneSender,
+    metrics: Arc<Metrics>,
+    /// The newest feed batch that was taken in; none before the first.
+    batch: Option<u64>,
+    state: State,
+}
+
+/// Whether the kernel follows the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The first batch has not come; the kernel keeps what it has.
+    Waiting,
+    /// The kernel holds what the world wants.
+    InStep,
+    /// The last commit failed; all is tried again after this wait.
+    Behind(Duration),
+}
+
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// After somebody else's commit the tables are read at most so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+impl<K: Kernel> Proxy<K> {
+    /// A proxy over tables that were brought up.
+    #[must_use]
+    pub fn new(
+        plane: Plane<K>,
+        options: Options,
+        status: PlaneSender,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            world: World::new(options),
+            plane,
+            status,
+            metrics,
+            batch: None,
+            state: State::Waiting,
+        }
+    }
+
+    /// Follows orders until [`Order::Stop`], or until nobody can give any.
+    pub fn run(mut self, orders: &Receiver<Order>) {
+        let mut foreign = Foreign::default();
+        loop {
+            let first = match self.next_wait(&foreign) {
+                None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => orders.recv_timeout(wait),
+            };
+            match first {
+                Err(RecvTimeoutError::Disconnected) | Ok(Order::Stop) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(order) => {
+                    if self.take(order, orders, &mut foreign) == Next::Stop {
+                        return;
+                    }
+                }
+            }
+            self.catch_up(&mut foreign);
+        }
+    }
+
+    fn next_wait(&self, foreign: &Foreign) -> Option<Duration> {
+        let retry = match self.state {
+            State::Behind(wait) => Some(wait),
+            State::Waiting | State::InStep => None,
+        };
+        let look = foreign.pending.then(|| foreign.due_in(clock::now()));
+        retry.into_iter().chain(look).min()
+    }
+
+    /// Takes an order and everything that is waiting behind it: one batch, one commit.
+    fn take(&mut self, first: Order, orders: &Receiver<Order>, foreign: &mut Foreign) -> Next {
+        let mut gathered = Vec::new();
+        let mut oldest: Option<Instant> = None;
+        let mut next = Some(first);
+        let mut fresh = Fresh::No;
+        while let Some(order) = next {
+            match order {
+                Order::Changes {
+                    batch,
+                    changes,
+                    arrived,
+                } => {
+                    oldest = Some(oldest.map_or(arrived, |oldest| oldest.min(arrived)));
+                    gathered.extend(changes);
+                    if batch.is_some() {
+                        fresh = if self.batch.is_none() {
+                            Fresh::First
+                        } else {
+                            fresh
+                        };
+                        self.batch = batch;
+                    }
+                }
+                Order::ForeignCommit => foreign.pending = true,
+                Order::Stop => return Next::Stop,
+            }
+            next = orders.try_recv().ok();
+        }
+        if let Some(oldest) = oldest {
+            self.follow(gathered, fresh, oldest);
+        }
+        Next::GoOn
+    }
+
+    fn follow(&mut self, changes: Vec<Change>, fresh: Fresh, arrived: Instant) {
+        let delta = self.world.apply(changes);
+        if self.batch.is_none() {
+            return;
+        }
+        let started = clock::now();
+        let outcome = match (self.state, fresh) {
+            (State::InStep, Fresh::No) => self.plane.update(&delta).map_err(StartError::from),
+            _ => self.plane.reconcile(self.world.desired().clone()),
+        };
+        match outcome {
+            Ok(update) => {
+                let now = clock::now();
+                self.metrics
+                    .committed(&update, now - started, now - arrived);
+                if fresh == Fresh::First {
+                    let services = self.world.inputs().services.len();
+                    info!(
+                        services,
+                        elements = update.len(),
+                        "the kernel holds the first state"
+                    );
+                }
+                self.in_step();
+            }
+            Err(error) => self.fall_behind(&error),
+        }
+    }
+
+    fn in_step(&mut self) {
+        self.state = State::InStep;
+        self.metrics.set_world(self.world.desired());
+        if let Some(generation) = self.batch {
+            self.status
+                .send_replace(PlaneStatus::Committed { generation });
+        }
+    }
+
+    fn fall_behind(&mut self, error: &StartError) {
+        let wait = match self.state {
+            State::Behind(wait) => (wait * 2).min(LONGEST_WAIT),
+            State::Waiting | State::InStep => FIRST_WAIT,
+        };
+        if let StartError::Commit(CommitError::Refused { shown, reason }) = error {
+            warn!(
+                shown,
+                reason,
+                ?wait,
+                "the kernel refused a change; the whole state is tried again"
+            );
+        } else {
+            warn!(%error, ?wait, "a commit failed; the whole state is tried again");
+        }
+        self.metrics.failed();
+        self.state = State::Behind(wait);
+    }
+
+    /// What is due after a wait: a failed state again, or a look after somebody else's commit.
+    fn catch_up(&mut self, foreign: &mut Foreign) {
+        if let State::Behind(_) = self.state {
+            match self.plane.reconcile(self.world.desired().clone()) {
+                Ok(_) => self.in_step(),
+                Err(error) => self.fall_behind(&error),
+            }
+        }
+        let now = clock::now();
+        if !foreign.pending || foreign.due_in(now) > Duration::ZERO || self.state != State::InStep {
+            return;
+        }
+        foreign.pending = false;
+        foreign.looked = Some(now);
+        match self.plane.verify() {
+            Ok(update) if update.is_empty() => {
+                debug!("another process committed; the tables are unchanged")
+            }
+            Ok(update) => {
+                self.metrics.repaired();
+                warn!(
+                    elements = update.len(),
+                    "another process had changed the tables; they are mended"
+                );
+            }
+            Err(error) => self.fall_behind(&error),
+        }
+    }
+}
+
+/// Commits of other processes that nobody has looked at yet.
+#[derive(Default)]
+struct Foreign {
+    pending: bool,
+    looked: Option<Instant>,
+}
+
+impl Foreign {
+    fn due_in(&self, now: Instant) -> Duration {
+        self.looked.map_or(Duration::ZERO, |looked| {
+            (looked + LOOK_AGAIN).saturating_duration_since(now)
+        })
+    }
+}
+
+/// Whether this is the feed's first batch: then the kernel is compared with the whole state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fresh {
+    No,
+    First,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Stop,
+}
