@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine with Rust, make and a C compiler:
+#   make demo   a guided tour: a lab, the kinds of Service, real traffic, a verdict per row
+#   make test   every test, lint and format check
+
+CARGO ?= cargo
+DAYMARK = target/debug/daymark
+
+.PHONY: build demo test unit lint cases bench release help
+
+help: ## this text
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+build: ## the binary, with optimised dependencies
+	$(CARGO) build --locked -p daymark
+
+demo: build ## a lab with real packets, one verdict a row
+	$(DAYMARK) demo
+
+test: build lint unit cases ## everything that runs in minutes
+
+unit: ## unit, property and integration tests
+	$(CARGO) test --locked --workspace
+
+lint: ## formatting, clippy, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	 else echo "skipped: cargo deny is not installed (cargo install --locked cargo-deny)"; fi
+
+cases: build ## every case before every judge
+	$(DAYMARK) case cases --judge model
+	$(DAYMARK) case cases --judge trace --dataplane nft
+	$(DAYMARK) case cases --judge lab --dataplane nft
+
+release: ## the optimised binary
+	$(CARGO) build --locked --release -p daymark
+
+bench: release ## measurements as JSON
+	target/release/daymark bench
