@@ -6,7 +6,8 @@
 //! - [`program`]: a whole program as a value that takes messages as the kernel does;
 //! - [`compile`]: from [`daymark_model::Desired`] to a program, and from a change to transactions;
 //! - [`trace`]: walks a program with a packet;
-//! - [`apply`]: keeps a kernel in step with the compiler.
+//! - [`apply`]: keeps a kernel in step with the compiler;
+//! - [`kernel`]: the kernel itself, by netlink.
 //!
 //! `README.md` beside this file draws the hooks and says why each thing stands where it stands.
 
@@ -23,5 +24,7 @@ pub mod compile;
 pub mod trace;
 
 pub mod apply;
+
+pub mod kernel;
 
 pub use daymark_netlink::nft::TableFlags;

@@ -1,0 +1,137 @@
+//! The kernel itself, by netlink.
+
+use daymark_netlink::nft::{Batch, Message, Part, Ruleset, TableId, Transaction};
+use daymark_sys::netlink::{NfSocket, OpenError, QueryError, Refusal, TransactError};
+
+use super::apply::{CommitError, Kernel};
+
+/// A netfilter socket of one network namespace. Tables with an owner belong to it: they can be changed
+/// through no other socket, and lose their owner, not their rules, when it closes.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: NfSocket,
+}
+
+impl Netlink {
+    /// Opens a socket in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// If the kernel has no netfilter netlink.
+    pub fn open() -> Result<Self, OpenError> {
+        Ok(Self {
+            socket: NfSocket::open()?,
+        })
+    }
+
+    /// The netlink port, by which the owner of a table and the sender of a commit are known.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
+    /// The socket, for settings and questions.
+    pub fn socket(&mut self) -> &mut NfSocket {
+        &mut self.socket
+    }
+}
+
+impl Kernel for Netlink {
+    fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
+        for transaction in split(messages, self.limit()?)? {
+            self.socket
+                .transact(transaction.bytes())
+                .map_err(|error| explain(error, &transaction, messages))?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
+        let snapshot = self.socket.snapshot(table).map_err(|error| match error {
+            QueryError::Socket(error) => CommitError::Socket(error.to_string()),
+            other => CommitError::Socket(format!("reading table {table}: {other}")),
+        })?;
+        Ok(snapshot.map(|snapshot| snapshot.ruleset()))
+    }
+}
+
+impl Netlink {
+    fn limit(&self) -> Result<usize, CommitError> {
+        self.socket
+            .transaction_limit()
+            .map_err(|error| CommitError::Socket(error.to_string()))
+    }
+}
+
+/// The transactions of an update. A table comes with its hooks in one piece or not at all; everything
+/// else may be cut between any two elements.
+fn split(messages: &[Message], limit: usize) -> Result<Vec<Transaction>, CommitError> {
+    let whole = messages
+        .iter()
+        .any(|message| matches!(message, Message::NewTable { .. } | Message::DelTable { .. }));
+    let replaces = messages
+        .iter()
+        .any(|message| matches!(message, Message::DelElems { .. }))
+        && messages
+            .iter()
+            .any(|message| matches!(message, Message::NewElems { .. }));
+    let mut batch = Batch::new(limit);
+    for message in messages {
+        batch
+            .push(message)
+            .map_err(|error| CommitError::Encode(error.to_string()))?;
+        if !whole && !replaces {
+            batch
+                .border()
+                .map_err(|error| CommitError::Encode(error.to_string()))?;
+        }
+    }
+    batch
+        .finish()
+        .map_err(|error| CommitError::Encode(error.to_string()))
+}
+
+fn explain(error: TransactError, transaction: &Transaction, messages: &[Message]) -> CommitError {
+    let TransactError::Refused { refusals, .. } = &error else {
+        return CommitError::Socket(error.to_string());
+    };
+    let Some(first) = refusals.first() else {
+        return CommitError::Socket(error.to_string());
+    };
+    let shown = match transaction.blame(first.seq, first.offset) {
+        Some(blame) => show(&messages[blame.message], blame.part),
+        None => "the transaction".to_owned(),
+    };
+    CommitError::Refused {
+        shown,
+        reason: reason(first),
+    }
+}
+
+fn reason(refusal: &Refusal) -> String {
+    let text = refusal.to_string();
+    if refusal.errno == PERMISSION {
+        return format!(
+            "{text}: CAP_NET_ADMIN is needed in this network namespace, and no other process may own the table"
+        );
+    }
+    text
+}
+
+/// `EPERM`.
+const PERMISSION: i32 = 1;
+
+fn show(message: &Message, part: Part) -> String {
+    match (message, part) {
+        (
+            Message::NewElems { elements, .. } | Message::DelElems { elements, .. },
+            Part::Element(index),
+        ) => {
+            format!(
+                "element {:?} of {}",
+                elements.elems.get(index),
+                elements.set
+            )
+        }
+        _ => format!("{message:?}"),
+    }
+}
