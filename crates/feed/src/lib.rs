@@ -1,1 +1,38 @@
-//! Kubernetes watch streams to compact records.
+//! Kubernetes watch streams to compact records, handed out as batches.
+//!
+//! ```text
+//! API server --watch, one per kind--> decode --> Hub (caches, differences) --> Batch --> proxy
+//!              (`watch`)            (`decode`)   (`hub`)                            \-> DNS, load balancer
+//! ```
+//!
+//! [`Feed::start`] opens one watch of each kind that [`Config`] wants. Each part of an agent takes
+//! a [`Subscription`]; its first batch is the whole state and comes once every list is complete, each
+//! later batch holds whatever was ready at once, with no timer in between. The feed filters nothing:
+//! which Services a part looks at is `model::audience`'s decision.
+//!
+//! Objects are decoded straight from the response's bytes into `model` records; no API object and no
+//! list is ever held whole. A value that cannot be read is left out, counted and logged with its
+//! object and field; it never stops the stream. When the API goes away the last state stands, the
+//! watch is resumed where it broke, and a fresh list yields the difference, deletions included.
+
+mod config;
+mod event;
+mod feed;
+mod hub;
+mod plane;
+pub mod record;
+mod watch;
+
+mod decode;
+mod intern;
+mod metrics;
+
+pub use config::{Config, Kind, Nodes, Retry, Wanted};
+pub use event::{Batch, Event, Scope};
+pub use feed::Feed;
+pub use hub::Subscription;
+pub use metrics::{KindMetrics, Metrics};
+pub use plane::{PlaneReceiver, PlaneSender, PlaneStatus, plane_channel};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! What a feed watches, and how patiently.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A kind of object that a feed can watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Nodes: this one, or all (see [`Nodes`]).
+    Node,
+    /// Namespaces.
+    Namespace,
+    /// Services.
+    Service,
+    /// EndpointSlices (`discovery.k8s.io/v1`).
+    EndpointSlice,
+    /// IPAddressPools (`metallb.io/v1beta1`); a cluster without the kind has none.
+    Pool,
+    /// L2Advertisements (`metallb.io/v1beta1`); a cluster without the kind has none.
+    L2Advertisement,
+    /// Leases of the namespace `kube-node-lease`.
+    Lease,
+}
+
+impl Kind {
+    /// Every kind, in the order in which a first batch holds them.
+    pub const ALL: [Self; 7] = [
+        Self::Node,
+        Self::Namespace,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pool,
+        Self::L2Advertisement,
+        Self::Lease,
+    ];
+
+    /// The path of the kind's collection.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Node => "/api/v1/nodes",
+            Self::Namespace => "/api/v1/namespaces",
+            Self::Service => "/api/v1/services",
+            Self::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
+            Self::Pool => "/apis/metallb.io/v1beta1/ipaddresspools",
+            Self::L2Advertisement => "/apis/metallb.io/v1beta1/l2advertisements",
+            Self::Lease => "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Node => "Node",
+            Self::Namespace => "Namespace",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pool => "IPAddressPool",
+            Self::L2Advertisement => "L2Advertisement",
+            Self::Lease => "Lease",
+        })
+    }
+}
+
+/// Whether a kind is watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is not.
+    #[default]
+    No,
+    /// It is.
+    Yes,
+}
+
+/// Which Node objects are watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Nodes {
+    /// None: a part that runs on no node (the controller, a bare DNS server).
+    #[default]
+    None,
+    /// The Node of this name: what a proxy needs.
+    Own(Arc<str>),
+    /// All of them, for a load balancer; with a name, that one is also this agent's own.
+    All {
+        /// The agent's own Node, if it runs on one.
+        own: Option<Arc<str>>,
+    },
+}
+
+/// What a feed watches. Services and EndpointSlices always are.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Node objects.
+    pub nodes: Nodes,
+    /// Namespaces, for DNS.
+    pub namespaces: Wanted,
+    /// IPAddressPools and L2Advertisements, for a load balancer.
+    pub pools: Wanted,
+    /// Node Leases, for a load balancer.
+    pub leases: Wanted,
+    /// How long to wait before trying again.
+    pub retry: Retry,
+    /// A watch that says nothing for so long, not even a bookmark, is opened again where it stood:
+    /// its connection may be dead with no one to tell. An API server sends a bookmark each minute.
+    pub silence: Duration,
+    /// A kind that the API does not have is looked for again after so long.
+    pub absent: Duration,
+}
+
+impl Default for Config {
+    /// Services and EndpointSlices alone, nodes none.
+    fn default() -> Self {
+        Self {
+            nodes: Nodes::None,
+            namespaces: Wanted::No,
+            pools: Wanted::No,
+            leases: Wanted::No,
+            retry: Retry::default(),
+            silence: Duration::from_secs(75),
+            absent: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// What the agent of a node needs for proxy and DNS: its Node and the Namespaces besides.
+    #[must_use]
+    pub fn node(name: &str) -> Self {
+        Self {
+            nodes: Nodes::Own(name.into()),
+            namespaces: Wanted::Yes,
+            ..Self::default()
+        }
+    }
+
+    /// And what the load balancer part of a node's agent needs: all Nodes, their Leases, the pools.
+    #[must_use]
+    pub fn node_with_load_balancer(name: &str) -> Self {
+        Self {
+            nodes: Nodes::All {
+                own: Some(name.into()),
+            },
+            pools: Wanted::Yes,
+            leases: Wanted::Yes,
+            ..Self::node(name)
+        }
+    }
+
+    /// The kinds to watch, in the order of [`Kind::ALL`].
+    #[must_use]
+    pub fn kinds(&self) -> Vec<Kind> {
+        let wanted = |kind: &Kind| match kind {
+            Kind::Service | Kind::EndpointSlice => true,
+            Kind::Node => self.nodes != Nodes::None,
+            Kind::Namespace => self.namespaces == Wanted::Yes,
+            Kind::Pool | Kind::L2Advertisement => self.pools == Wanted::Yes,
+            Kind::Lease => self.leases == Wanted::Yes,
+        };
+        Kind::ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// The Node that the agent runs on.
+    #[must_use]
+    pub fn own_node(&self) -> Option<&Arc<str>> {
+        match &self.nodes {
+            Nodes::None => None,
+            Nodes::Own(name) => Some(name),
+            Nodes::All { own } => own.as_ref(),
+        }
+    }
+}
+
+/// Waiting between attempts: doubled each time, with up to a quarter of it random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The first wait after a watch that worked.
+    pub first: Duration,
+    /// The longest wait.
+    pub longest: Duration,
+}
+
+impl Default for Retry {
+    /// 20 ms to 5 s.
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(20),
+            longest: Duration::from_secs(5),
+        }
+    }
+}

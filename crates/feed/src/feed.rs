@@ -1,0 +1,71 @@
+//! The running feed.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::hub::{Hub, Subscription};
+use crate::intern::Interner;
+use crate::metrics::Metrics;
+use crate::watch::Watch;
+
+/// The watches of one agent. Dropping it ends them, and every [`Subscription`].
+#[derive(Debug)]
+pub struct Feed {
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    _watches: JoinSet<()>,
+}
+
+impl Feed {
+    /// Opens the watches and returns at once; the first batch comes when all lists are complete.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn start(client: &kube::Client, config: Config) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let names = Arc::new(Mutex::new(Interner::default()));
+        let config = Arc::new(config);
+        let kinds = config.kinds();
+        let hub = Arc::new(Hub::new(&kinds, Arc::clone(&metrics)));
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let mut watches = JoinSet::new();
+        for kind in kinds {
+            let shared = (Arc::clone(&names), Arc::clone(&metrics));
+            let watch = Watch::new(
+                kind,
+                client.clone(),
+                Arc::clone(&config),
+                shared,
+                sender.clone(),
+            );
+            watches.spawn(watch.run());
+        }
+        drop(sender);
+        // Not in the set: when the watches are gone the hub still closes its subscriptions.
+        tokio::spawn(Arc::clone(&hub).run(receiver));
+        Self {
+            hub,
+            metrics,
+            _watches: watches,
+        }
+    }
+
+    /// One part's view: the whole state as it is now (or once it is complete), then every change.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.hub.subscribe()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+}
+
+/// Chunks that may wait for the hub; beyond that the watches stop reading, and TCP tells the server.
+const QUEUE: usize = 64;

@@ -1,0 +1,430 @@
+//! The watch of one kind, kept up for ever.
+//!
+//! The state is where the watch stands:
+//! 1. nowhere: ask for a streamed list; a server that refuses it, or ignores it and stays silent, is
+//!    asked for pages from then on;
+//! 2. at a revision: watch from there. A broken connection resumes at the last revision seen;
+//! 3. a revision that the server has forgotten (410): nowhere again.
+//!
+//! The hub is told when a list begins and ends; it works out what vanished between.
+
+mod backoff;
+mod items;
+mod lines;
+mod request;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use kube::client::Body;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use self::backoff::Backoff;
+use self::items::{Items, ItemsError};
+use self::lines::{Lines, TooLong};
+use self::request::{Ask, request};
+use crate::config::{Config, Kind};
+use crate::decode::{self, Context, Frame, InitialEvents, ListMeta, Meaning, Object, StatusError};
+use crate::intern::Interner;
+use crate::metrics::{KindMetrics, Metrics, add};
+use crate::record::ObjectKey;
+
+/// What a watch tells the hub.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A list begins: from here to [`Message::ListEnd`] every object that exists is put again.
+    ListBegin(Kind),
+    /// The list is complete.
+    ListEnd(Kind),
+    /// An object is there; nothing is known to have changed.
+    Put(Kind, ObjectKey, Meaning),
+    /// An object is gone.
+    Gone(Kind, ObjectKey),
+}
+
+/// Messages that were ready at once.
+pub(crate) type Messages = Vec<Message>;
+
+/// The watch of one kind.
+pub(crate) struct Watch {
+    kind: Kind,
+    client: kube::Client,
+    config: Arc<Config>,
+    names: Arc<Mutex<Interner>>,
+    metrics: Arc<Metrics>,
+    hub: mpsc::Sender<Messages>,
+    lists: Lists,
+    /// The revision to resume from.
+    position: Option<String>,
+}
+
+/// How this server is asked for its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lists {
+    Streamed,
+    Paged,
+}
+
+/// Whether a stream did anything before it stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Some,
+    None,
+}
+
+/// Why a watch or list stopped, if not in order.
+#[derive(Debug, Error)]
+enum Broken {
+    #[error("{0}")]
+    Client(#[from] kube::Error),
+    #[error("no answer within {} s", .0.as_secs())]
+    NoAnswer(Duration),
+    #[error("the API answered {} {}: {}", .0.code, .0.reason, .0.message)]
+    Status(StatusError),
+    #[error("nothing heard for {} s", .0.as_secs())]
+    Silence(Duration),
+    #[error("the API accepted a streamed list and sends no end of it")]
+    StreamedListIgnored,
+    #[error("{0}")]
+    TooLong(#[from] TooLong),
+    #[error("{0}")]
+    Items(#[from] ItemsError),
+    #[error("the list has no readable metadata: {0}")]
+    Metadata(#[source] serde_json::Error),
+    #[error("the feed has stopped")]
+    Stopped,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        kind: Kind,
+        client: kube::Client,
+        config: Arc<Config>,
+        shared: (Arc<Mutex<Interner>>, Arc<Metrics>),
+        hub: mpsc::Sender<Messages>,
+    ) -> Self {
+        let (names, metrics) = shared;
+        Self {
+            kind,
+            client,
+            config,
+            names,
+            metrics,
+            hub,
+            lists: Lists::Streamed,
+            position: None,
+        }
+    }
+
+    /// Runs until the hub is gone.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = Backoff::new(self.config.retry);
+        while !self.hub.is_closed() {
+            let (progress, result) = self.attempt().await;
+            self.counters().connected.store(false, Ordering::Relaxed);
+            if progress == Progress::Some {
+                backoff.reset();
+            }
+            let wait = match result {
+                Ok(()) if progress == Progress::Some => Duration::ZERO,
+                Ok(()) => backoff.wait(rand::random()),
+                Err(Broken::Stopped) => return,
+                Err(broken) => self.after(&broken, &mut backoff).await,
+            };
+            sleep(wait).await;
+        }
+    }
+
+    fn counters(&self) -> &KindMetrics {
+        self.metrics.kind(self.kind)
+    }
+
+    /// One list or one watch, whichever is due.
+    async fn attempt(&mut self) -> (Progress, Result<(), Broken>) {
+        let mut progress = Progress::None;
+        let result = match (self.position.clone(), self.lists) {
+            (Some(revision), _) => {
+                self.watch(
+                    &Ask::Changes {
+                        revision: &revision,
+                    },
+                    &mut progress,
+                )
+                .await
+            }
+            (None, Lists::Streamed) => self.watch(&Ask::StreamedList, &mut progress).await,
+            (None, Lists::Paged) => self.list(&mut progress).await,
+        };
+        (progress, result)
+    }
+
+    /// Decides what a failure changes, says so, and returns how long to wait.
+    async fn after(&mut self, broken: &Broken, backoff: &mut Backoff) -> Duration {
+        let code = if let Broken::Status(status) = broken {
+            status.code
+        } else {
+            0
+        };
+        let streaming = self.position.is_none() && self.lists == Lists::Streamed;
+        let (kind, error) = (self.kind, broken.to_string());
+        if code == 404 && self.may_be_absent() {
+            debug!(%kind, "the API has no such kind");
+            self.position = None;
+            let nothing = vec![Message::ListBegin(kind), Message::ListEnd(kind)];
+            let _closed = self.hub.send(nothing).await;
+            return self.config.absent;
+        }
+        if streaming
+            && (matches!(code, 400 | 422 | 500) || matches!(broken, Broken::StreamedListIgnored))
+        {
+            info!(%kind, %error, "the API streams no lists; asking for pages");
+            self.lists = Lists::Paged;
+            return Duration::ZERO;
+        }
+        add(&self.counters().failures, 1);
+        let wait = backoff.wait(rand::random());
+        if code == 410 {
+            info!(%kind, %error, "the watch is too old; listing again");
+            self.position = None;
+        } else {
+            warn!(%kind, %error, wait_ms = wait.as_millis(), "the watch broke; the last state stands");
+        }
+        wait
+    }
+
+    fn may_be_absent(&self) -> bool {
+        matches!(self.kind, Kind::Pool | Kind::L2Advertisement)
+    }
+
+    /// Opens a request and returns the body of a success.
+    async fn open(&self, ask: &Ask<'_>, patience: Duration) -> Result<Body, Broken> {
+        let sent = self
+            .client
+            .send(request(self.kind, &self.config.nodes, ask));
+        let answer = timeout(patience, sent)
+            .await
+            .map_err(|_| Broken::NoAnswer(patience))??;
+        if answer.status().is_success() {
+            return Ok(answer.into_body());
+        }
+        let code = answer.status().as_u16();
+        let limited = http_body_util::Limited::new(answer.into_body(), LONGEST_STATUS);
+        let body = timeout(patience, limited.collect())
+            .await
+            .map_err(|_| Broken::NoAnswer(patience))?;
+        let bytes = body
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default();
+        Err(Broken::Status(decode::status(code, &bytes)))
+    }
+
+    /// The next bytes of a body; `None` at its end.
+    async fn chunk(&self, body: &mut Body, patience: Duration) -> Result<Option<Bytes>, Broken> {
+        loop {
+            let frame = timeout(patience, body.frame())
+                .await
+                .map_err(|_| Broken::Silence(patience))?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame =
+                frame.map_err(|error| Broken::Client(kube::Error::Service(error.into())))?;
+            if let Ok(bytes) = frame.into_data() {
+                add(&self.counters().bytes, bytes.len());
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    async fn send(&self, messages: Messages) -> Result<(), Broken> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.hub.send(messages).await.map_err(|_| Broken::Stopped)
+    }
+
+    /// A watch, with or without initial events, until it ends.
+    async fn watch(&mut self, ask: &Ask<'_>, progress: &mut Progress) -> Result<(), Broken> {
+        let mut body = self.open(ask, OPEN).await?;
+        self.counters().connected.store(true, Ordering::Relaxed);
+        let mut listing = *ask == Ask::StreamedList;
+        if listing {
+            self.send(vec![Message::ListBegin(self.kind)]).await?;
+        }
+        let mut lines = Lines::default();
+        loop {
+            let patience = if listing {
+                FIRST_EVENTS
+            } else {
+                self.config.silence
+            };
+            let chunk = match self.chunk(&mut body, patience).await {
+                Err(Broken::Silence(_)) if listing => return Err(Broken::StreamedListIgnored),
+                Err(broken) => return Err(broken),
+                Ok(None) => return Ok(()),
+                Ok(Some(chunk)) => chunk,
+            };
+            let taken = self.take(&chunk, &mut lines, &mut listing)?;
+            if taken.lines > 0 {
+                *progress = Progress::Some;
+            }
+            self.send(taken.messages).await?;
+            if let Some(status) = taken.error {
+                return Err(Broken::Status(status));
+            }
+        }
+    }
+
+    /// Decodes the lines that a chunk completes.
+    fn take(
+        &mut self,
+        chunk: &[u8],
+        lines: &mut Lines,
+        listing: &mut bool,
+    ) -> Result<Taken, TooLong> {
+        let names = Arc::clone(&self.names);
+        let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = Taken::default();
+        lines.push(chunk, |line| {
+            if taken.error.is_some() {
+                return;
+            }
+            let mut context = Context {
+                kind: self.kind,
+                nodes: &self.config.nodes,
+                names: &mut names,
+            };
+            match decode::frame(line, &mut context) {
+                Frame::Put { object, revision } => {
+                    taken.messages.push(self.put(object));
+                    self.advance(revision, *listing);
+                }
+                Frame::Gone { key, revision } => {
+                    taken.messages.push(Message::Gone(self.kind, key));
+                    self.advance(revision, *listing);
+                }
+                Frame::Bookmark { revision, initial } => {
+                    if initial == InitialEvents::End && *listing {
+                        *listing = false;
+                        taken.messages.push(Message::ListEnd(self.kind));
+                        add(&self.counters().lists, 1);
+                    }
+                    self.advance(revision, *listing);
+                }
+                Frame::Error(status) => {
+                    taken.error = Some(status);
+                    return;
+                }
+            }
+            taken.lines += 1;
+        })?;
+        add(&self.counters().received, taken.messages.len());
+        Ok(taken)
+    }
+
+    /// The watch can be resumed after this revision, unless a list is still incomplete.
+    fn advance(&mut self, revision: String, listing: bool) {
+        if !listing && !revision.is_empty() {
+            self.position = Some(revision);
+        }
+    }
+
+    /// Counts and logs what could not be read of an object.
+    fn put(&self, object: Object) -> Message {
+        for reason in &object.reasons {
+            add(&self.counters().unreadable, 1);
+            warn!(kind = %self.kind, object = %object.key, "{reason}");
+        }
+        Message::Put(self.kind, object.key, object.meaning)
+    }
+
+    /// All pages of a list.
+    async fn list(&mut self, progress: &mut Progress) -> Result<(), Broken> {
+        let mut limit = PAGE;
+        let mut token: Option<String> = None;
+        self.send(vec![Message::ListBegin(self.kind)]).await?;
+        loop {
+            let ask = Ask::Page {
+                limit,
+                token: token.as_deref(),
+            };
+            let meta = match self.page(&ask).await {
+                // The list took longer than the server remembers: once more, as one page.
+                Err(Broken::Status(status)) if status.code == 410 && token.is_some() => {
+                    (limit, token) = (0, None);
+                    self.send(vec![Message::ListBegin(self.kind)]).await?;
+                    continue;
+                }
+                result => result?,
+            };
+            *progress = Progress::Some;
+            if meta.next.is_empty() {
+                self.send(vec![Message::ListEnd(self.kind)]).await?;
+                add(&self.counters().lists, 1);
+                self.position = Some(meta.resource_version);
+                return Ok(());
+            }
+            token = Some(meta.next);
+        }
+    }
+
+    /// One page; its items go out while it arrives.
+    async fn page(&self, ask: &Ask<'_>) -> Result<ListMeta, Broken> {
+        let mut body = self.open(ask, LIST).await?;
+        let mut items = Items::default();
+        while let Some(chunk) = self.chunk(&mut body, self.config.silence).await? {
+            let (messages, error) = self.take_items(&chunk, &mut items)?;
+            self.send(messages).await?;
+            if let Some(status) = error {
+                return Err(Broken::Status(status));
+            }
+        }
+        serde_json::from_slice(&items.finish()?).map_err(Broken::Metadata)
+    }
+
+    fn take_items(
+        &self,
+        chunk: &[u8],
+        items: &mut Items,
+    ) -> Result<(Messages, Option<StatusError>), ItemsError> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut messages = Vec::new();
+        let mut error = None;
+        items.push(chunk, |item| {
+            let mut context = Context {
+                kind: self.kind,
+                nodes: &self.config.nodes,
+                names: &mut names,
+            };
+            match decode::item(item, &mut context) {
+                Ok(object) => messages.push(self.put(object)),
+                Err(status) => error = Some(status),
+            }
+        })?;
+        add(&self.counters().received, messages.len());
+        Ok((messages, error))
+    }
+}
+
+/// What a chunk came to.
+#[derive(Debug, Default)]
+struct Taken {
+    messages: Messages,
+    lines: usize,
+    error: Option<StatusError>,
+}
+
+/// How many objects a page of a list holds.
+const PAGE: usize = 500;
+/// Patience for the answer to a watch request; it comes before the first event.
+const OPEN: Duration = Duration::from_secs(15);
+/// Patience for the answer to a list request.
+const LIST: Duration = Duration::from_secs(60);
+/// A server that accepts a streamed list and then says nothing for so long does not know it.
+const FIRST_EVENTS: Duration = Duration::from_secs(10);
+/// How much of an error's body is read.
+const LONGEST_STATUS: usize = 64 << 10;
