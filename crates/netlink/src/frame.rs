@@ -1,6 +1,8 @@
 //! Netlink messages: a header, and errors (`linux/netlink.h`, `struct nlmsghdr`, `struct nlmsgerr`), with the
 //! four bytes that netfilter adds (`linux/netfilter/nfnetlink.h`, `struct nfgenmsg`).
 
+use std::fmt;
+
 use crate::attr::{DecodeError, Fields, Writer, text};
 
 /// The header of a message, without its length.
@@ -139,6 +141,12 @@ impl Refusal {
         }))
     }
 
+    /// The errno as an error of the standard library, with its text.
+    #[must_use]
+    pub fn error(&self) -> std::io::Error {
+        std::io::Error::from_raw_os_error(self.errno)
+    }
+
     /// The attributes behind the copy of the message, which is only its header if it was capped.
     fn extended(frame: &Frame<'_>) -> Result<(Option<u32>, Option<String>), DecodeError> {
         let object = "nlmsgerr";
@@ -170,6 +178,25 @@ impl Refusal {
             .map(|bytes| text(bytes).to_string());
         Ok((offset.map(u32::from_ne_bytes), message))
     }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the kernel refused message {}", self.seq)?;
+        if let Some(offset) = self.offset {
+            write!(f, " at byte {offset}")?;
+        }
+        write!(f, ": {}", self.error())?;
+        self.message
+            .iter()
+            .try_for_each(|message| write!(f, ": {message}"))
+    }
+}
+
+/// The type of an nf_tables message: its number in `enum nf_tables_msg_types`, and the subsystem.
+#[must_use]
+pub const fn nftables(message: u16) -> u16 {
+    SUBSYS_NFTABLES << 8 | message
 }
 
 /// `NLMSG_ERROR`: an error, or an acknowledgement.

@@ -149,7 +149,7 @@ pub(in crate::nft) fn put_chunk(
 ) -> Option<usize> {
     let (kind, flags) = kind(message);
     let header = Header {
-        kind: frame::SUBSYS_NFTABLES << 8 | kind,
+        kind: frame::nftables(kind),
         flags: frame::NLM_F_REQUEST | flags,
         seq,
         port: 0,
@@ -329,7 +329,7 @@ impl Query {
         let (kind, family) = self.kind();
         let flags = if self.is_dump() { frame::NLM_F_DUMP } else { 0 };
         let header = Header {
-            kind: frame::SUBSYS_NFTABLES << 8 | kind,
+            kind: frame::nftables(kind),
             flags: frame::NLM_F_REQUEST | flags,
             seq,
             port: 0,
