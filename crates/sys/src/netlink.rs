@@ -5,9 +5,12 @@
 //!
 //! A socket belongs to the network namespace of the thread that opened it, for good.
 
+mod error;
+mod read;
 mod watch;
 
 pub use daymark_netlink::frame::Refusal;
+pub use error::{Completeness, OpenError, QueryError, TransactError};
 pub use watch::{GenerationWatch, WatchEvent};
 
 use std::io;
@@ -15,13 +18,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use daymark_netlink::attr::{DecodeError, Writer};
 use daymark_netlink::frame::{self, Frame};
-use daymark_netlink::nft::{
-    Batch, Generation, Message, Query, Reply, Snapshot, TableId, Transaction,
-};
+use daymark_netlink::nft::{Batch, Generation, Message, Query, Reply, Transaction};
 use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
-use thiserror::Error;
 
 /// A netfilter netlink socket of one network namespace.
 ///
@@ -33,88 +33,6 @@ pub struct NfSocket {
     port: u32,
     seq: u32,
     buffer: Vec<u8>,
-}
-
-/// Why a netfilter socket cannot be opened.
-#[derive(Debug, Error)]
-#[error(
-    "netfilter netlink socket: {step}: {source} (kernel module nfnetlink, and a namespace that this thread may use, are needed)"
-)]
-pub struct OpenError {
-    /// The call that failed.
-    pub step: &'static str,
-    /// What it said.
-    pub source: io::Error,
-}
-
-/// Why a transaction did not happen. In every case nothing of it did.
-#[derive(Debug, Error)]
-pub enum TransactError {
-    /// The kernel refused one or more of its messages.
-    #[error("{}", refused(.refusals))]
-    Refused {
-        /// Each once, in the order of the messages. Sequence number 0 stands for the transaction as a whole:
-        /// EPERM without `CAP_NET_ADMIN`, ERESTART if another program committed in between.
-        refusals: Vec<Refusal>,
-        /// Whether there were more than the receive buffer holds.
-        complete: Completeness,
-    },
-    /// It does not fit the send buffer.
-    #[error(
-        "a transaction of {bytes} bytes does not fit the send buffer of {buffer}: split it (Batch::LIMIT)"
-    )]
-    TooLarge {
-        /// Its length.
-        bytes: usize,
-        /// `SO_SNDBUF`.
-        buffer: usize,
-    },
-    /// The socket failed.
-    #[error("netfilter netlink socket: {0}")]
-    Socket(#[from] io::Error),
-    /// The kernel answered something that this program does not understand.
-    #[error("answer of the kernel: {0}")]
-    Answer(#[from] DecodeError),
-}
-
-/// Whether all refusals are known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Completeness {
-    /// All of them.
-    Complete,
-    /// Some did not fit the receive buffer.
-    Lost,
-}
-
-/// Why a question was not answered.
-#[derive(Debug, Error)]
-pub enum QueryError {
-    /// The kernel refused it: ENOENT if there is no such table.
-    #[error("{0}")]
-    Refused(Refusal),
-    /// The ruleset changed again and again while it was read.
-    #[error("the ruleset changed during each of {tries} attempts to read it")]
-    Unsteady {
-        /// How often it was tried.
-        tries: usize,
-    },
-    /// The answer ended before its end.
-    #[error("the kernel's answer has no end")]
-    Cut,
-    /// The socket failed.
-    #[error("netfilter netlink socket: {0}")]
-    Socket(#[from] io::Error),
-    /// The kernel answered something that this program does not understand.
-    #[error("answer of the kernel: {0}")]
-    Answer(#[from] DecodeError),
-}
-
-impl QueryError {
-    /// Whether the thing asked for does not exist.
-    #[must_use]
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.errno == Errno::NOENT.raw_os_error())
-    }
 }
 
 /// What ends an answer.
@@ -243,64 +161,6 @@ impl NfSocket {
         }
     }
 
-    /// A whole table as of one generation; `None` if there is none of that name.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    pub fn snapshot(&mut self, table: &TableId) -> Result<Option<Snapshot>, QueryError> {
-        for _ in 0..TRIES {
-            let before = self.generation()?.id;
-            match self.read_table(table, before) {
-                Err(error) if error.is_not_found() => {
-                    if self.generation()?.id == before {
-                        return Ok(None);
-                    }
-                }
-                Ok(snapshot) if self.generation()?.id == before => return Ok(Some(snapshot)),
-                Ok(_) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(QueryError::Unsteady { tries: TRIES })
-    }
-
-    fn read_table(&mut self, table: &TableId, generation: u32) -> Result<Snapshot, QueryError> {
-        let (held, owner) = match self.query(&Query::Table(table.clone()))?.pop() {
-            Some(Reply::Table { held, owner }) => (held, owner),
-            _ => return Err(QueryError::Cut),
-        };
-        let mut snapshot = Snapshot {
-            generation,
-            table: held,
-            owner,
-            objects: Vec::new(),
-            sets: Vec::new(),
-            chains: Vec::new(),
-            rules: Vec::new(),
-            elements: Vec::new(),
-        };
-        for query in parts(table) {
-            self.query(&query)?
-                .into_iter()
-                .for_each(|reply| add(&mut snapshot, table, reply));
-        }
-        let sets: Vec<_> = snapshot
-            .sets
-            .iter()
-            .map(|set| set.object.name.clone())
-            .collect();
-        for set in sets {
-            let query = Query::Elements {
-                table: table.clone(),
-                set,
-            };
-            self.query(&query)?
-                .into_iter()
-                .for_each(|reply| add(&mut snapshot, table, reply));
-        }
-        Ok(snapshot)
-    }
-
     /// Sends one request and decodes its answer.
     pub(crate) fn exchange<T>(
         &mut self,
@@ -426,42 +286,6 @@ fn finish<T>(frame: &Frame<'_>, items: Vec<T>, steady: bool) -> Result<Option<Ve
         return Err(io::Error::from_raw_os_error(-errno).into());
     }
     Ok((steady && errno == 0).then_some(items))
-}
-
-/// What a table consists of, but for the elements of its sets.
-fn parts(table: &TableId) -> [Query; 4] {
-    [
-        Query::Objects(table.clone()),
-        Query::Sets(table.clone()),
-        Query::Chains(table.family),
-        Query::Rules(table.clone()),
-    ]
-}
-
-/// Older kernels dump the chains of every table of a family.
-fn add(snapshot: &mut Snapshot, table: &TableId, reply: Reply) {
-    match reply {
-        Reply::Object(held) if held.table == *table => snapshot.objects.push(held),
-        Reply::Set(held) if held.table == *table => snapshot.sets.push(held),
-        Reply::Chain(held) if held.table == *table => snapshot.chains.push(held),
-        Reply::Rule(held) if held.table == *table => snapshot.rules.push(held),
-        Reply::Elements {
-            table: of,
-            elements,
-        } if of == *table => match snapshot.elements.last_mut() {
-            Some(last) if last.set == elements.set => last.elems.extend(elements.elems),
-            _ => snapshot.elements.push(elements),
-        },
-        _ => {}
-    }
-}
-
-fn refused(refusals: &[Refusal]) -> String {
-    match refusals {
-        [] => "the kernel refused a transaction with more errors than its answers hold".into(),
-        [one] => one.to_string(),
-        [one, rest @ ..] => format!("{one} (and {} more)", rest.len()),
-    }
 }
 
 /// A dump fills at most 32 KiB (`netlink_dump`), an error is short because it is capped.

@@ -269,7 +269,8 @@ pub enum Ct {
     Load {
         /// Which property.
         key: CtKey,
-        /// Which tuple of the connection, for keys that need one.
+        /// Which tuple of the connection, for addresses and ports, which need one, and for counts and zones.
+        /// Else `None`: the kernel takes one for the protocols but does not give it back.
         direction: Option<Direction>,
         /// Where to.
         dreg: Reg,

@@ -1,0 +1,120 @@
+//! A whole table, read back as of one generation.
+
+use std::collections::HashSet;
+
+use daymark_netlink::nft::{Elements, Name, Query, Reply, SetElem, Snapshot, TableId};
+
+use super::{NfSocket, QueryError, TRIES};
+
+impl NfSocket {
+    /// A whole table as of one generation; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn snapshot(&mut self, table: &TableId) -> Result<Option<Snapshot>, QueryError> {
+        for _ in 0..TRIES {
+            let before = self.generation()?.id;
+            match self.read_table(table, before) {
+                Err(error) if error.is_not_found() => {
+                    if self.generation()?.id == before {
+                        return Ok(None);
+                    }
+                }
+                Ok(snapshot) if self.generation()?.id == before => return Ok(Some(snapshot)),
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(QueryError::Unsteady { tries: TRIES })
+    }
+
+    /// Every element of a set, once.
+    ///
+    /// A large answer comes in parts, and the kernel finds the start of each by counting (`nf_tables_dump_set`).
+    /// While it moves a grown hash to a larger table, which goes on for some time after a load and is no commit,
+    /// the order changes: some elements then come twice and as many are missing, with nothing to tell. Elements
+    /// that come twice are the sign to ask again.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn elements(&mut self, table: &TableId, set: &Name) -> Result<Vec<SetElem>, QueryError> {
+        let query = Query::Elements {
+            table: table.clone(),
+            set: set.clone(),
+        };
+        for _ in 0..TRIES {
+            let replies = self.query(&query)?;
+            let lists = replies.into_iter().filter_map(|reply| match reply {
+                Reply::Elements { elements, .. } => Some(elements.elems),
+                _ => None,
+            });
+            let elems: Vec<_> = lists.flatten().collect();
+            if is_distinct(&elems) {
+                return Ok(elems);
+            }
+        }
+        Err(QueryError::Unsteady { tries: TRIES })
+    }
+
+    fn read_table(&mut self, table: &TableId, generation: u32) -> Result<Snapshot, QueryError> {
+        let (held, owner) = match self.query(&Query::Table(table.clone()))?.pop() {
+            Some(Reply::Table { held, owner }) => (held, owner),
+            _ => return Err(QueryError::Cut),
+        };
+        let mut snapshot = Snapshot {
+            generation,
+            table: held,
+            owner,
+            objects: Vec::new(),
+            sets: Vec::new(),
+            chains: Vec::new(),
+            rules: Vec::new(),
+            elements: Vec::new(),
+        };
+        for query in parts(table) {
+            self.query(&query)?
+                .into_iter()
+                .for_each(|reply| add(&mut snapshot, table, reply));
+        }
+        let sets: Vec<_> = snapshot
+            .sets
+            .iter()
+            .map(|set| set.object.name.clone())
+            .collect();
+        for set in sets {
+            let elems = self.elements(table, &set)?;
+            if !elems.is_empty() {
+                snapshot.elements.push(Elements { set, elems });
+            }
+        }
+        Ok(snapshot)
+    }
+}
+
+/// What a table consists of, but for the elements of its sets.
+fn parts(table: &TableId) -> [Query; 4] {
+    [
+        Query::Objects(table.clone()),
+        Query::Sets(table.clone()),
+        Query::Chains(table.family),
+        Query::Rules(table.clone()),
+    ]
+}
+
+/// Older kernels dump the chains of every table of a family.
+fn add(snapshot: &mut Snapshot, table: &TableId, reply: Reply) {
+    match reply {
+        Reply::Object(held) if held.table == *table => snapshot.objects.push(held),
+        Reply::Set(held) if held.table == *table => snapshot.sets.push(held),
+        Reply::Chain(held) if held.table == *table => snapshot.chains.push(held),
+        Reply::Rule(held) if held.table == *table => snapshot.rules.push(held),
+        _ => {}
+    }
+}
+
+fn is_distinct(elems: &[SetElem]) -> bool {
+    let mut seen = HashSet::with_capacity(elems.len());
+    elems
+        .iter()
+        .all(|elem| seen.insert((&elem.key, elem.key_end(), elem.role())))
+}
