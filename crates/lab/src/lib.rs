@@ -1,5 +1,6 @@
 //! A cluster out of network namespaces.
 //!
-//! [`net`] wires namespaces together; everything above it is processes and packets.
+//! [`net`] wires namespaces together; everything above it is processes and packets. [`bare`] judges data planes.
 
+pub mod bare;
 pub mod net;

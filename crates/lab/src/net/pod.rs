@@ -57,7 +57,10 @@ impl Host {
         let index = FIRST_POD + number;
         self.routes
             .apply(self.node_side(&name, index, number, &ns, addresses))?;
-        RouteSocket::open(&ns)?.apply(pod_side(addresses))?;
+        let mut inside = RouteSocket::open(&ns)?;
+        inside.apply(pod_side(addresses))?;
+        inside.wait_until_usable(ETH0, &addresses.iter().collect::<Vec<_>>())?;
+        self.routes.wait_until_usable(index, &[])?;
         Ok(PodLink { ns, index })
     }
 

@@ -3,7 +3,8 @@
 //! A batch is one `send`, and its acknowledgements are read together: a Pod costs two system calls, not twenty.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use daymark_sys::ns::NetNs;
 use rtnetlink::packet_core::{
@@ -14,7 +15,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
 };
-use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -69,6 +70,92 @@ impl RouteSocket {
         self.answers(first, &names)
     }
 
+    /// Waits until a link carries packets and the IPv6 addresses given to it are this host's.
+    ///
+    /// The kernel does both on a work queue, some time after the request was answered: net/core/link_watch.c
+    /// activates a link whose far end came up, and net/ipv6/addrconf.c (addrconf_dad_begin) adds the local route of
+    /// an address. A packet in between is lost, and a lost neighbour solicitation costs a second.
+    ///
+    /// # Errors
+    /// [`NetError::Refused`] when it takes longer than half a second.
+    pub(super) fn wait_until_usable(
+        &mut self,
+        link: u32,
+        addresses: &[IpAddr],
+    ) -> Result<(), NetError> {
+        for _ in 0..ROUNDS {
+            let running = self.is_running(link)?;
+            if running
+                && addresses
+                    .iter()
+                    .try_fold(true, |all, address| Ok(all && self.is_local(*address)?))?
+            {
+                return Ok(());
+            }
+            std::thread::sleep(ROUND);
+        }
+        let source = io::ErrorKind::TimedOut.into();
+        Err(NetError::Refused {
+            what: format!("waiting for link {link} to come up"),
+            source,
+        })
+    }
+
+    fn is_running(&mut self, link: u32) -> Result<bool, NetError> {
+        let question = LinkUnspec::new_with_index(link).build();
+        match self.ask(RouteNetlinkMessage::GetLink(question), || {
+            format!("ip link show {link}")
+        })? {
+            RouteNetlinkMessage::NewLink(link) => {
+                Ok(link.header.flags.contains(LinkFlags::Running))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn is_local(&mut self, address: IpAddr) -> Result<bool, NetError> {
+        let IpAddr::V6(address) = address else {
+            return Ok(true);
+        };
+        let question = RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(address, 128)
+            .build();
+        match self.ask(RouteNetlinkMessage::GetRoute(question), || {
+            format!("ip route get {address}")
+        }) {
+            Ok(RouteNetlinkMessage::NewRoute(route)) => Ok(route.header.kind == RouteType::Local),
+            Ok(_) | Err(NetError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        question: RouteNetlinkMessage,
+        shown: impl FnOnce() -> String,
+    ) -> Result<RouteNetlinkMessage, NetError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut message = NetlinkMessage::from(question);
+        message.header.flags = NLM_F_REQUEST;
+        message.header.sequence_number = self.sequence;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map_err(NetError::Socket)?;
+        let (bytes, _) = self.socket.recv_from_full().map_err(NetError::Socket)?;
+        match NetlinkMessage::deserialize(&bytes)
+            .map_err(|error| malformed(error.to_string()))?
+            .payload
+        {
+            NetlinkPayload::InnerMessage(answer) => Ok(answer),
+            NetlinkPayload::Error(error) => Err(NetError::Refused {
+                what: shown(),
+                source: error.to_io(),
+            }),
+            _ => Err(malformed(format!("no answer to {}", shown()))),
+        }
+    }
+
     fn answers(&mut self, first: u32, names: &[String]) -> Result<(), NetError> {
         let mut waiting = names.len();
         let mut failed = None;
@@ -92,10 +179,12 @@ impl RouteSocket {
     }
 }
 
+fn malformed(text: String) -> NetError {
+    NetError::Socket(io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
 /// The acknowledgements in one datagram: which request, and how it went.
 fn acknowledgements(mut bytes: &[u8]) -> Result<Vec<(u32, io::Result<()>)>, NetError> {
-    let malformed =
-        |text: String| NetError::Socket(io::Error::new(io::ErrorKind::InvalidData, text));
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)
@@ -154,11 +243,11 @@ impl Request {
     /// An address that is usable at once: no duplicate address detection.
     pub(super) fn address(index: u32, prefix: Prefix) -> Self {
         let mut message: AddressMessage = match prefix.address {
-            IpAddr::V4(address) => AddressMessageBuilder::<std::net::Ipv4Addr>::new()
+            IpAddr::V4(address) => AddressMessageBuilder::<Ipv4Addr>::new()
                 .index(index)
                 .address(address, prefix.length)
                 .build(),
-            IpAddr::V6(address) => AddressMessageBuilder::<std::net::Ipv6Addr>::new()
+            IpAddr::V6(address) => AddressMessageBuilder::<Ipv6Addr>::new()
                 .index(index)
                 .address(address, prefix.length)
                 .build(),
@@ -265,8 +354,8 @@ impl Route {
         // Every setter of the address builder fails only on mixed families; those are set field by field here.
         let message = match self.to.address {
             IpAddr::V4(to) => {
-                let mut builder = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-                    .output_interface(self.interface);
+                let mut builder =
+                    RouteMessageBuilder::<Ipv4Addr>::new().output_interface(self.interface);
                 if self.to.length > 0 {
                     builder = builder.destination_prefix(to, self.to.length);
                 }
@@ -279,8 +368,8 @@ impl Route {
                 builder.build()
             }
             IpAddr::V6(to) => {
-                let mut builder = RouteMessageBuilder::<std::net::Ipv6Addr>::new()
-                    .output_interface(self.interface);
+                let mut builder =
+                    RouteMessageBuilder::<Ipv6Addr>::new().output_interface(self.interface);
                 if self.to.length > 0 {
                     builder = builder.destination_prefix(to, self.to.length);
                 }
@@ -320,3 +409,7 @@ impl std::fmt::Display for Route {
         }
     }
 }
+
+/// How long a link may take to come up: so many rounds of so long.
+const ROUNDS: u32 = 2_000;
+const ROUND: Duration = Duration::from_micros(250);

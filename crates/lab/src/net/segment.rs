@@ -1,7 +1,7 @@
 //! The segment that nodes, the fabric and the outside host share.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 
 use daymark_sys::ns::NetNs;
@@ -63,6 +63,7 @@ impl Segment {
         let mut requests = vec![
             Request::up(LOOPBACK),
             Request::add_link(bridge, "br0 type bridge"),
+            link_local_address(0),
         ];
         requests.extend(
             addresses
@@ -120,13 +121,21 @@ impl Segment {
         )])?;
         self.ports.insert(name.to_owned(), port);
         let mut host = Host::open(name, ns, addresses)?;
-        let mut requests = vec![Request::up(LOOPBACK), Request::up(ETH0)];
+        let mut requests = vec![
+            Request::up(LOOPBACK),
+            Request::up(ETH0),
+            link_local_address(number),
+        ];
         requests.extend(
             addresses
                 .iter()
                 .map(|prefix| Request::address(ETH0, *prefix)),
         );
         host.routes.apply(requests)?;
+        self.fabric.routes.wait_until_usable(port, &[])?;
+        let mut own: Vec<IpAddr> = addresses.iter().map(|prefix| prefix.address).collect();
+        own.push(link_local(number).into());
+        host.routes.wait_until_usable(ETH0, &own)?;
         Ok(host)
     }
 
@@ -190,7 +199,7 @@ impl Host {
     }
 
     /// Its first address of the family of `like`.
-    pub(super) fn address_like(&self, like: IpAddr) -> Option<IpAddr> {
+    pub(crate) fn address_like(&self, like: IpAddr) -> Option<IpAddr> {
         self.addresses
             .iter()
             .map(|prefix| prefix.address)
@@ -226,10 +235,8 @@ impl Host {
     /// # Errors
     /// What the kernel refused.
     pub fn accept_everything(&mut self) -> Result<(), NetError> {
-        let everything = [
-            std::net::Ipv4Addr::UNSPECIFIED.into(),
-            std::net::Ipv6Addr::UNSPECIFIED.into(),
-        ];
+        sysctl::allow_foreign_sources(&self.ns, &self.name)?;
+        let everything = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
         let route = |address| Route::new(Prefix::everything(address), Hop::Local, LOOPBACK);
         self.routes.apply(
             everything
@@ -257,6 +264,15 @@ pub(super) fn peer(ns: &NetNs, hardware: [u8; 6]) -> rtnetlink::packet_route::li
         .address(hardware.to_vec())
         .append_extra_attribute(LinkAttribute::NetNsFd(ns.as_raw_fd()))
         .build()
+}
+
+/// The link-local address of a host on the segment.
+fn link_local(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xda7a, 0x0100 | u16::from(number))
+}
+
+fn link_local_address(number: u8) -> Request {
+    Request::address(ETH0, Prefix::new(link_local(number), 64))
 }
 
 /// A locally administered hardware address.

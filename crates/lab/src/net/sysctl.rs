@@ -15,15 +15,27 @@ pub(super) enum Role {
     Host,
 }
 
+/// Lets sockets of the namespace answer from addresses that are not its own.
+pub(super) fn allow_foreign_sources(ns: &NetNs, host: &str) -> Result<(), NetError> {
+    let settings = [
+        ("ipv4/ip_nonlocal_bind", "1"),
+        ("ipv6/ip_nonlocal_bind", "1"),
+    ];
+    write_all(ns, host, &settings)
+}
+
 /// Applies the settings of the role.
 pub(super) fn configure(ns: &NetNs, host: &str, role: Role) -> Result<(), NetError> {
-    let written = ns.run(|| {
-        let router = if role == Role::Router { ROUTER } else { &[] };
-        router
-            .iter()
-            .chain(EVERYWHERE)
-            .try_for_each(|setting| write(setting, host))
-    });
+    let router = if role == Role::Router { ROUTER } else { &[] };
+    write_all(ns, host, &[router, EVERYWHERE].concat())
+}
+
+fn write_all(
+    ns: &NetNs,
+    host: &str,
+    settings: &[(&'static str, &'static str)],
+) -> Result<(), NetError> {
+    let written = ns.within(|| settings.iter().try_for_each(|setting| write(setting, host)));
     written.map_err(|source| NetError::Namespace {
         name: host.to_owned(),
         source,
@@ -72,6 +84,9 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/conf/default/accept_ra", "0"),
     ("ipv6/conf/default/router_solicitations", "0"),
+    // Link-local addresses are given, not generated: a generated one appears some time after the link, and until
+    // then a router sends no neighbour solicitation for what it forwards (net/ipv6/ndisc.c, ndisc_send_ns).
+    ("ipv6/conf/default/addr_gen_mode", "1"),
     // A test asks more often than the six refusals a second that a stock kernel answers.
     ("ipv4/icmp_ratemask", "0"),
     ("ipv6/icmp/ratelimit", "0"),
