@@ -27,6 +27,9 @@ mod decode;
 mod intern;
 mod metrics;
 
+#[cfg(test)]
+mod clock;
+
 pub use config::{Config, Kind, Nodes, Retry, Wanted};
 pub use event::{Batch, Event, Scope};
 pub use feed::Feed;

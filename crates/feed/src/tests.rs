@@ -1,1 +1,314 @@
+//! The feed against scripted API servers.
 
+mod server;
+mod size;
+
+use std::time::Duration;
+
+use daymark_model::Change;
+
+use self::server::{Reply, Server, end, error, service, service_json};
+use crate::{Batch, Config, Event, Feed, Nodes, Retry, Scope, Wanted};
+
+const SERVICES: &str = "/api/v1/services";
+const POOLS: &str = "/apis/metallb.io/v1beta1/ipaddresspools";
+const ADVERTISEMENTS: &str = "/apis/metallb.io/v1beta1/l2advertisements";
+
+fn quick() -> Config {
+    let retry = Retry {
+        first: Duration::from_millis(1),
+        longest: Duration::from_millis(20),
+    };
+    Config {
+        retry,
+        ..Config::default()
+    }
+}
+
+/// Events as short words: `+name ip` and `-name`.
+fn words(batch: &Batch) -> Vec<String> {
+    let word = |event: &Event| match event {
+        Event::Model(Change::Service(key, Some(service))) => {
+            format!("+{} {:?}", key.name, service.cluster_ips.all())
+        }
+        Event::Model(Change::Service(key, None)) => format!("-{}", key.name),
+        other => format!("{other:?}"),
+    };
+    batch.events.iter().map(word).collect()
+}
+
+/// The words of as many batches as it takes to see `count` events.
+async fn events(subscription: &mut crate::Subscription, count: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        let next = tokio::time::timeout(Duration::from_secs(5), subscription.next());
+        seen.extend(words(
+            &next
+                .await
+                .expect("a batch within 5 s")
+                .expect("the feed runs"),
+        ));
+    }
+    seen
+}
+
+#[tokio::test]
+async fn first_batch_is_the_whole_state_and_changes_follow() {
+    let (live, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::default().on(SERVICES, [Reply::Live(receiver)]);
+    let feed = Feed::start(&server.client(), quick());
+    let mut subscription = feed.subscribe();
+    live.send(service("ADDED", "a", "10.0.0.1", 1) + &service("ADDED", "b", "10.0.0.2", 2))
+        .unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(50), subscription.next()).await;
+    assert!(early.is_err(), "a batch before the list was complete");
+    live.send(end("5")).unwrap();
+    let first = subscription.next().await.unwrap();
+    assert_eq!((first.number, first.scope), (1, Scope::Everything));
+    assert_eq!(words(&first), ["+a [10.0.0.1]", "+b [10.0.0.2]"]);
+
+    live.send(service("MODIFIED", "a", "10.0.0.1", 6)).unwrap(); // says nothing new
+    live.send(service("MODIFIED", "a", "10.0.0.9", 7) + &service("DELETED", "b", "10.0.0.2", 8))
+        .unwrap();
+    let next = subscription.next().await.unwrap();
+    assert_eq!((next.number, next.scope), (2, Scope::Changes));
+    assert_eq!(words(&next), ["+a [10.0.0.9]", "-b"]);
+
+    let late = feed.subscribe().next().await.unwrap();
+    assert_eq!((late.number, late.scope), (2, Scope::Everything));
+    assert_eq!(words(&late), ["+a [10.0.0.9]"]);
+}
+
+#[tokio::test]
+async fn a_broken_watch_resumes_at_its_last_revision() {
+    let script = [
+        Reply::Break(
+            service("ADDED", "a", "10.0.0.1", 1)
+                + &end("5")
+                + &service("ADDED", "b", "10.0.0.2", 6),
+        ),
+        Reply::Refused,
+        Reply::Status(503, "ServiceUnavailable"),
+        Reply::Body(service("ADDED", "c", "10.0.0.3", 7)),
+        Reply::Stay(service("DELETED", "a", "10.0.0.1", 8)),
+    ];
+    let server = Server::default().on(SERVICES, script);
+    let feed = Feed::start(&server.client(), quick());
+    let seen = events(&mut feed.subscribe(), 4).await;
+    assert_eq!(seen.last().map(String::as_str), Some("-a"));
+    let revisions: Vec<String> = server
+        .asked(SERVICES)
+        .iter()
+        .map(|query| query.rsplit('=').next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(revisions, ["", "6", "6", "6", "7"]);
+}
+
+#[tokio::test]
+async fn a_forgotten_revision_yields_the_difference() {
+    for expired in [
+        Reply::Status(410, "Expired"),
+        Reply::Body(error(410, "Expired")),
+    ] {
+        let list = service("ADDED", "a", "10.0.0.1", 1)
+            + &service("ADDED", "b", "10.0.0.2", 2)
+            + &end("5");
+        let again = service("ADDED", "b", "10.0.0.2", 9)
+            + &service("ADDED", "c", "10.0.0.3", 9)
+            + &end("9");
+        let server =
+            Server::default().on(SERVICES, [Reply::Body(list), expired, Reply::Stay(again)]);
+        let feed = Feed::start(&server.client(), quick());
+        let mut seen = events(&mut feed.subscribe(), 4).await;
+        seen.sort();
+        assert_eq!(
+            seen,
+            ["+a [10.0.0.1]", "+b [10.0.0.2]", "+c [10.0.0.3]", "-a"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_in_the_middle_deletes_nothing() {
+    let list =
+        service("ADDED", "a", "10.0.0.1", 1) + &service("ADDED", "b", "10.0.0.2", 2) + &end("5");
+    let half = service("ADDED", "a", "10.0.0.1", 1);
+    let whole = service("ADDED", "b", "10.0.0.2", 2) + &end("7");
+    let script = [
+        Reply::Body(list),
+        Reply::Status(410, "Expired"),
+        Reply::Break(half),
+        Reply::Stay(whole),
+    ];
+    let server = Server::default().on(SERVICES, script);
+    let feed = Feed::start(&server.client(), quick());
+    let seen = events(&mut feed.subscribe(), 3).await;
+    assert_eq!(seen, ["+a [10.0.0.1]", "+b [10.0.0.2]", "-a"]);
+}
+
+fn page(items: &[String], token: &str) -> String {
+    format!(
+        r#"{{"kind":"ServiceList","metadata":{{"resourceVersion":"40","continue":"{token}"}},"items":[{}]}}"#,
+        items.join(",")
+    )
+}
+
+#[tokio::test]
+async fn a_server_without_streamed_lists_is_asked_for_pages() {
+    let refusals = [
+        Reply::Status(422, "Invalid"),
+        Reply::Status(400, "BadRequest"),
+        Reply::Body(error(500, "InternalError")),
+    ];
+    for refusal in refusals {
+        let script = [
+            refusal,
+            Reply::Body(page(&[service_json("a", "10.0.0.1", 1)], "next/1")),
+            Reply::Body(page(&[service_json("b", "10.0.0.2", 2)], "")),
+            Reply::Stay(service("ADDED", "c", "10.0.0.3", 41)),
+        ];
+        let server = Server::default().on(SERVICES, script);
+        let feed = Feed::start(&server.client(), quick());
+        let seen = events(&mut feed.subscribe(), 3).await;
+        assert_eq!(seen, ["+a [10.0.0.1]", "+b [10.0.0.2]", "+c [10.0.0.3]"]);
+        let asked = server.asked(SERVICES);
+        assert_eq!(asked[1..3], ["limit=500", "limit=500&continue=next%2F1"]);
+        assert!(asked[3].ends_with("resourceVersion=40"), "{}", asked[3]);
+    }
+}
+
+#[tokio::test]
+async fn a_page_token_that_expired_means_one_whole_list() {
+    let script = [
+        Reply::Status(422, "Invalid"),
+        Reply::Body(page(&[service_json("gone", "10.0.0.1", 1)], "t")),
+        Reply::Status(410, "Expired"),
+        Reply::Body(page(&[service_json("b", "10.0.0.2", 2)], "")),
+    ];
+    let server = Server::default().on(SERVICES, script);
+    let feed = Feed::start(&server.client(), quick());
+    assert_eq!(events(&mut feed.subscribe(), 1).await, ["+b [10.0.0.2]"]);
+    assert_eq!(server.asked(SERVICES)[3], "limit=0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ignores_streamed_lists_is_asked_for_pages() {
+    let script = [
+        Reply::Stay(service("ADDED", "a", "10.0.0.1", 1)),
+        Reply::Body(page(&[service_json("b", "10.0.0.2", 2)], "")),
+    ];
+    let server = Server::default().on(SERVICES, script);
+    let feed = Feed::start(&server.client(), quick());
+    let first = feed.subscribe().next().await.unwrap();
+    assert_eq!(words(&first), ["+b [10.0.0.2]"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_watch_is_opened_again_where_it_stood() {
+    let script = [
+        Reply::Stay(service("ADDED", "a", "10.0.0.1", 1) + &end("5")),
+        Reply::Stay(service("DELETED", "a", "10.0.0.1", 6)),
+    ];
+    let server = Server::default().on(SERVICES, script);
+    let feed = Feed::start(&server.client(), quick());
+    let mut subscription = feed.subscribe();
+    assert_eq!(
+        words(&subscription.next().await.unwrap()),
+        ["+a [10.0.0.1]"]
+    );
+    assert_eq!(words(&subscription.next().await.unwrap()), ["-a"]);
+    assert!(server.asked(SERVICES)[1].ends_with("resourceVersion=5"));
+}
+
+#[tokio::test]
+async fn a_cluster_without_the_pool_kinds_has_no_pools_until_they_come() {
+    let pool = "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"p\",\"namespace\":\"m\"},\
+                \"spec\":{\"addresses\":[\"172.30.0.200-172.30.0.250\"]}}}\n";
+    let server = Server::default()
+        .on(
+            POOLS,
+            [
+                Reply::Status(404, "NotFound"),
+                Reply::Stay(pool.to_owned() + &end("9")),
+            ],
+        )
+        .on(
+            ADVERTISEMENTS,
+            (0..100).map(|_| Reply::Status(404, "NotFound")),
+        );
+    let config = Config {
+        pools: Wanted::Yes,
+        absent: Duration::from_millis(20),
+        ..quick()
+    };
+    let feed = Feed::start(&server.client(), config);
+    let mut subscription = feed.subscribe();
+    assert!(subscription.next().await.unwrap().events.is_empty());
+    let next = subscription.next().await.unwrap();
+    assert!(matches!(&next.events[..], [Event::Pool(_, Some(pool))] if pool.ranges.len() == 1));
+}
+
+#[tokio::test]
+async fn all_nodes_carry_the_own_one_along() {
+    let node = |name: &str| {
+        format!(
+            "{{\"type\":\"ADDED\",\"object\":{{\"metadata\":{{\"name\":\"{name}\"}},\
+             \"spec\":{{\"podCIDRs\":[\"10.244.1.0/24\"]}}}}}}\n"
+        )
+    };
+    let lines = node("node-1") + &node("node-2") + &end("3");
+    let server = Server::default().on("/api/v1/nodes", [Reply::Stay(lines)]);
+    let config = Config {
+        nodes: Nodes::All {
+            own: Some("node-2".into()),
+        },
+        ..quick()
+    };
+    let feed = Feed::start(&server.client(), config);
+    let first = feed.subscribe().next().await.unwrap();
+    let own = first
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Model(Change::Node(Some(_)))))
+        .count();
+    let all = first
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Node(_, Some(_))))
+        .count();
+    assert_eq!((own, all), (1, 2));
+}
+
+#[tokio::test]
+async fn a_slow_subscriber_gets_one_event_for_each_object() {
+    let (live, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::default().on(SERVICES, [Reply::Live(receiver)]);
+    let feed = Feed::start(&server.client(), quick());
+    let (mut quick, mut slow) = (feed.subscribe(), feed.subscribe());
+    live.send(end("1")).unwrap();
+    let mut last = quick.next().await.unwrap().number;
+    for revision in 2..302 {
+        let ip = format!("10.0.{}.{}", revision / 200, revision % 200);
+        live.send(service("MODIFIED", "a", &ip, revision)).unwrap();
+        last = quick.next().await.unwrap().number;
+    }
+    live.send(service("ADDED", "b", "10.9.9.9", 400)).unwrap();
+    last = last.max(quick.next().await.unwrap().number);
+    let merged = slow.next().await.unwrap();
+    assert_eq!((merged.number, merged.scope), (last, Scope::Everything));
+    assert_eq!(words(&merged), ["+a [10.0.1.101]", "+b [10.9.9.9]"]);
+}
+
+#[tokio::test]
+async fn a_dropped_feed_ends_its_subscriptions() {
+    let feed = Feed::start(&Server::default().client(), quick());
+    let mut subscription = feed.subscribe();
+    subscription.next().await.unwrap();
+    drop(feed);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(5), subscription.next())
+            .await
+            .unwrap()
+            .is_none()
+    );
+}

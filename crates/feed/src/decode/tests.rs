@@ -1,1 +1,280 @@
+//! Odd values: each is left out with a reason, and the rest of the object is read.
 
+use daymark_model::input::{Affinity, ClusterIps, ServiceType, SliceAudience};
+use daymark_model::{Family, Service, Slice};
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Kind;
+
+fn decode(kind: Kind, json: &str) -> Object {
+    let mut names = Interner::default();
+    let nodes = Nodes::All {
+        own: Some("node-1".into()),
+    };
+    let mut context = Context {
+        kind,
+        nodes: &nodes,
+        names: &mut names,
+    };
+    item(json.as_bytes(), &mut context).expect("the object has a name")
+}
+
+fn reasons(object: &Object) -> Vec<&str> {
+    object
+        .reasons
+        .iter()
+        .map(|reason| reason.field.as_str())
+        .collect()
+}
+
+fn service(spec: &str) -> (Arc<Service>, Object) {
+    let object = decode(
+        Kind::Service,
+        &format!(r#"{{"metadata":{{"name":"a","namespace":"n"}},{spec}}}"#),
+    );
+    let Meaning::Record(Record::Service(service)) = &object.meaning else {
+        panic!("{object:?}")
+    };
+    (Arc::clone(service), object)
+}
+
+fn slice(rest: &str) -> Object {
+    let labels = r#""labels":{"kubernetes.io/service-name":"a"}"#;
+    decode(
+        Kind::EndpointSlice,
+        &format!(r#"{{"metadata":{{"name":"a-1","namespace":"n",{labels}}},{rest}}}"#),
+    )
+}
+
+fn slice_record(object: &Object) -> Arc<Slice> {
+    let Meaning::Record(Record::Slice(slice)) = &object.meaning else {
+        panic!("{object:?}")
+    };
+    Arc::clone(slice)
+}
+
+#[test]
+fn unreadable_values_of_a_service_are_named_and_the_rest_stands() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            r#""spec":{"ports":[{"port":80},{"port":70000},{"port":"80"},{"port":-1}]}"#,
+            &[
+                "spec.ports[1].port",
+                "spec.ports[2].port",
+                "spec.ports[3].port",
+            ],
+        ),
+        (
+            r#""spec":{"ports":[{"port":80,"protocol":"QUIC"}]}"#,
+            &["spec.ports[0].protocol"],
+        ),
+        (r#""spec":{"ports":"none"}"#, &["spec.ports"]),
+        (r#""spec":{"ports":null}"#, &[]),
+        (r#""spec":"none""#, &["spec"]),
+        (
+            r#""spec":{"clusterIPs":["10.0.0.300"]}"#,
+            &["spec.clusterIPs[0]"],
+        ),
+        (r#""spec":{"clusterIP":7}"#, &[]),
+        (
+            r#""spec":{"externalIPs":["10.0.0.1","x"]}"#,
+            &["spec.externalIPs[1]"],
+        ),
+        (r#""spec":{"type":"Other"}"#, &["spec.type"]),
+        (
+            r#""spec":{"sessionAffinity":"Cookie"}"#,
+            &["spec.sessionAffinity"],
+        ),
+        (
+            r#""spec":{"loadBalancerSourceRanges":["10.0.0.0/8","all"]}"#,
+            &["spec.loadBalancerSourceRanges[1]"],
+        ),
+        (
+            r#""spec":{"internalTrafficPolicy":"Zone"}"#,
+            &["spec.internalTrafficPolicy"],
+        ),
+        (
+            r#""status":{"loadBalancer":{"ingress":[{"hostname":"x"},{"ip":"y"}]}}"#,
+            &["status.loadBalancer.ingress[1].ip"],
+        ),
+        (
+            r#""spec":{"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":0}}}"#,
+            &["spec.sessionAffinityConfig.clientIP.timeoutSeconds"],
+        ),
+    ];
+    for (json, expected) in cases {
+        let (_, object) = service(json);
+        assert_eq!(reasons(&object), *expected, "{json}");
+    }
+}
+
+#[test]
+fn a_service_is_read_with_all_that_matters() {
+    let (service, object) = service(
+        r#""spec":{"type":"LoadBalancer","clusterIPs":["010.96.0.1","fd00::1"],"ipFamilies":["IPv4","IPv6"],
+           "sessionAffinity":"ClientIP","loadBalancerClass":"x/y","healthCheckNodePort":30000,
+           "ports":[{"name":"h\u0074tp","port":80,"nodePort":30080},{"port":53,"protocol":"UDP","nodePort":0}]},
+           "status":{"loadBalancer":{"ingress":[{"ip":"172.30.0.200","ipMode":"Proxy"}]}}"#,
+    );
+    assert_eq!(reasons(&object), [""; 0]);
+    assert_eq!(service.kind, ServiceType::LoadBalancer);
+    assert_eq!(
+        service.cluster_ips.of(Family::V4),
+        Some("10.96.0.1".parse().unwrap())
+    );
+    assert_eq!(service.affinity, Affinity::ClientIp { timeout: 10_800 });
+    assert_eq!(
+        (&*service.ports[0].name, service.ports[0].node_port),
+        ("http", Some(30080))
+    );
+    assert_eq!(service.ports[1].node_port, None);
+    assert_eq!(
+        service.load_balancer.as_ref().unwrap().class.as_deref(),
+        Some("x/y")
+    );
+}
+
+#[test]
+fn headless_unset_and_allocated_are_told_apart() {
+    let of = |spec: &str| service(spec).0.cluster_ips.clone();
+    assert_eq!(
+        of(r#""spec":{"clusterIP":"None","clusterIPs":["None"]}"#),
+        ClusterIps::Headless
+    );
+    assert_eq!(of(r#""spec":{"clusterIP":"None"}"#), ClusterIps::Headless);
+    assert_eq!(of(r#""spec":{"clusterIP":""}"#), ClusterIps::Unset);
+    assert_eq!(of(r#""spec":{}"#), ClusterIps::Unset);
+    assert_eq!(of(r#""spec":{"clusterIP":"10.0.0.1"}"#).all().len(), 1);
+}
+
+#[test]
+fn slices_keep_readable_endpoints_of_their_family() {
+    let object = slice(
+        r#""addressType":"IPv4","ports":[{"name":"","port":8080},{"name":"none"}],
+           "endpoints":[{"addresses":["10.0.0.1","10.0.0.2"],"conditions":{"ready":null,"serving":true}},
+                        {"addresses":["fd00::1"]},{"addresses":[]},{"addresses":null},
+                        {"addresses":["10.0.0.3"],"hostname":"web-0","nodeName":"node-1","hints":{"forZones":[{"name":"z"}]}}]"#,
+    );
+    assert_eq!(
+        reasons(&object),
+        [
+            "endpoints[1].addresses[0]",
+            "endpoints[2].addresses[0]",
+            "endpoints[3].addresses[0]"
+        ]
+    );
+    let slice = slice_record(&object);
+    assert_eq!((slice.endpoints.len(), slice.ports.len()), (2, 1));
+    assert_eq!(slice.endpoints[0].conditions.ready, None);
+    assert_eq!(slice.endpoints[1].hints.as_ref().unwrap().zones.len(), 1);
+}
+
+#[test]
+fn null_lists_are_empty_and_labels_decide_the_audience() {
+    let slice = slice_record(&slice(
+        r#""addressType":"IPv6","endpoints":null,"ports":null"#,
+    ));
+    assert!(slice.endpoints.is_empty() && slice.ports.is_empty());
+    let labels = r#"{"kubernetes.io/service-name":"a","service.kubernetes.io/headless":""}"#;
+    let json = format!(r#"{{"metadata":{{"name":"s","labels":{labels}}},"addressType":"IPv4"}}"#);
+    assert_eq!(
+        slice_record(&decode(Kind::EndpointSlice, &json)).audience,
+        SliceAudience::DnsOnly
+    );
+}
+
+#[test]
+fn slices_of_no_service_or_of_names_are_nothing() {
+    let fqdn = slice(r#""addressType":"FQDN","endpoints":[{"addresses":["example.com"]}]"#);
+    assert_eq!(
+        (&fqdn.meaning, reasons(&fqdn)),
+        (&Meaning::Nothing, vec!["addressType"])
+    );
+    let orphan = decode(
+        Kind::EndpointSlice,
+        r#"{"metadata":{"name":"s"},"addressType":"IPv4"}"#,
+    );
+    assert_eq!(
+        (orphan.meaning, orphan.reasons.len()),
+        (Meaning::Nothing, 0)
+    );
+}
+
+#[test]
+fn pools_name_the_fields_that_are_not_read() {
+    let object = decode(
+        Kind::Pool,
+        r#"{"metadata":{"name":"p","namespace":"m","uid":"u","generation":3},
+            "spec":{"addresses":["172.30.0.0/30","fd00::1-fd00::9","9-1","10.0.0.9-10.0.0.1"],"autoAssign":false,
+                    "avoidBuggyIPs":true,"serviceAllocation":{"priority":5}}}"#,
+    );
+    let Meaning::Record(Record::Pool(pool)) = &object.meaning else {
+        panic!("{object:?}")
+    };
+    assert_eq!(pool.ranges.len(), 2);
+    assert_eq!(pool.ranges[0].last, "172.30.0.3".parse::<IpAddr>().unwrap());
+    assert_eq!(pool.unreadable.len(), 2);
+    assert_eq!(pool.other_fields, [Arc::from("serviceAllocation")]);
+    assert_eq!(pool.generation, 3);
+}
+
+#[test]
+fn leases_carry_their_renewal_in_microseconds() {
+    let object = decode(
+        Kind::Lease,
+        r#"{"metadata":{"name":"node-1","namespace":"kube-node-lease"},
+            "spec":{"holderIdentity":"node-1","leaseDurationSeconds":40,"renewTime":"1970-01-01T00:00:01.000002Z"}}"#,
+    );
+    let Meaning::Record(Record::Lease(lease)) = &object.meaning else {
+        panic!("{object:?}")
+    };
+    assert_eq!(
+        (lease.renewed, lease.seconds, &*lease.holder),
+        (Some(1_000_002), Some(40), "node-1")
+    );
+}
+
+#[test]
+fn a_line_that_is_no_event_is_an_error() {
+    let mut names = Interner::default();
+    let mut context = Context {
+        kind: Kind::Service,
+        nodes: &Nodes::None,
+        names: &mut names,
+    };
+    for line in [
+        "",
+        "{",
+        "null",
+        "[]",
+        "7",
+        r#"{"type":"SOMETHING"}"#,
+        r#"{"object":{}}"#,
+    ] {
+        assert!(
+            matches!(frame(line.as_bytes(), &mut context), Frame::Error(_)),
+            "{line}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(kind in 0..Kind::ALL.len(), bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut names = Interner::default();
+        let mut context = Context { kind: Kind::ALL[kind], nodes: &Nodes::None, names: &mut names };
+        frame(&bytes, &mut context);
+        let _readable = item(&bytes, &mut context);
+    }
+
+    #[test]
+    fn one_changed_byte_of_a_service_never_panics(at in 0..400usize, byte in any::<u8>()) {
+        let mut json = br#"{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"n","labels":null},"spec":{"ports":[{"port":80,"name":"x"}],"clusterIPs":["10.0.0.1"],"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":5}}},"status":{"loadBalancer":{"ingress":[{"ip":"1.2.3.4"}]}}}}"#.to_vec();
+        let index = at % json.len();
+        json[index] = byte;
+        let mut names = Interner::default();
+        let mut context = Context { kind: Kind::Service, nodes: &Nodes::None, names: &mut names };
+        frame(&json, &mut context);
+    }
+}

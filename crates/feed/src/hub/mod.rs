@@ -315,6 +315,3 @@ fn node(record: Option<&Record>) -> Option<&NodeRecord> {
         None
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -189,8 +189,9 @@ impl Watch {
         }
         add(&self.counters().failures, 1);
         let wait = backoff.wait(rand::random());
-        if code == 410 {
-            info!(%kind, %error, "the watch is too old; listing again");
+        if matches!(broken, Broken::Status(_)) && !matches!(code, 401 | 403 | 429 | 502 | 503) {
+            // 410 above all; but whatever the server has against this revision, a list gets past it.
+            info!(%kind, %error, "the watch cannot go on; listing again");
             self.position = None;
         } else {
             warn!(%kind, %error, wait_ms = wait.as_millis(), "the watch broke; the last state stands");
