@@ -237,7 +237,7 @@ impl<'a> Fields<'a> {
         self.opt(attr).ok_or(DecodeError::Missing { object, attr })
     }
 
-    fn sized<const N: usize>(&self, attr: u16) -> Result<Option<[u8; N]>, DecodeError> {
+    pub(crate) fn sized<const N: usize>(&self, attr: u16) -> Result<Option<[u8; N]>, DecodeError> {
         let object = self.object;
         let exact = |value: &[u8]| {
             let len = value.len();

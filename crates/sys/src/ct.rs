@@ -1,1 +1,105 @@
-//! (being written)
+//! Connections that the kernel tracks: listed, removed, added.
+
+use std::io;
+
+use daymark_netlink::attr::Writer;
+use daymark_netlink::ct::{Filter, Flow, Request};
+use daymark_netlink::frame::Refusal;
+use rustix::io::Errno;
+
+use crate::netlink::{Answer, Completeness, NfSocket, QueryError, TransactError};
+
+/// What became of connections that were to be removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Removed {
+    /// Removed now.
+    pub removed: usize,
+    /// Gone before.
+    pub gone: usize,
+}
+
+impl NfSocket {
+    /// Every connection of this network namespace that a filter matches.
+    ///
+    /// The kernel's table changes while it is listed: a connection that begins meanwhile may be missing, one
+    /// that lasts is there.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn flows(&mut self, filter: &Filter) -> Result<Vec<Flow>, QueryError> {
+        let request = Request::Dump(filter.clone());
+        let mut flows = self.exchange(
+            Answer::Dump,
+            |out, seq| request.encode(out, seq),
+            Flow::decode,
+        )?;
+        flows.retain(|flow| filter.matches(flow));
+        Ok(flows)
+    }
+
+    /// Removes these very connections; one that is gone is no error.
+    ///
+    /// # Errors
+    /// [`TransactError::Refused`] with all other refusals; the connections they are not about are removed.
+    pub fn remove_flows(&mut self, flows: &[Flow]) -> Result<Removed, TransactError> {
+        let mut out = Removed::default();
+        let mut refused = Vec::new();
+        for chunk in flows.chunks(CHUNK) {
+            let (gone, mut others) = self.remove_chunk(chunk)?;
+            out.gone += gone;
+            out.removed += chunk.len() - gone - others.len();
+            refused.append(&mut others);
+        }
+        if refused.is_empty() {
+            return Ok(out);
+        }
+        let complete = Completeness::Complete;
+        Err(TransactError::Refused {
+            refusals: refused,
+            complete,
+        })
+    }
+
+    /// How many were gone, and all other refusals.
+    fn remove_chunk(&mut self, flows: &[Flow]) -> Result<(usize, Vec<Refusal>), TransactError> {
+        let mut out = Writer::new();
+        for (seq, flow) in (1..).zip(flows) {
+            Request::delete(flow).encode(&mut out, seq);
+        }
+        match self.transact(out.bytes()) {
+            Ok(()) => Ok((0, Vec::new())),
+            Err(TransactError::Refused {
+                refusals,
+                complete: Completeness::Complete,
+            }) => {
+                let gone = |refusal: &Refusal| refusal.errno == Errno::NOENT.raw_os_error();
+                let (gone, others): (Vec<_>, Vec<_>) = refusals.into_iter().partition(gone);
+                Ok((gone.len(), others))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Adds a connection that no packet made.
+    ///
+    /// # Errors
+    /// [`QueryError::Refused`] with EEXIST if there is one of a tuple already.
+    pub fn add_flow(&mut self, flow: &Flow) -> Result<(), QueryError> {
+        let request = Request::Insert(flow.clone());
+        self.exchange(Answer::Ack, |out, seq| request.encode(out, seq), |_| Ok(()))
+            .map(drop)
+    }
+}
+
+impl From<QueryError> for io::Error {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Socket(source) => source,
+            QueryError::Refused(refusal) => refusal.error(),
+            other => Self::other(other),
+        }
+    }
+}
+
+/// As many refusals fit the receive buffer, should every connection be gone.
+const CHUNK: usize = 100;

@@ -1,0 +1,98 @@
+use proptest::option::of;
+use proptest::prelude::*;
+
+use super::*;
+
+fn tuple() -> impl Strategy<Value = Tuple> {
+    let v4 = any::<([u8; 4], [u8; 4])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b)));
+    let v6 = any::<([u8; 16], [u8; 16])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b)));
+    let ports = prop_oneof![
+        any::<(u16, u16)>().prop_map(|(src, dst)| Ports::Pair { src, dst }),
+        any::<(u16, u8, u8)>().prop_map(|(id, kind, code)| Ports::Icmp { id, kind, code }),
+        Just(Ports::None),
+    ];
+    (prop_oneof![v4, v6], any::<u8>(), ports).prop_map(|((src, dst), protocol, ports)| Tuple {
+        src,
+        dst,
+        protocol,
+        ports,
+    })
+}
+
+fn flow() -> impl Strategy<Value = Flow> {
+    let rest = (
+        any::<u16>(),
+        any::<u16>(),
+        any::<u32>(),
+        of(any::<u32>()),
+        of(any::<u32>()),
+    );
+    (tuple(), tuple(), rest).prop_map(
+        |(original, reply, (zone, status, mark, timeout, id))| Flow {
+            original,
+            reply,
+            zone,
+            status: Status::from_bits(u32::from(status)),
+            mark,
+            timeout,
+            id,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_connection_decodes_to_itself(flow in flow()) {
+        let mut out = Writer::new();
+        Request::Insert(flow.clone()).encode(&mut out, 3);
+        let frame = frame::walk(out.bytes()).next().expect("one message").expect("whole");
+        prop_assert_eq!(Flow::decode(&frame), Ok(flow));
+    }
+
+    #[test]
+    fn an_exact_filter_matches_its_connection_and_no_other_port(flow in flow()) {
+        let Ports::Pair { src, dst } = flow.original.ports else { return Ok(()) };
+        let original = TupleFilter {
+            src: Some(flow.original.src),
+            dst: Some(flow.original.dst),
+            protocol: Some(flow.original.protocol),
+            src_port: Some(src),
+            dst_port: Some(dst),
+        };
+        let filter = Filter { original, zone: Some(flow.zone), ..Filter::default() };
+        prop_assert!(filter.matches(&flow));
+        let original = TupleFilter { dst_port: Some(dst.wrapping_add(1)), ..original };
+        let other = Filter { original, ..filter };
+        prop_assert!(!other.matches(&flow));
+    }
+}
+
+#[test]
+fn a_deletion_always_names_a_tuple() {
+    let to = (IpAddr::from([10, 96, 0, 10]), 53);
+    let original = Tuple::new(17, (IpAddr::from([10, 0, 0, 1]), 5_000), to);
+    let mut out = Writer::new();
+    Request::Delete {
+        original,
+        zone: 0,
+        id: None,
+    }
+    .encode(&mut out, 1);
+    let frame = frame::walk(out.bytes()).next().unwrap().unwrap();
+    let (family, attrs) = frame.netfilter().unwrap();
+    assert_eq!((family, frame.header.kind), (AF_INET, 0x0102));
+    let fields = Fields::parse("test", attrs).unwrap();
+    assert_eq!(
+        take_tuple(fields.bytes(CTA_TUPLE_ORIG).unwrap()),
+        Ok(original)
+    );
+}
+
+#[test]
+fn a_reversed_tuple_has_everything_the_other_way_round() {
+    let (a, b) = (
+        (IpAddr::from([1, 1, 1, 1]), 1),
+        (IpAddr::from([2, 2, 2, 2]), 2),
+    );
+    assert_eq!(Tuple::new(6, a, b).reversed(), Tuple::new(6, b, a));
+}
