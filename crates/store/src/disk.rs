@@ -4,9 +4,11 @@ mod file;
 mod load;
 mod redb;
 
-pub(crate) use file::{BACKEND_NAME, WhenMissing, new_cluster, open_backend, open_file};
-pub(crate) use load::{Found, Stored};
-pub(crate) use redb::RedbDisk;
+pub(crate) use file::{
+    BACKEND_NAME, WhenMissing, create_with, failed, new_cluster, open_backend, open_file,
+};
+pub(crate) use load::{Found, Stored, StoredObject};
+pub(crate) use redb::{FORMAT, RedbDisk, Restored, restore};
 
 use crate::history::{Forgotten, Record};
 

@@ -18,6 +18,12 @@ pub enum OpenError {
         /// The store file.
         path: PathBuf,
     },
+    /// Somebody else made the file at the same moment.
+    #[error("{path}: the file is there already")]
+    Exists {
+        /// The store file.
+        path: PathBuf,
+    },
     /// The file system refused.
     #[error("{path}: {doing}: {source}")]
     Io {

@@ -78,12 +78,15 @@ impl<V> Default for Ring<V> {
 /// The rings of all kinds.
 pub(crate) struct Rings<V> {
     kinds: BTreeMap<Arc<str>, Ring<V>>,
+    /// The floor of every kind that has no higher one: where a restored store begins.
+    base: u64,
 }
 
 impl<V> Default for Rings<V> {
     fn default() -> Self {
         Self {
             kinds: BTreeMap::new(),
+            base: 0,
         }
     }
 }
@@ -98,9 +101,12 @@ pub(crate) struct Forgotten {
 }
 
 impl<V> Rings<V> {
-    /// Sets the floor of a kind, as the disk remembers it.
+    /// Sets the floor of a kind, as the disk remembers it; of all kinds, by [`ALL_KINDS`].
     pub(crate) fn set_floor(&mut self, kind: Arc<str>, floor: u64) {
-        self.kinds.entry(kind).or_default().floor = floor;
+        match &*kind {
+            ALL_KINDS => self.base = floor,
+            _ => self.kinds.entry(kind).or_default().floor = floor,
+        }
     }
 
     /// Adds the newest change of its kind.
@@ -155,10 +161,11 @@ impl<V> Rings<V> {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Arc<Change<V>>>, HistoryError> {
+        self.reach(kind, after)?;
         let Some(ring) = self.kinds.get(kind) else {
             return Ok(Vec::new());
         };
-        let first = ring.first_after(after)?;
+        let first = ring.first_after(after);
         let mut found: Vec<Arc<Change<V>>> = Vec::new();
         for record in ring.records.range(first..) {
             let same = found
@@ -180,8 +187,10 @@ impl<V> Rings<V> {
         revision: u64,
     ) -> Result<Snapshot<V>, HistoryError> {
         let wanted = |name: &str| kind.is_none_or(|kind| kind == name);
-        for (_, ring) in self.kinds.iter().filter(|(name, _)| wanted(name)) {
-            let first = ring.first_after(revision)?;
+        self.reach(kind.unwrap_or(ALL_KINDS), revision)?;
+        for (name, ring) in self.kinds.iter().filter(|(name, _)| wanted(name)) {
+            self.reach(name, revision)?;
+            let first = ring.first_after(revision);
             for record in ring.records.range(first..).rev() {
                 record.undo(&mut snapshot);
             }
@@ -192,7 +201,19 @@ impl<V> Rings<V> {
 
     /// The oldest revision that a kind's changes go back to.
     pub(crate) fn floor(&self, kind: &str) -> u64 {
-        self.kinds.get(kind).map_or(0, |ring| ring.floor)
+        self.kinds
+            .get(kind)
+            .map_or(self.base, |ring| ring.floor.max(self.base))
+    }
+
+    /// Whether a kind's history goes back to a revision.
+    fn reach(&self, kind: &str, revision: u64) -> Result<(), HistoryError> {
+        let floor = self.floor(kind);
+        if revision < floor {
+            Err(HistoryError::Compacted { floor })
+        } else {
+            Ok(())
+        }
     }
 
     /// How many changes are kept.
@@ -228,13 +249,9 @@ impl<V> Ring<V> {
         next.is_some_and(|next| self.records[going - 1].change.revision == next.change.revision)
     }
 
-    fn first_after(&self, revision: u64) -> Result<usize, HistoryError> {
-        if revision < self.floor {
-            return Err(HistoryError::Compacted { floor: self.floor });
-        }
-        Ok(self
-            .records
-            .partition_point(|record| record.change.revision <= revision))
+    fn first_after(&self, revision: u64) -> usize {
+        self.records
+            .partition_point(|record| record.change.revision <= revision)
     }
 }
 
@@ -246,3 +263,6 @@ impl<V> Record<V> {
         }
     }
 }
+
+/// Stands for all kinds where a floor is kept; no kind has an empty name.
+pub(crate) const ALL_KINDS: &str = "";

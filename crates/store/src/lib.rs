@@ -24,6 +24,7 @@ mod shared;
 mod snapshot;
 mod store;
 mod submission;
+pub mod tools;
 mod value;
 mod writer;
 

@@ -71,9 +71,21 @@ fn builder(cache: usize) -> Builder {
     builder
 }
 
-/// Makes a store: under another name, and linked to its own once it is whole and durable. If somebody else was faster,
-/// theirs stays.
+/// Makes an empty store, unless somebody else was faster.
 fn create(path: &Path, cache: usize) -> Result<(), OpenError> {
+    let empty = |database: &Database| initialise(database, new_cluster());
+    match create_with(path, cache, empty) {
+        Err(OpenError::Exists { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes a store with this content: under another name, and linked to its own once it is whole and durable.
+pub(crate) fn create_with(
+    path: &Path,
+    cache: usize,
+    content: impl FnOnce(&Database) -> Result<(), redb::Error>,
+) -> Result<(), OpenError> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -81,13 +93,17 @@ fn create(path: &Path, cache: usize) -> Result<(), OpenError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new-{}", std::process::id()));
     let temporary = folder.join(name);
-    let result = fill(&temporary, cache).and_then(|()| publish(&temporary, path, folder));
+    let result = fill(&temporary, cache, content).and_then(|()| publish(&temporary, path, folder));
     // A failure to remove it says nothing about the store, and has a more telling one before it.
     drop(fs::remove_file(&temporary));
     result
 }
 
-fn fill(temporary: &Path, cache: usize) -> Result<(), OpenError> {
+fn fill(
+    temporary: &Path,
+    cache: usize,
+    content: impl FnOnce(&Database) -> Result<(), redb::Error>,
+) -> Result<(), OpenError> {
     drop(fs::remove_file(temporary)); // of a process with this id that died here
     let file = OpenOptions::new()
         .read(true)
@@ -99,7 +115,7 @@ fn fill(temporary: &Path, cache: usize) -> Result<(), OpenError> {
     let database = guard(temporary, || {
         builder(cache).create_with_backend(FileBackend::new(file)?)
     })?;
-    initialise(&database, new_cluster()).map_err(|error| failed(temporary, error))?;
+    content(&database).map_err(|error| failed(temporary, error))?;
     database
         .close()
         .map_err(|error| failed(temporary, error.into()))
@@ -108,7 +124,11 @@ fn fill(temporary: &Path, cache: usize) -> Result<(), OpenError> {
 fn publish(temporary: &Path, path: &Path, folder: &Path) -> Result<(), OpenError> {
     match fs::hard_link(temporary, path) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(OpenError::Exists {
+                path: path.to_owned(),
+            });
+        }
         Err(error) => return Err(io_error(path, "creating the store file", error)),
     }
     let sync = File::open(folder).and_then(|folder| folder.sync_all());
@@ -131,7 +151,7 @@ fn guard(
 }
 
 /// A torn or foreign file is broken; everything else is the system's answer.
-fn failed(path: &Path, error: redb::Error) -> OpenError {
+pub(crate) fn failed(path: &Path, error: redb::Error) -> OpenError {
     match error {
         redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => broken(
             path,

@@ -2,8 +2,8 @@
 
 use redb::{Database, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use crate::disk::{Batch, Disk};
-use crate::history::{Forgotten, Record};
+use crate::disk::{Batch, Disk, StoredObject};
+use crate::history::{ALL_KINDS, Forgotten, Record};
 use crate::record::{LogRow, ObjectRow, encode_key};
 use crate::value::{Value, What};
 
@@ -57,6 +57,44 @@ pub(crate) fn initialise(database: &Database, cluster: u128) -> Result<(), redb:
         meta.insert(META_REVISION, 0)?;
         meta.insert(META_RESERVED, 0)?;
         meta.insert(META_CLUSTER, cluster)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// A store as an export describes it.
+pub(crate) struct Restored {
+    pub(crate) cluster: u128,
+    pub(crate) revision: u64,
+    pub(crate) reserved: u64,
+    pub(crate) objects: Vec<StoredObject>,
+}
+
+/// Fills a new store: its history begins at its revision.
+pub(crate) fn restore(database: &Database, restored: &Restored) -> Result<(), redb::Error> {
+    initialise(database, restored.cluster)?;
+    let transaction = begin(database)?;
+    {
+        let mut objects = transaction.open_table(OBJECTS)?;
+        for StoredObject {
+            key,
+            created,
+            revision,
+            value,
+        } in &restored.objects
+        {
+            let row = ObjectRow {
+                created: *created,
+                revision: *revision,
+                value,
+            };
+            objects.insert(encode_key(key).as_slice(), row.encode().as_slice())?;
+        }
+        transaction
+            .open_table(FLOORS)?
+            .insert(ALL_KINDS, restored.revision)?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(META_REVISION, u128::from(restored.revision))?;
+        meta.insert(META_RESERVED, u128::from(restored.reserved))?;
     }
     Ok(transaction.commit()?)
 }
