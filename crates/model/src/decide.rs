@@ -6,7 +6,7 @@
 //! 3. a client outside the frontend's ranges is dropped;
 //! 4. clients inside (the node, its own Pods) follow one action, all others the other;
 //! 5. forwarded packets keep their source unless the frontend's masquerade rule takes it, or the
-//!    chosen backend is the client itself.
+//!    chosen backend is the client itself, on this node.
 
 use std::net::IpAddr;
 
@@ -83,7 +83,7 @@ enum Client {
 /// What must happen to `packet` on the node that `desired` describes.
 #[must_use]
 pub fn decide(desired: &Desired, packet: &Packet) -> Verdict {
-    let Some(frontend) = find(desired, packet) else {
+    let Some(frontend) = frontend(desired, packet) else {
         return if desired.service_addresses.contains(&packet.destination) {
             Verdict::Reject(Reason::UnknownPort)
         } else {
@@ -108,7 +108,9 @@ pub fn decide(desired: &Desired, packet: &Packet) -> Verdict {
     }
 }
 
-fn find<'a>(desired: &'a Desired, packet: &Packet) -> Option<&'a Frontend> {
+/// The frontend that catches a packet, if any: the one at its very address first, then a node port.
+#[must_use]
+pub fn frontend<'a>(desired: &'a Desired, packet: &Packet) -> Option<&'a Frontend> {
     let Packet {
         destination: ip,
         protocol,
@@ -165,8 +167,10 @@ fn targets(
         Masquerade::UnlessOwnPod => client != Client::OwnPod,
         Masquerade::Always => true,
     };
+    let hairpin =
+        |address| address == packet.source && desired.local_backends.contains(&packet.source);
     let seen = |address| {
-        if masquerade || address == packet.source {
+        if masquerade || hairpin(address) {
             SourceSeen::Masqueraded
         } else {
             SourceSeen::Kept

@@ -29,6 +29,8 @@ pub struct World {
     addresses: Counted,
     local_backends: Counted,
     desired: Desired,
+    /// What the next batch has to think through besides what it names: at first, the settings.
+    untold: Touched,
 }
 
 /// Who asks for a frontend. The least one gets it: the oldest Service, then the first by name.
@@ -46,6 +48,10 @@ impl World {
             here: Here {
                 options,
                 ..Here::default()
+            },
+            untold: Touched {
+                node: true,
+                ..Touched::default()
             },
             ..Self::default()
         }
@@ -87,7 +93,7 @@ impl World {
 
     /// Takes a batch of changes in and says what the kernel must be told.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
-        let mut touched = Touched::default();
+        let mut touched = std::mem::take(&mut self.untold);
         for change in changes {
             self.take(change, &mut touched);
         }
@@ -98,8 +104,12 @@ impl World {
                 .services
                 .extend(self.inputs.services.keys().cloned());
         }
+        let mut contested = BTreeSet::new();
         for key in touched.services {
-            self.rethink(&key, &mut delta);
+            self.rethink(&key, &mut contested, &mut delta);
+        }
+        for at in contested {
+            self.crown(at, &mut delta);
         }
         self.addresses.settle(
             &mut self.desired.service_addresses,
@@ -175,7 +185,14 @@ impl World {
         self.desired.node_port_addresses = wanted;
     }
 
-    fn rethink(&mut self, key: &ServiceKey, delta: &mut Delta) {
+    /// Thinks one Service through again. Who gets an address and port is settled once all are done:
+    /// `contested` collects them.
+    fn rethink(
+        &mut self,
+        key: &ServiceKey,
+        contested: &mut BTreeSet<FrontendKey>,
+        delta: &mut Delta,
+    ) {
         let new = self.inputs.services.get(key).map(|service| {
             let slices: Vec<&Arc<Slice>> = self.slices_of(key).collect();
             desire(service, &slices, &self.here)
@@ -186,7 +203,13 @@ impl World {
             self.keep(key, new);
             return;
         }
-        self.replace_claims(&old, &new, delta);
+        self.replace_claims(&old, &new);
+        contested.extend(
+            old.frontends
+                .iter()
+                .chain(&new.frontends)
+                .map(|(at, _)| *at),
+        );
         self.replace_pools(&old, &new, delta);
         self.addresses
             .replace(old.addresses.iter().copied(), new.addresses.iter().copied());
@@ -196,12 +219,12 @@ impl World {
     }
 
     fn keep(&mut self, key: &ServiceKey, wishes: Wishes) {
-        if !wishes.frontends.is_empty() {
+        if !wishes.frontends.is_empty() || !wishes.addresses.is_empty() {
             self.wishes.insert(key.clone(), wishes);
         }
     }
 
-    fn replace_claims(&mut self, old: &Wishes, new: &Wishes, delta: &mut Delta) {
+    fn replace_claims(&mut self, old: &Wishes, new: &Wishes) {
         for (at, frontend) in &old.frontends {
             if let Some(claims) = self.claims.get_mut(at) {
                 claims.retain(|claim, _| claim.port != frontend.port);
@@ -216,9 +239,6 @@ impl World {
                 .entry(*at)
                 .or_default()
                 .insert(claim, frontend.clone());
-        }
-        for (at, _) in old.frontends.iter().chain(&new.frontends) {
-            self.crown(*at, delta);
         }
     }
 
@@ -254,7 +274,7 @@ impl World {
 }
 
 /// What a batch touched.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Touched {
     node: bool,
     services: BTreeSet<ServiceKey>,
