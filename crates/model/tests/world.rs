@@ -1,0 +1,164 @@
+//! The world is the same by whatever changes it came about, and says exactly what changed.
+
+use daymark_case::Case;
+use daymark_case::random::{self, Random, packets};
+use daymark_model::{Change, Delta, Options, Verdict, World, decide};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// A history: the proxy's settings, and batches of changes, each drawn from a seed of its own so that
+/// a failing history can be made shorter.
+fn history() -> impl Strategy<Value = (u64, Vec<Vec<u64>>)> {
+    (any::<u64>(), vec(vec(any::<u64>(), 0..12), 1..12))
+}
+
+fn settings(seed: u64) -> Options {
+    random::options(&mut Random::new(seed))
+}
+
+fn drawn(seeds: &[u64]) -> Vec<Change> {
+    seeds.iter().map(|seed| random::change(*seed)).collect()
+}
+
+/// The inputs of a world as changes of an empty one.
+fn as_changes(world: &World) -> Vec<Change> {
+    let inputs = world.inputs();
+    let services = inputs.services.iter();
+    let slices = inputs.slices.iter();
+    services
+        .map(|(key, service)| Change::Service(key.clone(), Some(service.clone())))
+        .chain(slices.map(|(key, slice)| Change::Slice(key.clone(), Some(slice.clone()))))
+        .chain([
+            Change::Node(inputs.node.clone()),
+            Change::MachineAddresses(inputs.machine_addresses.clone()),
+        ])
+        .collect()
+}
+
+fn from_scratch(options: &Options, changes: Vec<Change>) -> World {
+    let mut world = World::new(options.clone());
+    world.apply(changes);
+    world
+}
+
+fn shuffle(random: &mut Random, changes: &mut [Change]) {
+    for last in (1..changes.len()).rev() {
+        changes.swap(last, random.below(last + 1));
+    }
+}
+
+/// The claims of a batch are settled together: what changes hands and comes back did not change.
+#[test]
+fn a_holder_that_stays_is_not_in_the_delta() {
+    let text = |alpha: &str, beta: &str| {
+        format!(
+            "service alpha LoadBalancer 80/TCP cluster=10.96.0.20 {alpha}\n\
+             service beta LoadBalancer 80/TCP cluster=10.96.0.21 lb=172.30.0.200 {beta}\n"
+        )
+    };
+    let changes = |text: &str| {
+        let case = Case::parse("here", text).expect("the text is a case");
+        case.steps[0].changes.clone()
+    };
+    let mut world = World::default();
+    world.apply(changes(&text("", "created=1000")));
+    let delta = world.apply(changes(&text("created=500 lb=172.30.0.200", "created=100")));
+    assert_eq!(delta, Delta::default());
+    assert_eq!(world.refusals().len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_world_kept_up_to_date_equals_one_made_anew((seed, batches) in history()) {
+        let options = settings(seed);
+        let mut world = World::new(options.clone());
+        for batch in batches {
+            world.apply(drawn(&batch));
+            let fresh = from_scratch(&options, as_changes(&world));
+            prop_assert_eq!(world.desired(), fresh.desired());
+            prop_assert_eq!(world.refusals(), fresh.refusals());
+        }
+    }
+
+    #[test]
+    fn a_delta_is_the_whole_difference_and_nothing_else((seed, batches) in history()) {
+        let mut world = World::new(settings(seed));
+        for batch in batches {
+            let old = world.desired().clone();
+            let delta = world.apply(drawn(&batch));
+            prop_assert_eq!(&delta, &Delta::between(&old, world.desired()));
+            let mut followed = old;
+            delta.apply_to(&mut followed);
+            prop_assert_eq!(&followed, world.desired());
+        }
+    }
+
+    #[test]
+    fn the_order_of_changes_does_not_matter((seed, batches) in history(), order in any::<u64>()) {
+        let options = settings(seed);
+        let all: Vec<u64> = batches.concat();
+        let reference = from_scratch(&options, drawn(&all));
+        let mut changes = as_changes(&reference);
+        shuffle(&mut Random::new(order), &mut changes);
+        let mut world = World::new(options);
+        for change in changes {
+            world.apply([change]);
+        }
+        prop_assert_eq!(world.desired(), reference.desired());
+        prop_assert_eq!(world.refusals(), reference.refusals());
+    }
+
+    #[test]
+    fn a_batch_may_be_split_anywhere((seed, batches) in history()) {
+        let mut whole = World::new(settings(seed));
+        let mut split = whole.clone();
+        split.apply([]);
+        for batch in batches {
+            whole.apply(drawn(&batch));
+            for change in drawn(&batch) {
+                split.apply([change]);
+            }
+            prop_assert_eq!(whole.desired(), split.desired());
+        }
+    }
+
+    #[test]
+    fn saying_the_same_again_changes_nothing((seed, batches) in history()) {
+        let mut world = World::new(settings(seed));
+        world.apply(drawn(&batches.concat()));
+        let again = as_changes(&world);
+        prop_assert!(world.apply(again).is_empty());
+    }
+
+    #[test]
+    fn taking_everything_away_leaves_nothing((seed, batches) in history()) {
+        let mut world = World::new(settings(seed));
+        world.apply(drawn(&batches.concat()));
+        let gone = as_changes(&world).into_iter().filter_map(|change| match change {
+            Change::Service(key, _) => Some(Change::Service(key, None)),
+            Change::Slice(key, _) => Some(Change::Slice(key, None)),
+            Change::Node(_) | Change::MachineAddresses(_) => None,
+        });
+        let gone: Vec<Change> = gone.collect();
+        world.apply(gone);
+        let desired = world.desired();
+        prop_assert!(desired.frontends.is_empty());
+        prop_assert!(desired.pools.is_empty());
+        prop_assert!(desired.service_addresses.is_empty());
+        prop_assert!(desired.local_backends.is_empty());
+    }
+
+    #[test]
+    fn what_is_forwarded_has_somewhere_to_go((seed, batches) in history()) {
+        let mut world = World::new(settings(seed));
+        world.apply(drawn(&batches.concat()));
+        for packet in packets(&mut Random::new(seed), &world, 40) {
+            if let Verdict::Forward(targets) = decide(world.desired(), &packet) {
+                prop_assert!(!targets.is_empty(), "{packet:?}");
+                prop_assert!(targets.is_sorted(), "{packet:?}");
+            }
+        }
+    }
+}
