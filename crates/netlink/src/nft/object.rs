@@ -684,3 +684,47 @@ impl Ruleset {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hundred thousand of them are held by an agent of 80 MB.
+    #[test]
+    fn an_element_is_small() {
+        assert_eq!(size_of::<Data>(), 32);
+        assert!(size_of::<SetElem>() <= 80, "{}", size_of::<SetElem>());
+    }
+
+    #[test]
+    fn an_element_without_its_counts_is_the_element_as_it_was_sent() {
+        let sent = SetElem::key(Data::host(1)).with_timeout(5_000);
+        assert_eq!(sent.clone().with_expires(4_321).at_rest(), sent);
+        let plain = SetElem::key(Data::host(1));
+        assert_eq!(plain.clone().with_expires(1).at_rest(), plain);
+        assert_eq!(plain.clone().with_exprs(Vec::new()), plain);
+    }
+
+    #[test]
+    fn a_type_survives_its_number() {
+        use crate::nft::data::Field;
+        let types = [
+            Type::single(Field::Integer(3)),
+            Type::from([Field::Ipv6Addr, Field::InetProto, Field::InetService]),
+            Type::from([Field::Mark, Field::Integer(4), Field::IfName]),
+            Type::single(Field::Other { id: 63, len: 9 }),
+        ];
+        for kind in types {
+            assert_eq!(Type::from_kernel(kind.id(), kind.len()), kind);
+        }
+        let other = Type::single(Field::Other {
+            id: 7 << 6 | 12,
+            len: 4,
+        });
+        assert_eq!(
+            Type::from_kernel(7 << 6 | 12, 4),
+            other,
+            "lengths that do not add up"
+        );
+    }
+}

@@ -369,12 +369,10 @@ fn misc_rules() -> Vec<Rule> {
         [
             v4,
             vec![
-                Expr::Immediate {
-                    dreg: Reg::R0,
-                    data: Data::host(5),
-                },
+                meta(MetaKey::Mark, Reg::R0),
                 payload(Base::Network, 12, 4, Reg::R1),
-                lookup("affinity", Reg::R0, LookupResult::Data(Reg::R4)),
+                payload(Base::Network, 16, 4, Reg::R4),
+                payload(Base::Transport, 2, 2, Reg::R5),
                 Expr::Dynset(dynset),
             ],
         ]
