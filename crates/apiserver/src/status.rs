@@ -37,6 +37,8 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// When to try again, in seconds; 0 means not said.
     pub retry_after_seconds: u32,
+    /// A token to go on with after an expired one; shown in the Status' metadata.
+    pub continue_token: String,
 }
 
 /// One thing that is wrong with one field.
@@ -199,6 +201,12 @@ impl Status {
         self
     }
 
+    /// Hands out a token to go on with.
+    pub(crate) fn continuing(mut self, token: String) -> Self {
+        self.details.get_or_insert_default().continue_token = token;
+        self
+    }
+
     /// 400: the request cannot be understood.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(Reason::BadRequest, message)
@@ -251,6 +259,14 @@ impl Status {
             Reason::NotFound,
             "the server could not find the requested resource",
         )
+    }
+
+    /// 404 for a subresource that real clusters have: `exec`, `log`, `proxy` and the like.
+    pub(crate) fn unserved_subresource(plural: &str, subresource: &str) -> Self {
+        let message = format!(
+            "{plural}/{subresource} is not served by this API server (daymark, standalone)"
+        );
+        Self::new(Reason::NotFound, message)
     }
 
     /// 405: the resource does not do that.
@@ -375,7 +391,13 @@ impl Status {
             "reason": self.reason.as_str(),
         });
         if let Some(details) = &self.details {
-            object["details"] = details.to_json();
+            let shown = details.to_json();
+            if shown.as_object().is_some_and(|shown| !shown.is_empty()) {
+                object["details"] = shown;
+            }
+            if !details.continue_token.is_empty() {
+                object["metadata"]["continue"] = details.continue_token.as_str().into();
+            }
         }
         object["code"] = self.code.into();
         object

@@ -1,0 +1,188 @@
+//! The server as a whole: opened over a store, asked in process or over listeners.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use daymark_store::{Options, Store};
+use thiserror::Error;
+
+use crate::http::{Watchers, handle};
+use crate::metrics::Metrics;
+use crate::object::Object;
+use crate::registry::{Registry, User};
+use crate::status::Status;
+use crate::{bootstrap, clock};
+
+/// How a server is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The store's file; in memory without one. Its folder must be there.
+    pub store: Option<PathBuf>,
+    /// One or two networks for Services, the first of the default family.
+    pub service_cidrs: Vec<String>,
+    /// The range that node ports come from.
+    pub node_ports: RangeInclusive<u16>,
+    /// Addresses under which Pods reach this server; loopback ones are left out.
+    pub advertise: Vec<IpAddr>,
+    /// The port under which they do.
+    pub port: u16,
+}
+
+impl Default for Config {
+    /// In memory, with the usual networks: 10.96.0.0/16 and `fd00:10:96::/112`, node ports 30000 to 32767.
+    fn default() -> Self {
+        Self {
+            store: None,
+            service_cidrs: vec!["10.96.0.0/16".to_owned(), "fd00:10:96::/112".to_owned()],
+            node_ports: 30_000..=32_767,
+            advertise: Vec::new(),
+            port: 6443,
+        }
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store did not open.
+    #[error(transparent)]
+    Store(#[from] daymark_store::OpenError),
+    /// The objects that are there from the start could not be written.
+    #[error("the first objects could not be stored: {0}")]
+    Bootstrap(String),
+}
+
+/// The embedded API server: a cheap handle.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(crate) inner: Arc<Server>,
+}
+
+/// What all requests share.
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) store: Store<Object>,
+    pub(crate) registry: Arc<Registry>,
+    /// The newest durable revision.
+    pub(crate) revisions: tokio::sync::watch::Receiver<u64>,
+    pub(crate) metrics: Metrics,
+    pub(crate) watchers: Watchers,
+}
+
+/// How often the server looks after its own objects.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+impl ApiServer {
+    /// Opens the store and makes the objects that are there from the start.
+    ///
+    /// Blocks for as long as that takes; needs no async runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn open(config: Config) -> Result<Self, StartError> {
+        let options = config
+            .store
+            .as_ref()
+            .map_or_else(Options::in_memory, Options::at);
+        Self::over(Store::open(options)?, config)
+    }
+
+    /// A server over a store that is open already.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn over(store: Store<Object>, config: Config) -> Result<Self, StartError> {
+        let (sender, revisions) = tokio::sync::watch::channel(store.revision());
+        store.on_publish(move |revision| {
+            sender.send_replace(revision);
+        });
+        let registry = Arc::new(Registry::new(config.node_ports.clone()));
+        let (metrics, watchers) = (Metrics::default(), Watchers::default());
+        let inner = Arc::new(Server {
+            config,
+            store,
+            registry,
+            revisions,
+            metrics,
+            watchers,
+        });
+        inner.bootstrap().map_err(StartError::Bootstrap)?;
+        Ok(Self { inner })
+    }
+
+    /// The server as an in-process service with the identity `system:daymark`, who may do everything: what
+    /// `kube::Client::new` takes.
+    pub fn router(&self) -> Router {
+        let user = User {
+            name: "system:daymark".to_owned(),
+            groups: vec!["system:masters".to_owned()],
+        };
+        self.router_as(Some(user))
+    }
+
+    /// The server as the service of one user; without one, of somebody who has no client certificate.
+    pub fn router_as(&self, user: Option<User>) -> Router {
+        let server = Arc::clone(&self.inner);
+        Router::new().fallback(move |request: Request<Body>| handle(server, user, request))
+    }
+
+    /// The store underneath.
+    pub fn store(&self) -> &Store<Object> {
+        &self.inner.store
+    }
+
+    /// Keeps the server's own objects there and drops old Events, for ever. [`ApiServer::serve`] does it itself.
+    pub async fn keep_house(&self) {
+        let mut ticks = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            ticks.tick().await;
+            let server = Arc::clone(&self.inner);
+            let done = tokio::task::spawn_blocking(move || {
+                server.bootstrap().and_then(|()| server.expire_events())
+            });
+            if let Ok(Err(why)) = done.await {
+                tracing::warn!(why, "the server's own objects could not be looked after");
+            }
+        }
+    }
+}
+
+impl Server {
+    fn bootstrap(self: &Arc<Self>) -> Result<(), String> {
+        let config = self.config.clone();
+        let (now, seed) = (clock::now(), rand::random());
+        let result = self.store.transact(move |snapshot, revision| {
+            Ok::<_, Status>(bootstrap::ensure(&config, now, seed, snapshot, revision))
+        });
+        result.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn expire_events(&self) -> Result<(), String> {
+        let now = clock::now();
+        let result = self.store.transact(move |snapshot, revision| {
+            Ok::<_, Status>(bootstrap::expire_events(now, snapshot, revision))
+        });
+        let dropped = result.map_err(|error| error.to_string())?.answer;
+        if dropped > 0 {
+            tracing::debug!(dropped, "old Events dropped");
+        }
+        Ok(())
+    }
+
+    /// Waits until a revision is there; 504 when it does not come.
+    pub(crate) async fn wait_for(&self, revision: u64, patience: Duration) -> Result<(), Status> {
+        let mut revisions = self.revisions.clone();
+        let arrived =
+            tokio::time::timeout(patience, revisions.wait_for(|current| *current >= revision));
+        match arrived.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Status::version_too_large(revision, self.store.revision())),
+        }
+    }
+}
