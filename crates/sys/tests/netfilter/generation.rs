@@ -4,7 +4,8 @@ use daymark_netlink::nft::*;
 use daymark_sys::netlink::{GenerationWatch, WatchEvent};
 
 use crate::Outcome;
-use crate::objects::{everything, socket, table_id};
+use crate::everything::everything;
+use crate::objects::{socket, table_id};
 
 pub(crate) fn watch() -> Outcome {
     let mut watch = GenerationWatch::open().expect("root of its namespace may listen");

@@ -12,6 +12,7 @@
 )]
 
 mod conntrack;
+mod everything;
 mod generation;
 mod load;
 mod nft_tool;

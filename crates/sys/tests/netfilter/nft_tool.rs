@@ -5,7 +5,8 @@ use std::process::Command;
 use daymark_netlink::nft::*;
 
 use crate::Outcome;
-use crate::objects::{everything, socket, table_id};
+use crate::everything::everything;
+use crate::objects::{socket, table_id};
 
 /// The text of `nft list ruleset` in this network namespace.
 fn listed() -> Result<String, Outcome> {
