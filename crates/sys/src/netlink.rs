@@ -126,14 +126,9 @@ impl NfSocket {
     /// Builds one transaction of messages and commits it.
     ///
     /// # Errors
-    /// [`TransactError`]; messages too long for a message are [`TransactError::TooLarge`].
+    /// [`TransactError`].
     pub fn commit(&mut self, messages: &[Message]) -> Result<(), TransactError> {
-        let limit = usize::from(u16::MAX);
-        let too_large = |_| TransactError::TooLarge {
-            bytes: limit,
-            buffer: limit,
-        };
-        let transaction = Transaction::of(messages).map_err(too_large)?;
+        let transaction = Transaction::of(messages)?;
         self.transact(transaction.bytes())
     }
 

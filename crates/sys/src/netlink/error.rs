@@ -4,6 +4,7 @@ use std::io;
 
 use daymark_netlink::attr::DecodeError;
 use daymark_netlink::frame::Refusal;
+use daymark_netlink::nft::BatchError;
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -41,6 +42,9 @@ pub enum TransactError {
         /// `SO_SNDBUF`.
         buffer: usize,
     },
+    /// A message is longer than netlink allows.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
     /// The socket failed.
     #[error("netfilter netlink socket: {0}")]
     Socket(#[from] io::Error),
