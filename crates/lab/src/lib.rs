@@ -3,4 +3,8 @@
 //! [`net`] wires namespaces together; everything above it is processes and packets. [`bare`] judges data planes.
 
 pub mod bare;
+mod clock;
+pub mod echo;
+mod etc;
+pub mod kubelet;
 pub mod net;
