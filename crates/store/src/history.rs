@@ -266,3 +266,6 @@ impl<V> Record<V> {
 
 /// Stands for all kinds where a floor is kept; no kind has an empty name.
 pub(crate) const ALL_KINDS: &str = "";
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@
 //!
 //! Values are opaque bytes behind [`Value`]; how long an object lives is the business of whoever writes it.
 
+pub mod bench;
 mod clock;
 mod disk;
 mod error;

@@ -152,3 +152,6 @@ fn take_sized<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], String> {
     let len = u32::from_le_bytes(bytes.try_into().expect("four bytes were taken"));
     take(rest, usize::try_from(len).map_err(|_| "row is cut short")?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,3 +116,6 @@ fn start(kind: &str, namespace: &str, after: Option<(&str, &str)>) -> Bound<Key>
         _ => Bound::Included(Key::new(kind, namespace, "")),
     }
 }
+
+#[cfg(test)]
+mod tests;

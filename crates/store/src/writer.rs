@@ -277,3 +277,6 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 const FORGET_BASE: usize = 32;
 /// How many an idle store forgets in one go.
 const FORGET_IDLE: usize = 4096;
+
+#[cfg(test)]
+mod tests;

@@ -155,7 +155,7 @@ fn verify(path: &Path, told: &Told) {
         let twin = count(&state, *worker, TWIN);
         assert_eq!(
             twin,
-            (found % 4 != 0).then_some(found),
+            (!found.is_multiple_of(4)).then_some(found),
             "worker {worker}: half a transaction"
         );
     }

@@ -352,3 +352,56 @@ fn history_that_a_limit_drops_is_compacted_in_memory_and_on_disk() {
         assert!(store.snapshot_of_kind_at("nodes", 0).is_ok());
     });
 }
+
+#[test]
+fn a_restart_keeps_the_newest_changes_of_each_kind_and_clears_the_rest_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let long = History {
+        min_entries: 5000,
+        ..History::default()
+    };
+    let store = Store::open(Options::at(&path).with_history(long)).unwrap();
+    for number in 0..1500 {
+        store.submit(
+            move |_, _| {
+                Ok::<_, ()>(Plan {
+                    ops: vec![put(&format!("s{}", number % 700), "1")],
+                    answer: (),
+                })
+            },
+            |_| {},
+        );
+    }
+    write(&store, vec![put("last", "1")]).unwrap();
+    let before = shown(&store.snapshot());
+    drop(store);
+
+    let short = History {
+        min_entries: 100,
+        ..History::default()
+    };
+    let store = Store::open(Options::at(&path).with_history(short)).unwrap();
+    assert_eq!(
+        (shown(&store.snapshot()), store.floor("services")),
+        (before, 1401)
+    );
+    assert_eq!(changes(&store, 1401).len(), 100);
+    drop(store);
+    let rows = |path: &Path| {
+        let database = open_file(path, DEFAULT_CACHE, WhenMissing::Refuse).unwrap();
+        let stored = Stored::read(&database).unwrap();
+        (stored.log.len(), stored.leftover.len())
+    };
+    assert_eq!(
+        rows(&path),
+        (100, 1401),
+        "the rows are still there, and not read"
+    );
+    let store = Store::open(Options::at(&path).with_history(short)).unwrap();
+    for _ in 0..60 {
+        write(&store, vec![put("last", "2")]).unwrap();
+    }
+    drop(store);
+    assert_eq!(rows(&path), (160, 0), "each commit cleared some");
+}

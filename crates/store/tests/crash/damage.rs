@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use daymark_store::{OpenError, Options, Raw, Store};
+use daymark_store::{Key, OpenError, Options, Raw, Store, Value};
 
 use crate::disk::{Disk, Random};
 use crate::model::{Objects, Step, objects, open, submit};
@@ -116,6 +116,34 @@ fn a_new_store_is_private_and_leaves_no_other_file() {
         0o600
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Decodes nothing.
+#[derive(Debug)]
+struct Picky;
+
+impl Value for Picky {
+    fn encode(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn decode(_key: &Key, _bytes: &[u8]) -> Result<Self, String> {
+        Err("not JSON".to_owned())
+    }
+}
+
+#[test]
+fn an_object_that_does_not_decode_is_named() {
+    let (_folder, path, before) = stored();
+    let text = Store::<Picky>::open(Options::at(&path))
+        .unwrap_err()
+        .to_string();
+    let first = before.keys().next().unwrap();
+    assert!(
+        text.contains(&format!("{}: things {first}: not JSON: ", path.display())),
+        "{text}"
+    );
+    assert!(text.contains("daymark store export"), "{text}");
 }
 
 /// Every bit of the header, and every bit of many bytes elsewhere.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
 
-use daymark_store::{Committed, Key, Op, Options, Plan, Raw, Snapshot, Store, SubmitError, What};
+use daymark_store::{
+    Committed, History, Key, Op, Options, Plan, Raw, Snapshot, Store, SubmitError, What,
+};
 
 use crate::disk::{Disk, Event, Random};
 
@@ -53,7 +55,11 @@ pub(crate) fn key(name: &str) -> Key {
 }
 
 pub(crate) fn open(disk: &Disk) -> Store<Raw> {
-    Store::with_backend(disk.clone(), Options::in_memory()).unwrap()
+    open_with(disk, History::default())
+}
+
+pub(crate) fn open_with(disk: &Disk, history: History) -> Store<Raw> {
+    Store::with_backend(disk.clone(), Options::in_memory().with_history(history)).unwrap()
 }
 
 /// Submits a step; notes on the disk's record what the plan was given and when it was answered.

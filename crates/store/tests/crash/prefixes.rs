@@ -1,11 +1,13 @@
 //! A crash after every single write, with every kind of loss: what was answered or seen is there.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use daymark_store::History;
 use proptest::prelude::*;
 
 use crate::disk::{Disk, Event, Leaves, Random, Replay};
-use crate::model::{Objects, Step, objects, open, replay_log, submit};
+use crate::model::{KIND, Objects, Step, objects, open, open_with, replay_log, submit};
 
 /// What a run left behind.
 struct Run {
@@ -181,6 +183,48 @@ fn a_crash_while_the_store_recovers_from_a_crash_loses_nothing_either() {
             Leaves::Everything,
         ] {
             recover(replay.crash(leaves), known, &second.states);
+        }
+    }
+}
+
+/// The log is cut at nearly every commit, and the restarts trim it too.
+#[test]
+fn no_crash_while_the_log_is_compacted_loses_anything() {
+    let history = History {
+        min_entries: 2,
+        min_age: Duration::ZERO,
+        max_entries: 4,
+    };
+    let disk = Disk::default();
+    drop(open_with(&disk, history));
+    let image = disk.record();
+    let store = open_with(&disk, history);
+    let mut states = BTreeMap::from([(0, Objects::new())]);
+    let mut random = Random(77);
+    for _ in 0..25 {
+        submit(&store, &disk, Step::random(&mut random))
+            .recv()
+            .unwrap()
+            .unwrap();
+        states.insert(store.revision(), objects(&store.snapshot()));
+    }
+    assert!(store.floor(KIND) > 0, "nothing was compacted");
+    drop(store);
+    let mut replay = Replay::new(image);
+    let mut known = Known::default();
+    for event in &disk.events() {
+        known.learn(event);
+        replay.step(event);
+        for leaves in [Leaves::Nothing, Leaves::Some(random.next())] {
+            let crashed = Disk::with_image(replay.crash(leaves));
+            let store = open_with(&crashed, history);
+            assert!(store.revision() >= known.durable);
+            assert_eq!(objects(&store.snapshot()), states[&store.revision()]);
+            let next = submit(&store, &crashed, Step(vec![(99, Some(Vec::new()))]))
+                .recv()
+                .unwrap()
+                .unwrap();
+            assert!(next.revision > known.handed_out);
         }
     }
 }
