@@ -4,6 +4,7 @@
 //! No thread exists before a verb runs: `lab` and `demo` enter their namespaces first.
 
 mod cmd;
+mod judge;
 
 use std::process::ExitCode;
 
@@ -61,7 +62,10 @@ fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::disallowed_macros, reason = "the binary is the one place that prints")]
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
 fn complain(error: &anyhow::Error) -> ExitCode {
     eprintln!("daymark: {error:#}");
     ExitCode::from(1)

@@ -1,9 +1,10 @@
 //! The rules that are always there. None names a Service: they ask the maps.
 
+use daymark_model::Family;
 use daymark_netlink::nft::{
     Base, BaseChain, Bitwise, Chain, ChainKind, ChainType, Cmp, CmpOp, Counter, Ct, CtKey, Data,
     Direction, Expr, Fib, FibFlags, FibResult, Hook, Lookup, LookupResult, Masq, Meta, MetaKey,
-    NatFlags, Payload, Policy, Reg, Reject, RejectCode, Rule, Ruleset, Table, TableFlags, Verdict,
+    NatFlags, Payload, Policy, Reg, Reject, Rule, Ruleset, Table, TableFlags, Verdict,
 };
 
 use super::layout::{Words, chain, flag, reg, set};
@@ -92,7 +93,7 @@ fn rules(words: &Words) -> Vec<Rule> {
 
     rule(
         chain::REFUSE,
-        vec![Expr::Counter(Counter::default()), refuse()],
+        vec![Expr::Counter(Counter::default()), refuse(words)],
     );
     rule(
         chain::LOST,
@@ -340,8 +341,8 @@ fn original_node_port(side: usize) -> Vec<Expr> {
 
 fn original_daddr(words: &Words) -> Expr {
     let key = match words.family {
-        daymark_model::Family::V4 => CtKey::DstIp,
-        daymark_model::Family::V6 => CtKey::DstIp6,
+        Family::V4 => CtKey::DstIp,
+        Family::V6 => CtKey::DstIp6,
     };
     ct(key, Some(Direction::Original), reg::KEY)
 }
@@ -434,6 +435,16 @@ pub(super) fn goto(chain: &'static str) -> Expr {
     Expr::Verdict(Verdict::Goto(chain.into()))
 }
 
-fn refuse() -> Expr {
-    Expr::Reject(Reject::Icmpx(RejectCode::PortUnreachable))
+/// ICMP port unreachable. `icmpx` would be an expression of inet tables; here the kernel would drop.
+fn refuse(words: &Words) -> Expr {
+    let code = match words.family {
+        Family::V4 => ICMP_PORT_UNREACH,
+        Family::V6 => ICMPV6_PORT_UNREACH,
+    };
+    Expr::Reject(Reject::Icmp(code))
 }
+
+/// RFC 792, "Destination Unreachable Message", code 3.
+const ICMP_PORT_UNREACH: u8 = 3;
+/// RFC 4443, section 3.1, code 4.
+const ICMPV6_PORT_UNREACH: u8 = 4;

@@ -312,14 +312,14 @@ fn member(result: LookupResult) -> Expr {
     })
 }
 
+/// A map's data register must be named even to delete (`nft_dynset_init`).
 fn write(words: &Words, op: DynsetOp, timeout: Option<u64>) -> Expr {
-    let data = (op != DynsetOp::Delete).then_some(reg::SLOT);
     let set = set::STICKY.into();
     Expr::Dynset(Dynset {
         set,
         op,
         key: sticky_key(words),
-        data,
+        data: Some(reg::SLOT),
         timeout,
         exprs: Vec::new(),
     })

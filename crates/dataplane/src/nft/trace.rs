@@ -97,6 +97,21 @@ pub fn trace(program: &Program, packet: &Packet) -> Result<Outcome, TraceError> 
     Ok(gather(&all))
 }
 
+/// What marks the connections that keep the backend that this packet gets, if a choice is kept: the key
+/// under which it is remembered.
+///
+/// # Errors
+/// If the program does not fit together.
+pub fn kept_by(program: &Program, packet: &Packet) -> Result<Option<String>, TraceError> {
+    let mut memory = Memory::default();
+    let (first, _) = once(program, packet, 0, &mut memory)?;
+    let Some((_, key)) = memory.sticky.keys().next().cloned() else {
+        return Ok(None);
+    };
+    let (again, _) = once(program, packet, 1, &mut memory)?;
+    Ok((first == again).then(|| format!("{key:?}")))
+}
+
 /// What happens to a packet when the random number is `random`, and what clients kept before counts.
 /// Returns the largest modulus that was asked for, too.
 ///

@@ -1,11 +1,214 @@
-//! `daymark case`.
+//! `daymark case`: puts behaviour cases before a judge.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use daymark_case::{Case, Report, judge_model};
+use daymark_dataplane::nft::TableFlags;
+use daymark_sys::ns::{self, Entered, UserNamespace};
+use serde_json::json;
+
+use crate::judge::lab::LabJudge;
+use crate::judge::trace::TraceJudge;
 
 /// Flags of `daymark case`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = "\
+Examples:
+  daymark case cases/
+  daymark case cases/a_headless_service_has_no_packets.case -o json
+  daymark case cases/ --judge lab     (real packets, in namespaces of its own, no root needed)
 
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+Exit code 0 if every case holds, 1 if one fails or cannot be read. The format is in docs/cases.md.")]
+pub(crate) struct Args {
+    /// Case files, or folders whose `.case` files are taken.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+
+    /// Who judges.
+    #[arg(long, value_enum, default_value_t = JudgeName::Model)]
+    judge: JudgeName,
+
+    /// The data plane that the trace or the lab puts to the test.
+    #[arg(long, value_enum, default_value_t = Dataplane::Nft)]
+    dataplane: Dataplane,
+
+    /// How the results are printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// Who judges a case.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum JudgeName {
+    /// The reference: the model's own verdict.
+    Model,
+    /// A walk through the compiled program of a data plane.
+    Trace,
+    /// Real packets through a real kernel.
+    Lab,
+}
+
+/// A data plane by name.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Dataplane {
+    /// nftables.
+    Nft,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A line a case, and one for each packet that did not get its verdict.
+    Text,
+    /// One array of objects.
+    Json,
+}
+
+/// What came of one file.
+struct Outcome {
+    file: String,
+    result: Result<Report, String>,
+}
+
+impl Outcome {
+    fn holds(&self) -> bool {
+        matches!(&self.result, Ok(report) if report.failures.is_empty())
+    }
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.judge == JudgeName::Lab
+        && let Entered::Outside(code) = ns::enter(UserNamespace::Always)?
+    {
+        return Ok(code);
+    }
+    let mut outcomes = Vec::new();
+    for path in files(&args.paths)? {
+        let file = path.display().to_string();
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
+        let case = Case::parse(&file, &text).map_err(|error| error.to_string());
+        let result = case.and_then(|case| judge(&case, args.judge));
+        let outcome = Outcome { file, result };
+        if args.output == Output::Text {
+            print_case(&outcome);
+        }
+        outcomes.push(outcome);
+    }
+    match args.output {
+        Output::Text => print_sum(&outcomes),
+        Output::Json => print_json(&outcomes),
+    }
+    Ok(if outcomes.iter().all(Outcome::holds) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Puts a case before a judge; an error where the judge cannot work at all.
+fn judge(case: &Case, name: JudgeName) -> Result<Report, String> {
+    match name {
+        JudgeName::Model => Ok(judge_model(case)),
+        JudgeName::Trace => Ok(daymark_case::judge(case, &mut TraceJudge::new())),
+        JudgeName::Lab => match LabJudge::new(case, TableFlags::NONE) {
+            Ok(mut lab) => Ok(daymark_case::judge(case, &mut lab)),
+            Err(why) => Err(format!("{}: the lab cannot be built: {why}", case.file)),
+        },
+    }
+}
+
+/// The files named, and the `.case` files of the folders named, by name.
+fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            files.extend(files_in(path)?);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}
+
+fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let shown = folder.display();
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read folder {shown}"))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("cannot read folder {shown}"))?
+            .path();
+        if path.extension().is_some_and(|ending| ending == "case") {
+            found.push(path);
+        }
+    }
+    if found.is_empty() {
+        bail!("folder {shown} holds no .case file");
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+fn print_case(outcome: &Outcome) {
+    match &outcome.result {
+        Ok(report) if report.failures.is_empty() => {
+            println!("holds  {} ({} packets)", outcome.file, report.checks);
+        }
+        Ok(report) => {
+            let (failed, checks) = (report.failures.len(), report.checks);
+            println!("fails  {} ({failed} of {checks} packets)", outcome.file);
+            for failure in &report.failures {
+                println!("       {failure}");
+            }
+        }
+        Err(error) => println!("fails  {error}"),
+    }
+}
+
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+fn print_sum(outcomes: &[Outcome]) {
+    let failed = outcomes.iter().filter(|outcome| !outcome.holds()).count();
+    println!("{} passed, {failed} failed", outcomes.len() - failed);
+}
+
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+fn print_json(outcomes: &[Outcome]) {
+    let rows: Vec<serde_json::Value> = outcomes.iter().map(row).collect();
+    println!("{:#}", json!(rows));
+}
+
+fn row(outcome: &Outcome) -> serde_json::Value {
+    let verdict = if outcome.holds() { "holds" } else { "fails" };
+    match &outcome.result {
+        Ok(report) => {
+            let failures = report.failures.iter().map(|failure| {
+                json!({
+                    "line": failure.line,
+                    "packet": failure.packet,
+                    "expected": failure.expected,
+                    "got": failure.got,
+                })
+            });
+            json!({
+                "name": outcome.file,
+                "verdict": verdict,
+                "packets": report.checks,
+                "failures": failures.collect::<Vec<_>>(),
+            })
+        }
+        Err(error) => json!({ "name": outcome.file, "verdict": verdict, "error": error }),
+    }
 }

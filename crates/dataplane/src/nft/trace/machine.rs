@@ -279,9 +279,12 @@ impl Machine<'_> {
             Data::new(r.get(dynset.key, filled.set.key.len())),
         );
         let (SetKind::Map(of), Some(data)) = (&filled.set.kind, dynset.data) else {
-            let gone = dynset.op == DynsetOp::Delete && self.memory.sticky.remove(&key).is_some();
-            return Ok(gone.then_some(None).ok_or(NoMatch));
+            return unknown(format!("{} is not a map of data", dynset.set));
         };
+        if dynset.op == DynsetOp::Delete {
+            let gone = self.memory.sticky.remove(&key).is_some();
+            return Ok(gone.then_some(None).ok_or(NoMatch));
+        }
         let value = Data::new(r.get(data, of.len()));
         // An element that is there keeps its data; only its time begins anew (`nft_rhash_update`).
         self.memory.sticky.entry(key).or_insert(value);

@@ -1,0 +1,183 @@
+//! Real packets through a real kernel as a judge.
+//!
+//! Each case gets a lab of its own: the node that the case describes with the plane under test, every
+//! endpoint and every client as a Pod, and whoever else sends outside. Nobody tells the lab what ought
+//! to happen; the model is only asked how many endpoints to look for, and, because a node's own
+//! address says nothing about masquerading, for the word to use there.
+
+mod layout;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use daymark_case::{Case, Judge, Outcome, Seen, Spread};
+use daymark_dataplane::nft::TableFlags;
+use daymark_dataplane::nft::apply::Plane;
+use daymark_dataplane::nft::kernel::Netlink;
+use daymark_lab::bare::{self, Answer, BareLab, Place, Probe};
+use daymark_model::decide::{Arrival, SourceSeen};
+use daymark_model::input::Affinity;
+use daymark_model::{Delta, Desired, Packet, Protocol, Target, Verdict, World, decide};
+
+use layout::Layout;
+
+/// How long a packet may take before it counts as dropped: everything is one machine.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// How often each endpoint is tried for, so that missing one of n by chance is rarer than 1 in 10^6.
+const TRIES: usize = 16;
+
+/// A lab for one case.
+pub(crate) struct LabJudge {
+    layout: Layout,
+    lab: BareLab,
+    plane: Plane<Netlink>,
+    desired: Desired,
+}
+
+impl LabJudge {
+    /// Builds the lab of a case. The caller is inside namespaces of its own.
+    ///
+    /// # Errors
+    /// What the lab or the kernel refused, in words.
+    pub(crate) fn new(case: &Case, flags: TableFlags) -> Result<Self, String> {
+        let layout = Layout::of(case);
+        let lab = layout.build()?;
+        let here = Place::Node(layout.here().to_owned());
+        let ns = lab.ns(&here).map_err(|error| error.to_string())?;
+        let kernel = ns
+            .within(Netlink::open)
+            .map_err(|error| error.to_string())?;
+        let kernel = kernel.map_err(|error| error.to_string())?;
+        let (plane, _) = Plane::start(kernel, flags).map_err(|error| error.to_string())?;
+        Ok(Self {
+            layout,
+            lab,
+            plane,
+            desired: Desired::default(),
+        })
+    }
+
+    /// Enough probes that every endpoint is found: the expected number of them, or a few.
+    fn probes(&self, packet: &Packet) -> Vec<Probe> {
+        let count = match decide(&self.desired, packet) {
+            Verdict::Forward(targets) => TRIES * targets.len(),
+            Verdict::Reject(_) | Verdict::Drop(_) | Verdict::Untouched => 2,
+        };
+        let probe = Probe {
+            from: self.layout.place_of(packet),
+            source: Some(packet.source),
+            to: SocketAddr::new(packet.destination, packet.port),
+            protocol: match packet.protocol {
+                Protocol::Tcp => bare::Protocol::Tcp,
+                Protocol::Udp => bare::Protocol::Udp,
+                Protocol::Sctp => bare::Protocol::Sctp,
+            },
+        };
+        vec![probe; count]
+    }
+
+    fn target(&self, packet: &Packet, answer: &Answer) -> Result<Target, String> {
+        let (address, port) = (answer.arrived_at.ip(), answer.arrived_at.port());
+        let own = self.layout.is_here(answer.source.ip());
+        let source = match (packet.arrival, answer.source.ip() == packet.source, own) {
+            (Arrival::Node, _, true) => self.word_for_the_node(packet, address, port),
+            (_, true, _) => SourceSeen::Kept,
+            (Arrival::Link, false, true) => SourceSeen::Masqueraded,
+            (_, false, _) => {
+                return Err(format!(
+                    "{address}:{port} saw the source {}",
+                    answer.source.ip()
+                ));
+            }
+        };
+        Ok(Target {
+            address,
+            port,
+            source,
+        })
+    }
+
+    /// The node's own packets carry the node's address with or without masquerading.
+    fn word_for_the_node(&self, packet: &Packet, address: IpAddr, port: u16) -> SourceSeen {
+        let Verdict::Forward(targets) = decide(&self.desired, packet) else {
+            return SourceSeen::Kept;
+        };
+        let same = targets
+            .iter()
+            .find(|target| target.address == address && target.port == port);
+        same.map_or(SourceSeen::Kept, |target| target.source)
+    }
+
+    fn gather(&self, packet: &Packet, outcomes: &[bare::Outcome]) -> Outcome {
+        let sent_to = SocketAddr::new(packet.destination, packet.port);
+        let mut targets = BTreeSet::new();
+        let mut others = BTreeSet::new();
+        for outcome in outcomes {
+            match outcome {
+                bare::Outcome::Reached(answer) if answer.arrived_at == sent_to => {
+                    others.insert(Plain::Untouched);
+                }
+                bare::Outcome::Reached(answer) => match self.target(packet, answer) {
+                    Ok(target) => {
+                        targets.insert(target);
+                    }
+                    Err(what) => {
+                        others.insert(Plain::Other(what));
+                    }
+                },
+                bare::Outcome::Refused(bare::Refusal::PortUnreachable) => {
+                    others.insert(Plain::Refuse);
+                }
+                bare::Outcome::Refused(how) => {
+                    others.insert(Plain::Other(format!("refused by {how:?}")));
+                }
+                bare::Outcome::Timeout => {
+                    others.insert(Plain::Drop);
+                }
+            }
+        }
+        match (
+            targets.is_empty(),
+            others.into_iter().collect::<Vec<_>>().as_slice(),
+        ) {
+            (false, []) => Outcome::Forward(targets),
+            (true, [Plain::Refuse]) => Outcome::Refuse(None),
+            (true, [Plain::Drop]) => Outcome::Drop(None),
+            (true, [Plain::Untouched]) => Outcome::Untouched,
+            (_, rest) => Outcome::Other(format!("{rest:?} beside {targets:?}")),
+        }
+    }
+}
+
+/// An outcome without an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Plain {
+    Refuse,
+    Drop,
+    Untouched,
+    Other(String),
+}
+
+impl Judge for LabJudge {
+    fn enter(&mut self, world: &World, delta: &Delta) -> Result<(), String> {
+        self.desired.clone_from(world.desired());
+        self.plane
+            .update(delta)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn see(&mut self, packet: &Packet) -> Result<Seen, String> {
+        let probes = self.probes(packet);
+        let results = self.lab.probe_all(&probes, PATIENCE);
+        let outcomes: Result<Vec<_>, _> = results.into_iter().collect();
+        let outcomes = outcomes.map_err(|error| error.to_string())?;
+        let frontend = daymark_model::decide::frontend(&self.desired, packet);
+        let sticky = frontend.is_some_and(|frontend| frontend.affinity != Affinity::None);
+        Ok(Seen {
+            outcome: self.gather(packet, &outcomes),
+            spread: if sticky { Spread::Probed } else { Spread::Anew },
+        })
+    }
+}
