@@ -84,6 +84,10 @@ pub(crate) fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
     match media_type(headers) {
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
+        "application/vnd.kubernetes.protobuf" => Err(Status::unsupported_media_type(
+            "application/vnd.kubernetes.protobuf is not read by this API server: send application/json or \
+             application/yaml (with kubectl: create -f instead of create KIND)",
+        )),
         other => Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format ({other}) - accepted media types include: \
              application/json, application/yaml"

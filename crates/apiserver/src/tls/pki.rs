@@ -23,7 +23,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
-use super::write_private;
+use super::{Kubeconfig, write_private};
 use crate::clock;
 use crate::registry::User;
 
@@ -217,6 +217,21 @@ impl Pki {
             key: key.serialize_pem(),
             user,
         })
+    }
+
+    /// A kubeconfig for a role, to a server at a URL such as `https://127.0.0.1:6443`. `cluster` names cluster and
+    /// context.
+    ///
+    /// # Errors
+    /// [`PkiError::Issue`]
+    pub fn kubeconfig(
+        &self,
+        role: &Role,
+        cluster: &str,
+        server: &str,
+    ) -> Result<Kubeconfig, PkiError> {
+        let client = self.client(role.user())?;
+        Ok(Kubeconfig::new(self, &client, cluster, server))
     }
 
     /// The TLS side of the server: a fresh serving certificate for these names and addresses and the usual ones, client
