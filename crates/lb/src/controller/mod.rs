@@ -1,0 +1,395 @@
+//! The cluster-wide half: gives addresses to Services and writes them to their status.
+//!
+//! Level-triggered: every change of a Service or pool leads to a whole new round of
+//! [`allocate`](crate::allocate::allocate()), and what differs from the API is written. The first round waits for
+//! the feed's first batch, which is everything: nothing is given away before every status is known.
+//!
+//! A second controller at the same time does no lasting harm, but wastes writes: each write carries the
+//! version that it was worked out for, and both work out the same.
+
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daymark_feed::record::{self, L2Advertisement, ObjectKey};
+use daymark_feed::{Batch, Event, Subscription};
+use daymark_model::input::{Change, IngressMode};
+use daymark_model::{Service, ServiceKey, audience};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::allocate::{Assignments, Claim, Outcome, Usage, allocate};
+use crate::events::Events;
+use crate::pool::Pools;
+use write::{Fault, Writer};
+
+/// How the controller is set up.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The `spec.loadBalancerClass` that is served; `None` serves Services without one.
+    pub class: Option<Arc<str>>,
+}
+
+/// Gives out addresses until `shutdown` is done or the feed ends. What fails is tried again.
+///
+/// The feed must have been started with its pools; it needs no Nodes and no Leases.
+pub async fn run(
+    client: kube::Client,
+    mut subscription: Subscription,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let mut task = Task::new(client, config);
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return,
+            batch = subscription.next() => {
+                let Some(batch) = batch else { return };
+                task.apply(&batch);
+            }
+            Some(done) = task.jobs.join_next() => match done {
+                Ok((subject, outcome)) => task.finished(subject, outcome),
+                Err(error) => tracing::error!(%error, "a write of the load-balancer controller panicked"),
+            },
+        }
+        task.start_jobs();
+    }
+}
+
+/// What a write is about; one write of a subject runs at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Service(ServiceKey),
+    Pool(ObjectKey),
+    Advertisement(ObjectKey),
+}
+
+struct Task {
+    writer: Writer,
+    class: Option<Arc<str>>,
+    services: BTreeMap<ServiceKey, Arc<Service>>,
+    records: BTreeMap<ObjectKey, Arc<record::Pool>>,
+    advertisements: BTreeMap<ObjectKey, Arc<L2Advertisement>>,
+    given: Assignments,
+    faults: BTreeMap<Subject, Vec<Fault>>,
+    /// What was last written of a Service that is refused something, so that it is told once.
+    told: BTreeMap<ServiceKey, Outcome>,
+    reported: BTreeMap<ObjectKey, (Usage, Vec<Fault>)>,
+    waiting: BTreeSet<Subject>,
+    busy: BTreeSet<Subject>,
+    jobs: JoinSet<(Subject, Result<(), kube::Error>)>,
+}
+
+impl Task {
+    fn new(client: kube::Client, config: Config) -> Self {
+        let events = Events::new(client.clone(), "daymark-controller", None);
+        Self {
+            writer: Writer {
+                client,
+                events,
+                class: config.class.clone(),
+            },
+            class: config.class,
+            services: BTreeMap::new(),
+            records: BTreeMap::new(),
+            advertisements: BTreeMap::new(),
+            given: Assignments::default(),
+            faults: BTreeMap::new(),
+            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            busy: BTreeSet::new(),
+            jobs: JoinSet::new(),
+        }
+    }
+
+    fn apply(&mut self, batch: &Batch) {
+        let mut relevant = false;
+        for event in &batch.events {
+            relevant |= match event {
+                Event::Model(Change::Service(key, service)) => {
+                    self.take_service(key, service.as_ref())
+                }
+                Event::Pool(key, pool) => {
+                    put(&mut self.records, key, pool.as_ref());
+                    true
+                }
+                Event::L2Advertisement(key, one) => {
+                    put(&mut self.advertisements, key, one.as_ref());
+                    true
+                }
+                Event::Model(_) | Event::Namespace(..) | Event::Lease(..) | Event::Node(..) => {
+                    false
+                }
+            };
+        }
+        if relevant {
+            self.round();
+        }
+    }
+
+    /// Whether the Service is or was one of ours.
+    fn take_service(&mut self, key: &ServiceKey, service: Option<&Arc<Service>>) -> bool {
+        let ours =
+            service.filter(|service| audience::load_balancer(service, self.class.as_deref()));
+        let before = self.services.contains_key(key);
+        put(&mut self.services, key, ours);
+        if ours.is_none() {
+            self.told.remove(key);
+            if before && service.is_some() {
+                self.waiting.insert(Subject::Service(key.clone()));
+            }
+        }
+        before || ours.is_some()
+    }
+
+    /// Works out who gets what, and queues what the API does not know yet.
+    fn round(&mut self) {
+        let pools = Pools::new(self.records.values());
+        let claims = self
+            .services
+            .values()
+            .map(|service| Claim {
+                service,
+                held: self.held(service),
+            })
+            .collect();
+        self.given = allocate(&pools, claims);
+        for (key, outcome) in &self.given.services {
+            let service = &self.services[key];
+            let as_wanted = addresses(service) == outcome.addresses();
+            let told = self.told.get(key).map(|told| &told.refused) == Some(&outcome.refused);
+            let healed = outcome.refused.is_empty() && !self.told.contains_key(key);
+            if !(as_wanted && (told || healed)) {
+                self.waiting.insert(Subject::Service(key.clone()));
+            }
+        }
+        self.faults = faults(&pools, self.advertisements.values());
+        self.reported
+            .retain(|key, _| self.records.contains_key(key));
+        for key in self.records.keys() {
+            if self.reported.get(key) != Some(&self.report(key)) {
+                self.waiting.insert(Subject::Pool(key.clone()));
+            }
+        }
+        for key in self.advertisements.keys() {
+            if self
+                .faults
+                .contains_key(&Subject::Advertisement(key.clone()))
+            {
+                self.waiting.insert(Subject::Advertisement(key.clone()));
+            }
+        }
+    }
+
+    /// What a Service holds: what it was given last, which the feed may not show yet, or else its status.
+    fn held(&self, service: &Service) -> Vec<IpAddr> {
+        match self.given.services.get(&service.key) {
+            Some(outcome) if !outcome.given.is_empty() => outcome.addresses(),
+            _ => addresses(service),
+        }
+    }
+
+    fn report(&self, key: &ObjectKey) -> (Usage, Vec<Fault>) {
+        let usage = self.given.usage.get(key).copied().unwrap_or_default();
+        let faults = self
+            .faults
+            .get(&Subject::Pool(key.clone()))
+            .cloned()
+            .unwrap_or_default();
+        (usage, faults)
+    }
+
+    fn start_jobs(&mut self) {
+        while self.jobs.len() < WRITES_AT_ONCE {
+            let Some(subject) = self
+                .waiting
+                .iter()
+                .find(|subject| !self.busy.contains(*subject))
+                .cloned()
+            else {
+                return;
+            };
+            self.waiting.remove(&subject);
+            match subject.clone() {
+                Subject::Service(key) => self.write_service(key),
+                Subject::Pool(key) => self.write_pool(&key),
+                Subject::Advertisement(key) => self.warn_advertisement(&key),
+            }
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        subject: Subject,
+        job: impl Future<Output = Result<(), kube::Error>> + Send + 'static,
+    ) {
+        self.busy.insert(subject.clone());
+        self.jobs.spawn(async move {
+            let outcome = job.await;
+            if outcome.is_err() {
+                sleep(RETRY).await;
+            }
+            (subject, outcome)
+        });
+    }
+
+    fn write_service(&mut self, key: ServiceKey) {
+        let writer = self.writer.clone();
+        let outcome = self
+            .given
+            .services
+            .get(&key)
+            .filter(|_| self.services.contains_key(&key))
+            .cloned();
+        let subject = Subject::Service(key.clone());
+        match outcome {
+            Some(outcome) => {
+                if outcome.refused.is_empty() {
+                    self.told.remove(&key);
+                } else {
+                    self.told.insert(key.clone(), outcome.clone());
+                }
+                self.spawn(subject, async move { writer.assign(&key, &outcome).await });
+            }
+            None => self.spawn(subject, async move { writer.forget(&key).await }),
+        }
+    }
+
+    fn write_pool(&mut self, key: &ObjectKey) {
+        let Some(pool) = self.records.get(key).cloned() else {
+            return;
+        };
+        let (usage, faults) = self.report(key);
+        let known = self
+            .reported
+            .insert(key.clone(), (usage, faults.clone()))
+            .map(|(_, faults)| faults);
+        let writer = self.writer.clone();
+        self.spawn(Subject::Pool(key.clone()), async move {
+            for fault in faults
+                .iter()
+                .filter(|fault| !known.iter().flatten().any(|known| known == *fault))
+            {
+                writer
+                    .warn("IPAddressPool", &pool.key, &pool.uid, fault)
+                    .await;
+            }
+            writer.report(&pool, usage, &faults).await
+        });
+    }
+
+    fn warn_advertisement(&mut self, key: &ObjectKey) {
+        let subject = Subject::Advertisement(key.clone());
+        let (Some(one), Some(faults)) = (
+            self.advertisements.get(key).cloned(),
+            self.faults.get(&subject).cloned(),
+        ) else {
+            return;
+        };
+        let writer = self.writer.clone();
+        self.spawn(subject, async move {
+            for fault in &faults {
+                writer
+                    .warn("L2Advertisement", &one.key, &one.uid, fault)
+                    .await;
+            }
+            Ok(())
+        });
+    }
+
+    fn finished(&mut self, subject: Subject, outcome: Result<(), kube::Error>) {
+        self.busy.remove(&subject);
+        let Err(error) = outcome else { return };
+        tracing::warn!(?subject, %error, "a write of the load-balancer controller failed; it is tried again");
+        if let Subject::Pool(key) = &subject {
+            self.reported.remove(key);
+        }
+        self.waiting.insert(subject);
+    }
+}
+
+fn addresses(service: &Service) -> Vec<IpAddr> {
+    let ours = service
+        .ingress
+        .iter()
+        .filter(|ingress| ingress.mode == IngressMode::Vip);
+    ours.map(|ingress| ingress.ip).collect()
+}
+
+/// What is wrong with pools and advertisements, by subject.
+fn faults<'a>(
+    pools: &Pools,
+    advertisements: impl Iterator<Item = &'a Arc<L2Advertisement>>,
+) -> BTreeMap<Subject, Vec<Fault>> {
+    let mut all: BTreeMap<Subject, Vec<Fault>> = BTreeMap::new();
+    for overlap in pools.overlaps() {
+        for key in [&overlap.owner, &overlap.other] {
+            let fault = Fault {
+                reason: "PoolOverlap",
+                message: overlap.to_string(),
+            };
+            all.entry(Subject::Pool(key.clone()))
+                .or_default()
+                .push(fault);
+        }
+    }
+    for pool in pools.iter() {
+        let record = pool.record();
+        for text in &record.unreadable {
+            let message = format!(
+                "spec.addresses: {text:?} is neither a prefix such as 172.30.0.0/24 nor a range such as \
+                 172.30.0.200-172.30.0.250, and is left out: correct it"
+            );
+            all.entry(Subject::Pool(pool.key().clone()))
+                .or_default()
+                .push(Fault {
+                    reason: "InvalidAddresses",
+                    message,
+                });
+        }
+        for field in pool.unknown_fields() {
+            let message = format!(
+                "spec.{field} is not supported yet, so nothing new is given from this pool: remove the field"
+            );
+            all.entry(Subject::Pool(pool.key().clone()))
+                .or_default()
+                .push(Fault {
+                    reason: "UnsupportedField",
+                    message,
+                });
+        }
+    }
+    for one in advertisements {
+        for field in &one.other_fields {
+            let message = format!(
+                "spec.{field} is not supported yet, so nothing is announced by this object: remove the field"
+            );
+            let faults = all
+                .entry(Subject::Advertisement(one.key.clone()))
+                .or_default();
+            faults.push(Fault {
+                reason: "UnsupportedField",
+                message,
+            });
+        }
+    }
+    all
+}
+
+fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, Arc<V>>, key: &K, value: Option<&Arc<V>>) {
+    match value {
+        Some(value) => map.insert(key.clone(), Arc::clone(value)),
+        None => map.remove(key),
+    };
+}
+
+/// Writes that run side by side.
+const WRITES_AT_ONCE: usize = 16;
+/// Between two attempts of a write that failed.
+const RETRY: Duration = Duration::from_millis(500);

@@ -1,0 +1,85 @@
+//! Kubernetes Events, for `kubectl describe`.
+
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Api, PostParams};
+
+use crate::clock;
+
+/// Writes Events in the name of one component.
+#[derive(Clone)]
+pub(crate) struct Events {
+    client: kube::Client,
+    component: &'static str,
+    host: Option<String>,
+}
+
+/// The type of an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    Normal,
+    Warning,
+}
+
+impl Events {
+    pub(crate) fn new(client: kube::Client, component: &'static str, host: Option<String>) -> Self {
+        Self {
+            client,
+            component,
+            host,
+        }
+    }
+
+    /// Writes one. A failure is logged: what the Event says also stands in a status or a log line.
+    pub(crate) async fn publish(
+        &self,
+        about: ObjectReference,
+        severity: Severity,
+        reason: &str,
+        message: String,
+    ) {
+        let namespace = about
+            .namespace
+            .clone()
+            .filter(|namespace| !namespace.is_empty());
+        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+        let now = Time(clock::timestamp());
+        let event = Event {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}.", about.name.as_deref().unwrap_or_default())),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            involved_object: about,
+            type_: Some(format!("{severity:?}")),
+            reason: Some(reason.to_owned()),
+            message: Some(shortened(message)),
+            source: Some(EventSource {
+                component: Some(self.component.to_owned()),
+                host: self.host.clone(),
+            }),
+            first_timestamp: Some(now.clone()),
+            last_timestamp: Some(now),
+            count: Some(1),
+            ..Event::default()
+        };
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        if let Err(error) = api.create(&PostParams::default(), &event).await {
+            tracing::warn!(reason, %error, "an Event was not written");
+        }
+    }
+}
+
+/// The API takes messages of at most 1,024 bytes.
+fn shortened(mut message: String) -> String {
+    const LONGEST: usize = 1024;
+    if message.len() > LONGEST {
+        let end = (0..=LONGEST - 3)
+            .rev()
+            .find(|at| message.is_char_boundary(*at))
+            .unwrap_or(0);
+        message.truncate(end);
+        message.push_str("...");
+    }
+    message
+}

@@ -1,0 +1,398 @@
+//! Which announcers live, and for how long this one may answer.
+//!
+//! Each agent that announces renews a Lease of its own, `daymark-announcer-NODE`, and watches those of the
+//! others. Why not the node's Lease in `kube-node-lease`: the kubelet renews that, and lives on when the
+//! agent is killed. Why no gossip: the API server already is a failure detector that every agent can reach,
+//! and an agent that cannot reach it does not know the Services either.
+//!
+//! - *Alive* is who was seen to renew within the Lease's duration. Seen by this process, in its own time: the
+//!   time in a Lease is another machine's and is compared for equality alone.
+//! - *Fencing*: this agent answers until [`Timing::fence`] after it **sent** the newest renewal that came back
+//!   through its own watch. Others saw that renewal no earlier than it was sent, so they wait longer than
+//!   that; and a watch that brings back the own renewals brings those of others too, so a hanging watch
+//!   silences this agent instead of making it believe that it is alone.
+//! - An agent whose renewals do not come back for a whole duration stops renewing until its watch has listed
+//!   again: otherwise it would stay elected and silent.
+//!
+//! What this gives up: while the API server is away for everybody, nobody answers once the fence has passed.
+//! Neighbours that know the address keep using it for as long as they do not probe it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use daymark_model::Cidr;
+use thiserror::Error;
+
+use crate::moment::Moment;
+
+/// How often a Lease is renewed and when it lapses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    renew: Duration,
+    lapse: Duration,
+}
+
+/// Why a [`Timing`] is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TimingError {
+    /// A Lease counts whole seconds.
+    #[error(
+        "the Lease duration is {0:?}, but a Lease counts whole seconds from 1 to 3600: round it"
+    )]
+    NotSeconds(Duration),
+    /// One late renewal would lose every address.
+    #[error(
+        "renewing each {renew:?} is too seldom for a Lease of {lapse:?}: renew at least three times in it"
+    )]
+    TooSeldom {
+        /// The time between renewals.
+        renew: Duration,
+        /// The Lease's duration.
+        lapse: Duration,
+    },
+}
+
+impl Default for Timing {
+    /// Renewed each second, lapsed after three.
+    fn default() -> Self {
+        Self {
+            renew: Duration::from_secs(1),
+            lapse: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Timing {
+    /// Renew each `renew`; a Lease not renewed for `lapse` has lapsed.
+    ///
+    /// # Errors
+    /// When `lapse` is not 1 to 3600 whole seconds, or less than three times `renew`.
+    pub fn new(renew: Duration, lapse: Duration) -> Result<Self, TimingError> {
+        if lapse.subsec_nanos() != 0 || !(1..=3600).contains(&lapse.as_secs()) {
+            return Err(TimingError::NotSeconds(lapse));
+        }
+        if renew.is_zero() || renew.saturating_mul(3) > lapse {
+            return Err(TimingError::TooSeldom { renew, lapse });
+        }
+        Ok(Self { renew, lapse })
+    }
+
+    /// The time between renewals.
+    #[must_use]
+    pub fn renew(self) -> Duration {
+        self.renew
+    }
+
+    /// The Lease's duration.
+    #[must_use]
+    pub fn lapse(self) -> Duration {
+        self.lapse
+    }
+
+    /// How long after a renewal this agent may answer: half a renewal less than others wait. The margin is for
+    /// clocks that run at different speeds and threads that wake late.
+    #[must_use]
+    pub fn fence(self) -> Duration {
+        self.lapse - self.renew / 2
+    }
+}
+
+/// What is read from an announcer's Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcer {
+    /// The node, from the Lease's name.
+    pub node: Arc<str>,
+    /// Which process renews it, and the time it wrote: different whenever it was renewed.
+    pub renewal: Renewal,
+    /// The Lease's own duration, if it says one.
+    pub lapse: Option<Duration>,
+    /// The prefixes that the node is on the link of.
+    pub prefixes: Vec<Cidr>,
+}
+
+/// One renewal of one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// `spec.holderIdentity`: the node and a number of the process.
+    pub holder: Arc<str>,
+    /// `spec.renewTime` in microseconds since 1970, by the clock of the holder.
+    pub written: i64,
+}
+
+/// The announcers that this process knows of, itself included.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    own: Arc<str>,
+    holder: Arc<str>,
+    timing: Timing,
+    seen: BTreeMap<Arc<str>, Seen>,
+    /// Own renewals that have not come back yet, oldest first.
+    sent: VecDeque<(i64, Moment)>,
+    /// When the newest own renewal that came back was sent.
+    confirmed: Option<Moment>,
+    /// When the watch last proved that it works: a list was complete, or an own renewal came back.
+    proven: Option<Moment>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    renewal: Renewal,
+    prefixes: Vec<Cidr>,
+    until: Moment,
+}
+
+impl Membership {
+    /// Knows nobody yet. `holder` names this process and no other one.
+    #[must_use]
+    pub fn new(node: Arc<str>, holder: Arc<str>, timing: Timing) -> Self {
+        Self {
+            own: node,
+            holder,
+            timing,
+            seen: BTreeMap::new(),
+            sent: VecDeque::new(),
+            confirmed: None,
+            proven: None,
+        }
+    }
+
+    /// A Lease came or changed.
+    pub fn saw(&mut self, now: Moment, lease: Announcer) {
+        if lease.node == self.own {
+            self.saw_own(now, &lease.renewal);
+        }
+        let until = now + lease.lapse.unwrap_or(self.timing.lapse);
+        match self.seen.get_mut(&lease.node) {
+            // The same renewal again, from a fresh list: no sign of life.
+            Some(seen) if seen.renewal == lease.renewal => seen.prefixes = lease.prefixes,
+            _ => {
+                let seen = Seen {
+                    renewal: lease.renewal,
+                    prefixes: lease.prefixes,
+                    until,
+                };
+                self.seen.insert(lease.node, seen);
+            }
+        }
+    }
+
+    fn saw_own(&mut self, now: Moment, renewal: &Renewal) {
+        if renewal.holder != self.holder {
+            return;
+        }
+        let Some(at) = self
+            .sent
+            .iter()
+            .position(|(written, _)| *written == renewal.written)
+        else {
+            return;
+        };
+        let (_, sent) = self.sent[at];
+        self.sent.drain(..=at);
+        self.confirmed = self.confirmed.max(Some(sent));
+        self.proven = Some(now);
+    }
+
+    /// A Lease was deleted: its holder left in order.
+    pub fn left(&mut self, node: &str) {
+        self.seen.remove(node);
+        if *node == *self.own {
+            self.confirmed = None;
+        }
+    }
+
+    /// A list is complete: only these nodes have a Lease.
+    pub fn listed(&mut self, now: Moment, nodes: &[Arc<str>]) {
+        self.seen.retain(|node, _| nodes.contains(node));
+        self.proven = Some(now);
+    }
+
+    /// Whether to renew now: the watch has shown within a Lease's duration that it works.
+    #[must_use]
+    pub fn may_renew(&self, now: Moment) -> bool {
+        self.proven
+            .is_some_and(|at| now.since(at) < self.timing.lapse)
+    }
+
+    /// A renewal that carries `written` is about to be sent.
+    pub fn renewing(&mut self, now: Moment, written: i64) {
+        self.sent.push_back((written, now));
+        while self.sent.len() > UNANSWERED {
+            self.sent.pop_front();
+        }
+    }
+
+    /// Until when this agent may answer; in the past when it may not.
+    #[must_use]
+    pub fn fence(&self) -> Moment {
+        self.confirmed
+            .map_or(Moment::default(), |sent| sent + self.timing.fence())
+    }
+
+    /// Whether a node's announcer lives. This agent lives while it may answer.
+    #[must_use]
+    pub fn is_alive(&self, now: Moment, node: &str) -> bool {
+        if *node == *self.own {
+            return now < self.fence();
+        }
+        self.seen.get(node).is_some_and(|seen| now < seen.until)
+    }
+
+    /// The nodes whose announcers live, with the prefixes they are on the link of.
+    pub fn alive(&self, now: Moment) -> impl Iterator<Item = (&Arc<str>, &[Cidr])> {
+        let living = self
+            .seen
+            .iter()
+            .filter(move |(node, _)| self.is_alive(now, node));
+        living.map(|(node, seen)| (node, seen.prefixes.as_slice()))
+    }
+
+    /// When somebody who lives now lapses, unless seen before.
+    #[must_use]
+    pub fn deadline(&self, now: Moment) -> Option<Moment> {
+        let others = self
+            .seen
+            .iter()
+            .filter(|(node, _)| **node != self.own)
+            .map(|(_, seen)| seen.until);
+        others.chain([self.fence()]).filter(|at| *at > now).min()
+    }
+}
+
+/// Own renewals that are remembered while they do not come back.
+const UNANSWERED: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment::after_boot(Duration::from_secs(100));
+
+    fn at(millis: u64) -> Moment {
+        NOW + Duration::from_millis(millis)
+    }
+
+    fn lease(node: &str, holder: &str, written: i64) -> Announcer {
+        let renewal = Renewal {
+            holder: holder.into(),
+            written,
+        };
+        Announcer {
+            node: node.into(),
+            renewal,
+            lapse: Some(Duration::from_secs(3)),
+            prefixes: vec![],
+        }
+    }
+
+    fn membership() -> Membership {
+        let mut membership = Membership::new("me".into(), "me_1".into(), Timing::default());
+        membership.listed(NOW, &[]);
+        membership
+    }
+
+    fn alive(membership: &Membership, now: Moment) -> Vec<&str> {
+        membership.alive(now).map(|(node, _)| &**node).collect()
+    }
+
+    #[test]
+    fn a_lease_lives_from_when_it_was_seen_to_change() {
+        let mut membership = membership();
+        // The times in the Lease are of another century: they do not matter.
+        membership.saw(at(0), lease("other", "o", -5_000_000));
+        assert_eq!(alive(&membership, at(2999)), ["other"]);
+        assert_eq!(alive(&membership, at(3000)), [""; 0]);
+        membership.saw(at(2500), lease("other", "o", -4_000_000));
+        assert_eq!(alive(&membership, at(5499)), ["other"]);
+        assert_eq!(membership.deadline(at(2500)), Some(at(5500)));
+    }
+
+    #[test]
+    fn seeing_the_same_renewal_again_is_no_sign_of_life() {
+        let mut membership = membership();
+        membership.saw(at(0), lease("other", "o", 1));
+        membership.listed(at(2000), &["other".into()]);
+        membership.saw(at(2000), lease("other", "o", 1));
+        assert_eq!(alive(&membership, at(3000)), [""; 0]);
+        // A restarted process that writes the same time is another one.
+        membership.saw(at(4000), lease("other", "o2", 1));
+        assert_eq!(alive(&membership, at(4000)), ["other"]);
+    }
+
+    #[test]
+    fn who_leaves_in_order_is_gone_at_once() {
+        let mut membership = membership();
+        membership.saw(at(0), lease("a", "a", 1));
+        membership.saw(at(0), lease("b", "b", 1));
+        membership.left("a");
+        assert_eq!(alive(&membership, at(1)), ["b"]);
+        membership.listed(at(1), &[]);
+        assert_eq!(alive(&membership, at(1)), [""; 0]);
+    }
+
+    #[test]
+    fn this_agent_lives_from_when_it_sent_a_renewal_that_came_back() {
+        let mut membership = membership();
+        membership.renewing(at(0), 7);
+        assert!(!membership.is_alive(at(0), "me"));
+        membership.saw(at(900), lease("me", "me_1", 7));
+        assert_eq!(membership.fence(), at(2500));
+        assert!(membership.is_alive(at(2499), "me") && !membership.is_alive(at(2500), "me"));
+        // It falls silent before anybody who saw the renewal, at the earliest when it was sent, takes over.
+        let mut other = Membership::new("other".into(), "other_1".into(), Timing::default());
+        other.saw(at(0), lease("me", "me_1", 7));
+        assert!(other.is_alive(membership.fence(), "me"));
+    }
+
+    #[test]
+    fn the_lease_of_an_earlier_process_of_this_node_is_not_this_one() {
+        let mut membership = membership();
+        membership.renewing(at(0), 7);
+        membership.saw(at(1), lease("me", "me_0", 7));
+        assert!(!membership.is_alive(at(1), "me"));
+        assert_eq!(alive(&membership, at(1)), [""; 0]);
+    }
+
+    #[test]
+    fn a_watch_that_hangs_ends_the_renewals_until_it_has_listed_again() {
+        let mut membership = Membership::new("me".into(), "me_1".into(), Timing::default());
+        assert!(
+            !membership.may_renew(at(0)),
+            "before the first list nobody is known"
+        );
+        membership.listed(at(0), &[]);
+        assert!(membership.may_renew(at(2999)));
+        membership.renewing(at(2000), 1);
+        membership.saw(at(2100), lease("me", "me_1", 1));
+        assert!(membership.may_renew(at(5099)) && !membership.may_renew(at(5100)));
+        membership.listed(at(9000), &[]);
+        assert!(membership.may_renew(at(9000)));
+    }
+
+    #[test]
+    fn renewals_that_come_back_late_and_together_count_from_when_they_were_sent() {
+        let mut membership = membership();
+        membership.renewing(at(0), 1);
+        membership.renewing(at(1000), 2);
+        // A list shows only the newest.
+        membership.saw(at(1500), lease("me", "me_1", 2));
+        assert_eq!(membership.fence(), at(3500));
+        membership.saw(at(1600), lease("me", "me_1", 1));
+        assert_eq!(membership.fence(), at(3500));
+    }
+
+    #[test]
+    fn a_timing_that_loses_addresses_by_one_late_renewal_is_refused() {
+        let check = |renew, lapse, good| {
+            let timing = Timing::new(Duration::from_millis(renew), Duration::from_millis(lapse));
+            assert_eq!(timing.is_ok(), good, "{renew} {lapse}");
+        };
+        check(1000, 3000, true);
+        check(300, 1000, true);
+        check(1001, 3000, false);
+        check(0, 3000, false);
+        check(100, 1500, false);
+        check(100, 0, false);
+    }
+}

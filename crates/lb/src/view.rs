@@ -1,0 +1,388 @@
+//! What an announcer knows of the cluster, and whom it follows from that.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use daymark_feed::record::{self, ClusterNode, L2Advertisement, ObjectKey};
+use daymark_feed::{Batch, Event, PlaneStatus};
+use daymark_model::input::{Change, IngressMode, SliceKey};
+use daymark_model::{Family, Service, ServiceKey, Slice, audience};
+
+use crate::election::{Living, Nobody, Owner, elect};
+use crate::pool::Pools;
+use crate::usable::{Usable, usable};
+
+/// Services with addresses of ours, their endpoints, pools and nodes.
+#[derive(Debug)]
+pub struct View {
+    class: Option<Arc<str>>,
+    own: Arc<str>,
+    services: BTreeMap<ServiceKey, Arc<Service>>,
+    slices: BTreeMap<ServiceKey, BTreeMap<SliceKey, Arc<Slice>>>,
+    owner_of_slice: BTreeMap<SliceKey, ServiceKey>,
+    addresses: BTreeMap<IpAddr, BTreeMap<ServiceKey, Place>>,
+    records: BTreeMap<ObjectKey, Arc<record::Pool>>,
+    pools: Pools,
+    advertisements: BTreeMap<ObjectKey, Arc<L2Advertisement>>,
+    nodes: BTreeMap<Arc<str>, Arc<ClusterNode>>,
+}
+
+/// Where an address of a Service can be served.
+#[derive(Clone, Debug)]
+struct Place {
+    usable: Usable,
+    /// The number of the batch since which this node can serve it.
+    here_since: Option<u64>,
+}
+
+impl View {
+    /// Knows nothing yet. `class` is the `spec.loadBalancerClass` served, `own` the name of this node.
+    #[must_use]
+    pub fn new(class: Option<Arc<str>>, own: Arc<str>) -> Self {
+        Self {
+            class,
+            own,
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            owner_of_slice: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            records: BTreeMap::new(),
+            pools: Pools::default(),
+            advertisements: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a batch in.
+    pub fn apply(&mut self, batch: &Batch) {
+        let mut touched: Vec<ServiceKey> = Vec::new();
+        let mut pools = false;
+        for event in &batch.events {
+            match event {
+                Event::Model(Change::Service(key, service)) => {
+                    touched.extend(self.take_service(key, service.as_ref()))
+                }
+                Event::Model(Change::Slice(key, slice)) => {
+                    touched.extend(self.take_slice(key, slice.as_ref()))
+                }
+                Event::Pool(key, pool) => {
+                    put(&mut self.records, key, pool.as_ref());
+                    pools = true;
+                }
+                Event::L2Advertisement(key, one) => {
+                    put(&mut self.advertisements, key, one.as_ref())
+                }
+                Event::Node(name, node) => put(&mut self.nodes, name, node.as_ref()),
+                Event::Model(Change::Node(_) | Change::MachineAddresses(_))
+                | Event::Namespace(..)
+                | Event::Lease(..) => {}
+            }
+        }
+        if pools {
+            self.pools = Pools::new(self.records.values());
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        for key in touched {
+            self.rethink(&key, batch.number);
+        }
+    }
+
+    fn take_service(
+        &mut self,
+        key: &ServiceKey,
+        service: Option<&Arc<Service>>,
+    ) -> Option<ServiceKey> {
+        let ours =
+            service.filter(|service| audience::load_balancer(service, self.class.as_deref()));
+        let before = self.services.contains_key(key);
+        put(&mut self.services, key, ours);
+        (before || ours.is_some()).then(|| key.clone())
+    }
+
+    fn take_slice(&mut self, key: &SliceKey, slice: Option<&Arc<Slice>>) -> Vec<ServiceKey> {
+        let mut touched = Vec::new();
+        if let Some(old) = self.owner_of_slice.remove(key) {
+            if let Some(slices) = self.slices.get_mut(&old) {
+                slices.remove(key);
+                if slices.is_empty() {
+                    self.slices.remove(&old);
+                }
+            }
+            touched.push(old);
+        }
+        if let Some(slice) = slice {
+            let owner = ServiceKey {
+                namespace: Arc::clone(&key.namespace),
+                name: Arc::clone(&slice.service),
+            };
+            self.slices
+                .entry(owner.clone())
+                .or_default()
+                .insert(key.clone(), Arc::clone(slice));
+            self.owner_of_slice.insert(key.clone(), owner.clone());
+            touched.push(owner);
+        }
+        touched.retain(|owner| self.services.contains_key(owner));
+        touched
+    }
+
+    /// Thinks through where the addresses of one Service can be served.
+    fn rethink(&mut self, key: &ServiceKey, number: u64) {
+        let mut places: BTreeMap<IpAddr, Usable> = BTreeMap::new();
+        if let Some(service) = self.services.get(key) {
+            let slices: Vec<_> = self
+                .slices
+                .get(key)
+                .into_iter()
+                .flat_map(BTreeMap::values)
+                .collect();
+            for ingress in service
+                .ingress
+                .iter()
+                .filter(|ingress| ingress.mode == IngressMode::Vip)
+            {
+                places.insert(ingress.ip, usable(service, &slices, Family::of(ingress.ip)));
+            }
+        }
+        let mut before = BTreeMap::new();
+        self.addresses.retain(|address, of| {
+            if let Some(place) = of.remove(key) {
+                before.insert(*address, place);
+            }
+            !of.is_empty()
+        });
+        for (address, usable) in places {
+            let known = before
+                .get(&address)
+                .and_then(|place: &Place| place.here_since);
+            let here_since = usable.on(&self.own).then(|| known.unwrap_or(number));
+            self.addresses
+                .entry(address)
+                .or_default()
+                .insert(key.clone(), Place { usable, here_since });
+        }
+    }
+
+    /// Who answers for each address, with these announcers alive.
+    #[must_use]
+    pub fn owners(&self, living: &Living) -> BTreeMap<IpAddr, Owner> {
+        self.addresses
+            .iter()
+            .map(|(address, of)| (*address, self.owner(*address, of, living)))
+            .collect()
+    }
+
+    fn owner(&self, address: IpAddr, of: &BTreeMap<ServiceKey, Place>, living: &Living) -> Owner {
+        let Some(pool) = self.pools.of(address) else {
+            return Owner::Nobody(Nobody::NoPool);
+        };
+        if !self.is_advertised(&pool.key().name) {
+            return Owner::Nobody(Nobody::NotAdvertised);
+        }
+        let usable: Vec<_> = of
+            .values()
+            .map(|place| &place.usable)
+            .filter(|u| **u != Usable::Nowhere)
+            .collect();
+        if usable.is_empty() {
+            return Owner::Nobody(Nobody::NoEndpoint);
+        }
+        match elect(address, living, &self.nodes, &usable) {
+            Some(node) => Owner::Node(node),
+            None => Owner::Nobody(Nobody::NoNode),
+        }
+    }
+
+    /// Whether an L2Advertisement covers the pool: it names it, or names none at all. One that sets a field this
+    /// version does not know (`nodeSelectors`, `interfaces`) covers nothing: announcing from everywhere what was
+    /// meant to be announced from somewhere would be worse than not announcing it.
+    fn is_advertised(&self, pool: &str) -> bool {
+        let known = self
+            .advertisements
+            .values()
+            .filter(|one| one.other_fields.is_empty());
+        known
+            .into_iter()
+            .any(|one| one.pools.is_empty() || one.pools.iter().any(|name| **name == *pool))
+    }
+
+    /// Whether the data plane of this node serves the address: it has committed everything up to the batch
+    /// that made this node able to.
+    #[must_use]
+    pub fn is_committed(&self, address: IpAddr, plane: PlaneStatus) -> bool {
+        let places = self
+            .addresses
+            .get(&address)
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        places
+            .filter(|place| place.usable != Usable::Nowhere)
+            .all(|place| place.here_since.is_some_and(|number| plane.holds(number)))
+    }
+
+    /// The addresses of this node's Node object.
+    #[must_use]
+    pub fn own_addresses(&self) -> &[IpAddr] {
+        self.nodes
+            .get(&self.own)
+            .map_or(&[], |node| &node.addresses)
+    }
+
+    /// The Services that have the address.
+    pub fn services_of(&self, address: IpAddr) -> impl Iterator<Item = &ServiceKey> {
+        self.addresses
+            .get(&address)
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+    }
+}
+
+fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, Arc<V>>, key: &K, value: Option<&Arc<V>>) {
+    match value {
+        Some(value) => map.insert(key.clone(), Arc::clone(value)),
+        None => map.remove(key),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use daymark_feed::Scope;
+    use daymark_model::input::{IngressMode, LoadBalancerRequest, TrafficPolicy};
+
+    use super::*;
+    use crate::testing::{advertisement, ip, node, pool, service, slice};
+
+    fn batch(number: u64, events: Vec<Event>) -> Batch {
+        Batch {
+            number,
+            scope: Scope::Changes,
+            events,
+        }
+    }
+
+    fn has(service: Service) -> Event {
+        Event::Model(Change::Service(
+            service.key.clone(),
+            Some(Arc::new(service)),
+        ))
+    }
+
+    fn endpoints(endpoints: &[(&str, &str, &str)]) -> Event {
+        let slice = slice("web", endpoints);
+        Event::Model(Change::Slice(slice.key.clone(), Some(Arc::new(slice))))
+    }
+
+    fn advertises(pools: &[&str]) -> Event {
+        let one = advertisement("l2", pools);
+        Event::L2Advertisement(one.key.clone(), Some(Arc::new(one)))
+    }
+
+    fn cluster() -> Vec<Event> {
+        let pool = pool("p", &["172.30.0.200-172.30.0.250"]);
+        let mut events = vec![
+            Event::Pool(pool.key.clone(), Some(Arc::new(pool))),
+            advertises(&["p"]),
+        ];
+        events.extend(["a", "b"].map(|name| Event::Node(name.into(), Some(Arc::new(node(name))))));
+        events.push(has(service("web", &["172.30.0.200"])));
+        events.push(endpoints(&[("10.0.0.1", "a", "ready")]));
+        events
+    }
+
+    fn living(names: &[&str]) -> Living {
+        names
+            .iter()
+            .map(|name| (Arc::from(*name), Vec::new()))
+            .collect()
+    }
+
+    fn check(view: &View, expected: &[(&str, &str)]) {
+        let found: Vec<_> = view
+            .owners(&living(&["a", "b"]))
+            .iter()
+            .map(|(ip, owner)| (ip.to_string(), owner.to_string()))
+            .collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(ip, owner)| (ip.to_string(), owner.to_string()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    /// The view of node `a` after one more event.
+    fn after(event: Event) -> View {
+        let mut view = View::new(None, "a".into());
+        view.apply(&batch(1, cluster()));
+        view.apply(&batch(2, vec![event]));
+        view
+    }
+
+    #[test]
+    fn an_address_is_answered_for_or_the_reason_is_known() {
+        let vip = "172.30.0.200";
+        check(&after(advertises(&[])), &[(vip, "b")]);
+        let not_advertised = Nobody::NotAdvertised.to_string();
+        check(
+            &after(advertises(&["q"])),
+            &[(vip, &format!("nobody: {not_advertised}"))],
+        );
+        let mut selective = advertisement("l2", &["p"]);
+        selective.other_fields = vec!["nodeSelectors".into()];
+        let event = Event::L2Advertisement(selective.key.clone(), Some(Arc::new(selective)));
+        check(
+            &after(event),
+            &[(vip, &format!("nobody: {not_advertised}"))],
+        );
+        check(
+            &after(endpoints(&[])),
+            &[(vip, "nobody: its Service has no ready endpoint")],
+        );
+        check(
+            &after(has(service("web", &["192.0.2.1"]))),
+            &[("192.0.2.1", "nobody: the address is in no IPAddressPool")],
+        );
+        let mut local = service("web", &[vip]);
+        local.external_policy = TrafficPolicy::Local;
+        check(&after(has(local)), &[(vip, "a")]);
+        let gone = ServiceKey::new("default", "web");
+        check(&after(Event::Model(Change::Service(gone, None))), &[]);
+    }
+
+    #[test]
+    fn addresses_of_others_are_left_alone() {
+        let mut other = service("web", &["172.30.0.200"]);
+        let request = LoadBalancerRequest {
+            class: Some("other.example/lb".into()),
+            ..Default::default()
+        };
+        other.load_balancer = Some(Box::new(request));
+        check(&after(has(other)), &[]);
+        let mut proxied = service("web", &["172.30.0.200"]);
+        proxied.ingress[0].mode = IngressMode::Proxy;
+        check(&after(has(proxied)), &[]);
+    }
+
+    #[test]
+    fn an_address_waits_for_the_batch_that_made_this_node_able_to_serve_it() {
+        let vip = ip("172.30.0.200");
+        let at = |generation| PlaneStatus::Committed { generation };
+        let mut view = View::new(None, "a".into());
+        view.apply(&batch(1, cluster()));
+        assert!(!view.is_committed(vip, PlaneStatus::Starting));
+        assert!(view.is_committed(vip, at(1)) && view.is_committed(vip, PlaneStatus::NoPlane));
+        // A further endpoint changes nothing; none at all, and a new one, do.
+        view.apply(&batch(
+            2,
+            vec![endpoints(&[
+                ("10.0.0.1", "b", "ready"),
+                ("10.0.0.2", "b", "ready"),
+            ])],
+        ));
+        assert!(view.is_committed(vip, at(1)));
+        view.apply(&batch(3, vec![endpoints(&[])]));
+        view.apply(&batch(4, vec![endpoints(&[("10.0.0.3", "b", "ready")])]));
+        assert!(!view.is_committed(vip, at(3)) && view.is_committed(vip, at(4)));
+    }
+}
