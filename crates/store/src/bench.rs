@@ -111,7 +111,7 @@ pub enum BenchError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// A write failed.
-    #[error("a write of the benchmark failed: {0}")]
+    #[error("a write of the benchmark failed")]
     Write(#[from] SubmitError<std::convert::Infallible>),
 }
 

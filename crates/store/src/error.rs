@@ -25,14 +25,14 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("{path}: {doing}: {source}")]
+    #[error("{path}: {doing}: {error}")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried.
         doing: &'static str,
         /// The answer of the system.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The file is no store, or is damaged.
     #[error(

@@ -172,11 +172,11 @@ fn broken(path: &Path, reason: &str) -> OpenError {
     }
 }
 
-fn io_error(path: &Path, doing: &'static str, source: io::Error) -> OpenError {
+fn io_error(path: &Path, doing: &'static str, error: io::Error) -> OpenError {
     OpenError::Io {
         path: path.to_owned(),
         doing,
-        source,
+        error,
     }
 }
 

@@ -18,7 +18,7 @@ pub enum ExportError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The output failed.
-    #[error("writing the export: {0}")]
+    #[error("writing the export")]
     Write(#[from] io::Error),
 }
 

@@ -39,7 +39,7 @@ pub enum ImportError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The input failed.
-    #[error("reading the import: {0}")]
+    #[error("reading the import")]
     Read(#[from] io::Error),
     /// A line is wrong.
     #[error("line {line}: {reason}: nothing was imported")]

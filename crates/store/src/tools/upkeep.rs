@@ -101,10 +101,10 @@ fn size(path: &Path) -> Result<u64, OpenError> {
     let metadata = fs::metadata(path);
     metadata
         .map(|metadata| metadata.len())
-        .map_err(|source| OpenError::Io {
+        .map_err(|error| OpenError::Io {
             path: path.to_owned(),
             doing: "reading the store file",
-            source,
+            error,
         })
 }
 
