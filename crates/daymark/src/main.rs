@@ -3,8 +3,12 @@
 //! The program's life: read the flags, pick the verb, run it, turn its result into an exit code.
 //! No thread exists before a verb runs: `lab` and `demo` enter their namespaces first.
 
+mod client;
 mod cmd;
+mod exposition;
 mod judge;
+mod logging;
+mod shutdown;
 
 use std::process::ExitCode;
 

@@ -11,12 +11,14 @@
 //! - [`proxy`]: the thread's state, one batch in, one commit out;
 //! - [`agent`]: the tasks around it;
 //! - [`addresses`]: which addresses the machine has;
+//! - [`foreign`]: other processes' commits;
 //! - [`health`]: `/healthz`, `/livez`, `/metrics`;
 //! - [`metrics`]: what is counted.
 
 pub mod addresses;
 pub mod agent;
 mod clock;
+pub mod foreign;
 pub mod health;
 pub mod metrics;
 pub mod proxy;

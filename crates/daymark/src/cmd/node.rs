@@ -1,11 +1,199 @@
-//! `daymark node`.
+//! `daymark node`: the agent on a node.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use daymark_dataplane::nft::TableFlags;
+use daymark_dataplane::nft::kernel::Netlink;
+use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, plane_channel};
+use daymark_lb::announcer;
+use daymark_model::Cidr;
+use daymark_model::Options;
+use daymark_model::input::NodePortAddresses;
+use daymark_node::agent::Agent;
+use daymark_node::metrics::Metrics;
+use daymark_node::{foreign, health};
+use daymark_sys::probe::{self, Answer, Capabilities};
+use tracing::{info, warn};
+
+use crate::{client, exposition, logging, shutdown};
 
 /// Flags of `daymark node`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = "Examples:
+  daymark node --kubeconfig /etc/kubernetes/node.conf --node-name node-1
+  daymark node --kubeconfig node.conf --node-name node-1 --announce \\
+      --dns-bind 172.30.0.11:53 --dns-upstream 172.30.0.100:53
 
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+The kernel keeps the tables when the agent ends; the next one adopts them. Exit code 0 after SIGTERM or SIGINT, 1 if the
+agent could not start.")]
+pub(crate) struct Args {
+    /// How to reach the API.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// The name of this node's Node object.
+    #[arg(long, value_name = "NAME")]
+    node_name: String,
+    /// Addresses that serve node ports: `primary` (the Node's first of each family), or prefixes.
+    #[arg(
+        long,
+        value_name = "primary|CIDR",
+        value_delimiter = ',',
+        default_value = "primary"
+    )]
+    nodeport_addresses: Vec<String>,
+    /// Answer cluster DNS at these addresses; none: no DNS here.
+    #[arg(long, value_name = "ADDR:PORT", value_delimiter = ',')]
+    dns_bind: Vec<SocketAddr>,
+    /// Who is asked for names outside of the cluster.
+    #[arg(long, value_name = "ADDR:PORT", value_delimiter = ',')]
+    dns_upstream: Vec<SocketAddr>,
+    /// Answer ARP and neighbour solicitations for load-balancer addresses.
+    #[arg(long)]
+    announce: bool,
+    /// Health checks.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10256")]
+    healthz_bind_address: SocketAddr,
+    /// Metrics.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:10249")]
+    metrics_bind_address: SocketAddr,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    logging::start();
+    let options = Options {
+        node_port_addresses: node_port_addresses(&args.nodeport_addresses)?,
+        ..Options::default()
+    };
+    let mut kernel = Netlink::open()?;
+    let flags = flags(&mut kernel)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(args, options, kernel, flags))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(
+    args: Args,
+    options: Options,
+    kernel: Netlink,
+    flags: TableFlags,
+) -> anyhow::Result<()> {
+    let client = client::from_kubeconfig(&args.kubeconfig).await?;
+    let metrics = Arc::new(Metrics::default());
+    let (status, plane) = plane_channel(PlaneStatus::Starting);
+    let own = kernel.port();
+    let agent = Agent::start(kernel, flags, options, status, Arc::clone(&metrics))?;
+    if !flags.contains(TableFlags::OWNER) {
+        foreign::follow(own, agent.orders())?;
+    }
+    let feed = Feed::start(&client, feed_config(&args));
+    let dns = start_dns(&args, &feed, &plane)?;
+    let announced = Arc::new(daymark_lb::Metrics::default());
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let announcer = args.announce.then(|| {
+        let config = announcer::Config::new(&args.node_name);
+        let stop = async move {
+            // A dropped sender means the same as a sent word.
+            let _ = end.await;
+        };
+        let run = announcer::run(
+            client.clone(),
+            feed.subscribe(),
+            plane.clone(),
+            config,
+            Arc::clone(&announced),
+            stop,
+        );
+        tokio::spawn(run)
+    });
+    let dns_metrics = dns.as_ref().map(|server| Arc::clone(server.metrics()));
+    let extra = Arc::new({
+        let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
+        move || exposition::of_parts(dns_metrics.as_deref(), &announced, &feed)
+    });
+    tokio::spawn(
+        health::serve_health(
+            args.healthz_bind_address,
+            plane.clone(),
+            Arc::clone(&metrics),
+        )
+        .await?,
+    );
+    tokio::spawn(health::serve_metrics(args.metrics_bind_address, plane, metrics, extra).await?);
+    tokio::select! {
+        () = agent.follow(feed.subscribe()) => warn!("the feed ended"),
+        () = shutdown::signal_received() => info!("ending; the kernel keeps the tables"),
+    }
+    drop(ended);
+    if let Some(announcer) = announcer {
+        // It gives its addresses up first, so that others take over at once.
+        announcer.await.context("the announcer's task")??;
+    }
+    agent.stop();
+    Ok(())
+}
+
+fn feed_config(args: &Args) -> daymark_feed::Config {
+    if args.announce {
+        daymark_feed::Config::node_with_load_balancer(&args.node_name)
+    } else {
+        daymark_feed::Config::node(&args.node_name)
+    }
+}
+
+fn start_dns(
+    args: &Args,
+    feed: &Feed,
+    plane: &PlaneReceiver,
+) -> anyhow::Result<Option<daymark_dns::Server>> {
+    if args.dns_bind.is_empty() {
+        return Ok(None);
+    }
+    let sockets = daymark_dns::Sockets::bind(&args.dns_bind)?;
+    let config = daymark_dns::Config {
+        upstreams: args.dns_upstream.clone(),
+        ..daymark_dns::Config::default()
+    };
+    let server = daymark_dns::Server::start(config, sockets, feed.subscribe(), plane.clone())?;
+    Ok(Some(server))
+}
+
+/// `primary`, or prefixes; both together are refused until a node can serve the mix.
+fn node_port_addresses(words: &[String]) -> anyhow::Result<NodePortAddresses> {
+    if words == ["primary"] {
+        return Ok(NodePortAddresses::Primary);
+    }
+    let prefix = |word: &String| {
+        let known = Cidr::parse(word);
+        known.with_context(|| format!("--nodeport-addresses: {word:?} is neither `primary` alone nor a prefix such as 10.0.0.0/8"))
+    };
+    Ok(NodePortAddresses::Cidrs(
+        words.iter().map(prefix).collect::<Result<_, _>>()?,
+    ))
+}
+
+/// What this kernel allows; without the right to change tables there is no agent.
+fn flags(kernel: &mut Netlink) -> anyhow::Result<TableFlags> {
+    if let Answer::No { why, remedy } = Capabilities::of_this_thread()?.net_admin() {
+        bail!("the agent may not change nftables: {why}; {remedy}");
+    }
+    if let Answer::No { why, remedy } = probe::nft_nat(kernel.socket())? {
+        bail!("this kernel cannot translate addresses by nftables: {why}; {remedy}");
+    }
+    match probe::persistent_owner(kernel.socket())? {
+        Answer::Yes => Ok(TableFlags::OWNER | TableFlags::PERSIST),
+        Answer::No { why, .. } => {
+            info!(
+                why,
+                "tables have no owner on this kernel; edits by others are watched for and mended"
+            );
+            Ok(TableFlags::NONE)
+        }
+    }
 }

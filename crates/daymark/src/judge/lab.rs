@@ -16,9 +16,9 @@ use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::Plane;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{self, Answer, BareLab, Place, Probe};
-use daymark_model::decide::{Arrival, SourceSeen};
+use daymark_model::decide::{self, Arrival, SourceSeen};
 use daymark_model::input::Affinity;
-use daymark_model::{Delta, Desired, Packet, Protocol, Target, Verdict, World, decide};
+use daymark_model::{Delta, Desired, Packet, Protocol, Target, Verdict, World};
 
 use layout::Layout;
 
@@ -60,7 +60,7 @@ impl LabJudge {
 
     /// Enough probes that every endpoint is found: the expected number of them, or a few.
     fn probes(&self, packet: &Packet) -> Vec<Probe> {
-        let count = match decide(&self.desired, packet) {
+        let count = match decide::decide(&self.desired, packet) {
             Verdict::Forward(targets) => TRIES * targets.len(),
             Verdict::Reject(_) | Verdict::Drop(_) | Verdict::Untouched => 2,
         };
@@ -100,7 +100,7 @@ impl LabJudge {
 
     /// The node's own packets carry the node's address with or without masquerading.
     fn word_for_the_node(&self, packet: &Packet, address: IpAddr, port: u16) -> SourceSeen {
-        let Verdict::Forward(targets) = decide(&self.desired, packet) else {
+        let Verdict::Forward(targets) = decide::decide(&self.desired, packet) else {
             return SourceSeen::Kept;
         };
         let same = targets
@@ -173,7 +173,7 @@ impl Judge for LabJudge {
         let results = self.lab.probe_all(&probes, PATIENCE);
         let outcomes: Result<Vec<_>, _> = results.into_iter().collect();
         let outcomes = outcomes.map_err(|error| error.to_string())?;
-        let frontend = daymark_model::decide::frontend(&self.desired, packet);
+        let frontend = decide::frontend(&self.desired, packet);
         let sticky = frontend.is_some_and(|frontend| frontend.affinity != Affinity::None);
         Ok(Seen {
             outcome: self.gather(packet, &outcomes),

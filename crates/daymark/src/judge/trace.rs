@@ -8,7 +8,7 @@ use daymark_dataplane::nft::trace;
 use daymark_model::{Delta, Packet, World};
 
 /// Follows a case with a compiler and walks its program.
-pub struct TraceJudge {
+pub(crate) struct TraceJudge {
     compiler: Compiler,
     spoil: fn(&mut Program),
     program: Program,
@@ -16,12 +16,12 @@ pub struct TraceJudge {
 
 impl TraceJudge {
     /// A judge of what the compiler makes.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::spoiled(|_| ())
     }
 
     /// A judge of that program after `spoil` has been at it: to show that the cases notice.
-    pub fn spoiled(spoil: fn(&mut Program)) -> Self {
+    pub(crate) fn spoiled(spoil: fn(&mut Program)) -> Self {
         let (compiler, _) = Compiler::new(TableFlags::NONE);
         Self {
             compiler,

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use daymark_netlink::frame;
 use daymark_netlink::nft::{Generation, Reply};
 use netlink_sys::Socket;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use socket2::{SockFilter, SockRef};
 
@@ -57,6 +58,16 @@ impl GenerationWatch {
             socket,
             buffer: vec![0; DATAGRAM],
         })
+    }
+
+    /// Sleeps until a commit waits, for threads that do nothing else.
+    ///
+    /// # Errors
+    /// As `poll(2)`.
+    pub fn wait(&self) -> io::Result<()> {
+        let mut events = [PollFd::new(&self.socket, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut events, None))?;
+        Ok(())
     }
 
     /// The next commit that waits; `None` if none does.

@@ -217,7 +217,11 @@ impl Layout {
         if packet.arrival == Arrival::Link && is_pod_network(ip) {
             self.clients.insert(ip);
         }
-        if ip.is_loopback() || self.pods.contains_key(&ip) || self.outside.contains(&ip) || self.node_of(ip).is_some() {
+        if ip.is_loopback()
+            || self.pods.contains_key(&ip)
+            || self.outside.contains(&ip)
+            || self.node_of(ip).is_some()
+        {
             return;
         }
         match packet.arrival {

@@ -1,0 +1,107 @@
+//! Counters of the agent's parts as lines of `/metrics`.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use daymark_feed::Kind;
+
+/// The lines of DNS, the announcer and the feed.
+pub(crate) fn of_parts(
+    dns: Option<&daymark_dns::Metrics>,
+    announcer: &daymark_lb::Metrics,
+    feed: &daymark_feed::Metrics,
+) -> String {
+    let mut out = String::new();
+    if let Some(dns) = dns {
+        of_dns(&mut out, dns);
+    }
+    counter(
+        &mut out,
+        "daymark_announcer_answers",
+        "Questions for load-balancer addresses answered",
+        &[("", &announcer.answered)],
+    );
+    counter(
+        &mut out,
+        "daymark_announcer_announcements",
+        "Unsolicited announcements sent",
+        &[("", &announcer.announced)],
+    );
+    let _ = writeln!(
+        out,
+        "# HELP daymark_announcer_addresses Addresses this node answers for.\n# TYPE daymark_announcer_addresses gauge"
+    );
+    let _ = writeln!(
+        out,
+        "daymark_announcer_addresses {}",
+        announcer.answering().len()
+    );
+    let kinds = Kind::ALL.map(|kind| (format!("{{kind=\"{kind}\"}}"), feed.kind(kind)));
+    let rows: Vec<(&str, &AtomicU64)> = kinds
+        .iter()
+        .map(|(label, kind)| (label.as_str(), &kind.received))
+        .collect();
+    counter(&mut out, "daymark_feed_objects", "Objects received", &rows);
+    let rows: Vec<(&str, &AtomicU64)> = kinds
+        .iter()
+        .map(|(label, kind)| (label.as_str(), &kind.unreadable))
+        .collect();
+    counter(
+        &mut out,
+        "daymark_feed_unreadable",
+        "Values and objects that could not be read",
+        &rows,
+    );
+    out
+}
+
+fn of_dns(out: &mut String, dns: &daymark_dns::Metrics) {
+    let by_transport = [
+        ("{proto=\"udp\"}", &dns.queries_udp),
+        ("{proto=\"tcp\"}", &dns.queries_tcp),
+    ];
+    counter(
+        out,
+        "coredns_dns_requests",
+        "Questions received",
+        &by_transport,
+    );
+    let by_code = [
+        ("{rcode=\"NOERROR\"}", &dns.noerror),
+        ("{rcode=\"NXDOMAIN\"}", &dns.nxdomain),
+        ("{rcode=\"SERVFAIL\"}", &dns.servfail),
+        ("{rcode=\"FORMERR\"}", &dns.formerr),
+        ("{rcode=\"other\"}", &dns.other_rcode),
+    ];
+    counter(out, "coredns_dns_responses", "Answers by code", &by_code);
+    counter(
+        out,
+        "daymark_dns_forwarded",
+        "Questions sent to an upstream",
+        &[("", &dns.forwarded)],
+    );
+    counter(
+        out,
+        "daymark_dns_held",
+        "Names held back until the data plane had them",
+        &[("", &dns.held)],
+    );
+    counter(
+        out,
+        "daymark_dns_hold_timeouts",
+        "Names let go because the data plane took too long",
+        &[("", &dns.hold_timeouts)],
+    );
+}
+
+/// Writing to a String cannot fail.
+fn counter(out: &mut String, name: &str, help: &str, rows: &[(&str, &AtomicU64)]) {
+    let _ = writeln!(out, "# HELP {name} {help}.\n# TYPE {name} counter");
+    for (labels, value) in rows {
+        let _ = writeln!(
+            out,
+            "{name}_total{labels} {}",
+            value.load(Ordering::Relaxed)
+        );
+    }
+}
