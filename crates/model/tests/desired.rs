@@ -1,0 +1,173 @@
+//! What the kernel should do, as a value: its differences, its conflicts, its names.
+
+use daymark_case::Case;
+use daymark_case::random::{self, Size};
+use daymark_model::{Change, Delta, Desired, Family, Protocol, World};
+use proptest::prelude::*;
+
+fn world(text: &str) -> World {
+    let case = Case::parse("here", text).expect("the text is a case");
+    let mut world = World::new(case.options.clone());
+    for step in &case.steps {
+        world.apply(step.changes.iter().cloned());
+    }
+    world
+}
+
+#[test]
+fn the_losers_of_a_conflict_are_named_with_the_holder() {
+    let world = world(
+        "node node-1 172.30.0.11\n\
+         service alpha LoadBalancer 80/TCP@30080 cluster=10.96.0.20 lb=172.30.0.200 created=3000\n\
+         service beta LoadBalancer http:80/TCP@30080 cluster=10.96.0.21 lb=172.30.0.200 created=1000\n\
+         service gamma LoadBalancer 80/TCP cluster=10.96.0.22 lb=172.30.0.200 created=2000\n",
+    );
+    let refusals = world.refusals();
+    let shown: Vec<String> = refusals
+        .iter()
+        .map(|refusal| format!("{} at {}: {}", refusal.port, refusal.at, refusal.held_by))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "default/gamma/TCP at 172.30.0.200:80/TCP: default/beta:http/TCP",
+            "default/alpha/TCP at 172.30.0.200:80/TCP: default/beta:http/TCP",
+            "default/alpha/TCP at node-port 30080/TCP (IPv4): default/beta:http/TCP",
+        ]
+    );
+}
+
+#[test]
+fn frontends_are_named_as_people_write_them() {
+    let world = world("service web NodePort 80/TCP@30080 cluster=10.96.0.20,fd00:10:96::20\n");
+    let names: Vec<String> = world
+        .desired()
+        .frontends
+        .keys()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "10.96.0.20:80/TCP",
+            "[fd00:10:96::20]:80/TCP",
+            "node-port 30080/TCP (IPv4)",
+            "node-port 30080/TCP (IPv6)",
+        ]
+    );
+    let parts = world.desired().frontends.keys();
+    let parts: Vec<_> = parts
+        .map(|key| (key.family(), key.protocol_port()))
+        .collect();
+    assert_eq!(
+        parts,
+        [
+            (Family::V4, (Protocol::Tcp, 80)),
+            (Family::V6, (Protocol::Tcp, 80)),
+            (Family::V4, (Protocol::Tcp, 30080)),
+            (Family::V6, (Protocol::Tcp, 30080)),
+        ]
+    );
+}
+
+#[test]
+fn a_pool_exists_only_while_something_forwards_to_it() {
+    let pools = |service: &str| {
+        let world = world(&format!(
+            "node node-1 172.30.0.11\n{service}\nendpoint 10.244.1.5 ready on node-1\n\
+             endpoint 10.244.2.5 ready on node-2\n"
+        ));
+        let pools = world.desired().pools.iter();
+        let sizes = pools.map(|(key, pool)| (format!("{:?}", key.list), pool.backends.len()));
+        sizes.collect::<Vec<_>>()
+    };
+    let cluster = || ("Cluster".to_owned(), 2);
+    let local = || ("Local".to_owned(), 1);
+    assert_eq!(
+        pools("service web ClusterIP 80/TCP cluster=10.96.0.20"),
+        [cluster()]
+    );
+    assert_eq!(
+        pools("service web ClusterIP 80/TCP cluster=10.96.0.20 internal-policy=Local"),
+        [local()]
+    );
+    assert_eq!(
+        pools("service web NodePort 80/TCP@30080 cluster=10.96.0.20 external-policy=Local"),
+        [cluster(), local()]
+    );
+    assert_eq!(pools("service web ExternalName=example.com 80/TCP"), []);
+}
+
+#[test]
+fn a_world_shows_the_slices_of_a_service() {
+    let world = world(
+        "service web ClusterIP 80/TCP cluster=10.96.0.20\n\
+         slice one of web IPv4 80/TCP\nslice two of web IPv4 80/TCP\nslice three of other IPv4 80/TCP\n\
+         step one slice goes\nremove slice one\n",
+    );
+    let service = world
+        .inputs()
+        .services
+        .keys()
+        .next()
+        .expect("there is one")
+        .clone();
+    let names: Vec<String> = world
+        .slices_of(&service)
+        .map(|slice| slice.key.name.to_string())
+        .collect();
+    assert_eq!(names, ["two"]);
+}
+
+#[test]
+fn a_node_change_is_told_by_its_own_fields() {
+    let mut world = world("service web NodePort 80/TCP@30080 cluster=10.96.0.20\n");
+    let case = Case::parse("here", "node node-1 172.30.0.11 pods=10.244.1.0/24\n").expect("a case");
+    let delta = world.apply(case.steps[0].changes.iter().cloned());
+    assert_eq!(delta.own_pods.as_ref().map(Vec::len), Some(1));
+    assert_eq!(delta.node_port_addresses.len(), 1);
+    assert!(!delta.is_empty());
+    assert!(delta.frontends.is_empty());
+    let gone = world.apply([Change::Node(None)]);
+    assert_eq!(gone.own_pods, Some(Vec::new()));
+    assert_eq!(
+        gone.node_port_addresses
+            .values()
+            .copied()
+            .collect::<Vec<_>>(),
+        [false]
+    );
+}
+
+/// The state that a random case ends in.
+fn ends_in(seed: u64) -> Desired {
+    let case = random::case(
+        seed,
+        Size {
+            packets: 0,
+            ..Size::default()
+        },
+    );
+    let mut world = World::new(case.options);
+    for step in case.steps {
+        world.apply(step.changes);
+    }
+    world.desired().clone()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_step_between_two_states_leads_from_one_to_the_other(one in any::<u64>(), other in any::<u64>()) {
+        let (old, new) = (ends_in(one), ends_in(other));
+        let delta = Delta::between(&old, &new);
+        let mut followed = old.clone();
+        delta.apply_to(&mut followed);
+        prop_assert_eq!(&followed, &new);
+        prop_assert!(Delta::between(&new, &new).is_empty());
+        prop_assert_eq!(delta.is_empty(), old == new);
+        delta.apply_to(&mut followed);
+        prop_assert_eq!(&followed, &new, "twice is once");
+    }
+}
