@@ -4,6 +4,7 @@
 
 pub mod bare;
 mod clock;
+pub mod cluster;
 pub mod echo;
 mod etc;
 pub mod kubelet;

@@ -1,0 +1,311 @@
+//! Labs that other processes run: found by their state folder, joined, ended.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use daymark_sys::ns::{JoinError, NetNs};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::FlockOperation;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use thiserror::Error;
+
+use super::plan::OUTER_KUBECONFIG;
+use super::{PlaceError, Record, Spaces, Where, pod_spaces};
+
+/// Held by a lab as long as it lives; the kernel lets go of it however the lab ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why a lab's folder could not be taken.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Another lab has it.
+    #[error("a lab runs in {} already: daymark lab down ends it, --name gives this one another name", state.display())]
+    Taken {
+        /// The folder.
+        state: PathBuf,
+    },
+    /// The folder cannot be used.
+    #[error("state folder {}: {source}", state.display())]
+    Folder {
+        /// The folder.
+        state: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Makes the folder (mode 0700) and takes it for the process with this id, emptied of what a lab before left.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(state: &Path) -> Result<Self, LockError> {
+        let folder = |source| LockError::Folder {
+            state: state.to_owned(),
+            source,
+        };
+        make_private(state).map_err(folder)?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(state.join(LOCK))
+            .map_err(folder)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(LockError::Taken {
+                    state: state.to_owned(),
+                });
+            }
+            Err(errno) => return Err(folder(errno.into())),
+        }
+        clear(state).map_err(folder)?;
+        std::fs::write(state.join(PID), std::process::id().to_string()).map_err(folder)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn make_private(state: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state)?;
+    let metadata = std::fs::symlink_metadata(state)?;
+    let mine = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !metadata.is_dir() || !mine || metadata.mode() & 0o077 != 0 {
+        let text = "not a folder of this user alone (mode 0700): remove it";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    Ok(())
+}
+
+fn clear(state: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(state)? {
+        let entry = entry?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// A lab that another process runs.
+#[derive(Clone, Debug)]
+pub struct Running {
+    state: PathBuf,
+    record: Record,
+    keeper: u32,
+}
+
+/// Why a running lab could not be found or ended.
+#[derive(Debug, Error)]
+pub enum RunningError {
+    /// There is none.
+    #[error("no lab runs in {}: daymark lab up starts one", state.display())]
+    None {
+        /// The folder.
+        state: PathBuf,
+    },
+    /// Its processes cannot be joined.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// Its kubeconfig cannot be used.
+    #[error(transparent)]
+    Kubeconfig(#[from] super::KubeconfigError),
+    /// Its API refused a request or is out of reach.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// It did not end in time.
+    #[error("the lab's process {pid} did not end within {} s", PATIENCE.as_secs())]
+    Stubborn {
+        /// Its keeper.
+        pid: u32,
+    },
+}
+
+impl Running {
+    /// Finds the lab of a state folder.
+    ///
+    /// # Errors
+    /// [`RunningError::None`].
+    pub fn find(state: &Path) -> Result<Self, RunningError> {
+        let none = || RunningError::None {
+            state: state.to_owned(),
+        };
+        if !is_locked(state) {
+            return Err(none());
+        }
+        let record = Record::read(state).map_err(|_| none())?;
+        let keeper = std::fs::read_to_string(state.join(PID))
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        Ok(Self {
+            state: state.to_owned(),
+            record,
+            keeper: keeper.ok_or_else(none)?,
+        })
+    }
+
+    /// What its builder wrote down.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The kubeconfig for the machine's own shells.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.state.join(OUTER_KUBECONFIG)
+    }
+
+    /// Moves this process into the lab; only children started after it are there in every respect. Must be called
+    /// before any thread exists.
+    ///
+    /// # Errors
+    /// [`RunningError::Join`].
+    pub fn join(&self) -> Result<(), RunningError> {
+        Ok(daymark_sys::ns::join(self.record.outer_pid)?)
+    }
+
+    /// A command that will run in a place of the lab, which this process has joined.
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub fn command(&self, place: &Where, program: &str) -> Result<Command, PlaceError> {
+        let mut command = Command::new(program);
+        if let Some(spaces) = self.spaces(place)? {
+            spaces.apply(place, &mut command)?;
+        }
+        Ok(command)
+    }
+
+    /// The namespaces of a place; `None` for the fabric, where a joined process is anyway.
+    fn spaces(&self, place: &Where) -> Result<Option<Spaces>, PlaceError> {
+        let open = |path: &Path| {
+            let network = NetNs::open(path).map_err(|source| PlaceError::Enter {
+                place: place.clone(),
+                source,
+            })?;
+            Ok(Some(Spaces::network_only(network)))
+        };
+        match place {
+            Where::Fabric => Ok(None),
+            Where::Outside => open(&self.record.outside),
+            Where::Node(name) => match self.record.nodes.iter().find(|node| node.name == *name) {
+                Some(node) => open(&node.network),
+                None => {
+                    let known: Vec<&str> = self
+                        .record
+                        .nodes
+                        .iter()
+                        .map(|node| node.name.as_str())
+                        .collect();
+                    Err(PlaceError::UnknownNode {
+                        name: name.clone(),
+                        known: known.join(", "),
+                    })
+                }
+            },
+            Where::Pod { namespace, name } => {
+                let sockets = self.record.nodes.iter().map(|node| node.control.clone());
+                pod_spaces(sockets, namespace, name).map(Some)
+            }
+        }
+    }
+
+    /// Ends the lab and removes its folder.
+    ///
+    /// # Errors
+    /// [`RunningError::Stubborn`].
+    pub fn down(self) -> Result<(), RunningError> {
+        end(self.keeper)?;
+        // Nothing in it is of use to anybody without the lab.
+        let _ = std::fs::remove_dir_all(&self.state);
+        Ok(())
+    }
+}
+
+fn is_locked(state: &Path) -> bool {
+    let Ok(file) = File::open(state.join(LOCK)) else {
+        return false;
+    };
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)
+        == Err(rustix::io::Errno::WOULDBLOCK)
+}
+
+/// SIGTERM, and SIGKILL when that is not enough: either way the kernel ends the whole pid namespace.
+fn end(pid: u32) -> Result<(), RunningError> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    let Ok(handle) = rustix::process::pidfd_open(raw, PidfdFlags::empty()) else {
+        return Ok(());
+    };
+    for signal in [Signal::TERM, Signal::KILL] {
+        // One that has ended needs no signal.
+        let _ = rustix::process::pidfd_send_signal(&handle, signal);
+        let patience = Timespec {
+            tv_sec: PATIENCE.as_secs().cast_signed(),
+            tv_nsec: 0,
+        };
+        let mut ended = [PollFd::new(&handle, PollFlags::IN)];
+        if rustix::event::poll(&mut ended, Some(&patience)).is_ok_and(|count| count > 0) {
+            return Ok(());
+        }
+    }
+    Err(RunningError::Stubborn { pid })
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK: &str = "lock";
+const PID: &str = "pid";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("daymark-lab-test-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn a_folder_is_taken_once_and_again_after_its_lab_is_gone() {
+        let state = folder("lock");
+        let lock = Lock::take(&state).unwrap();
+        std::fs::write(state.join("left.over"), "").unwrap();
+        assert!(matches!(Lock::take(&state), Err(LockError::Taken { .. })));
+        drop(lock);
+        let _lock = Lock::take(&state).unwrap();
+        assert!(!state.join("left.over").exists());
+        std::fs::remove_dir_all(state).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let state = folder("open");
+        std::fs::create_dir(&state).unwrap();
+        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = Lock::take(&state).unwrap_err().to_string();
+        assert!(error.contains("mode 0700"), "{error}");
+        std::fs::remove_dir(state).unwrap();
+    }
+
+    #[test]
+    fn a_lab_that_is_not_there_is_not_found() {
+        assert!(matches!(
+            Running::find(&folder("none")),
+            Err(RunningError::None { .. })
+        ));
+    }
+}
