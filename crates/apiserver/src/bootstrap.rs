@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 
 use crate::json;
 use crate::object::Object;
+use crate::registry::alloc::address::DEFAULT_CIDR;
 use crate::registry::service::bootstrap as service;
 use crate::registry::strategy::Effects;
 use crate::registry::transaction::SnapshotView;
 use crate::registry::transaction::Transaction;
-use crate::registry::{View, kinds};
+use crate::registry::{View, kinds, validate};
 use crate::server::Config;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -28,6 +29,19 @@ const EVENT_LIFE: SignedDuration = SignedDuration::from_hours(1);
 
 /// The most Events dropped in one transaction.
 const EVENT_BATCH: usize = 500;
+
+/// Checks the networks for Services: the rules of a ServiceCIDR, and an address for the server itself.
+pub(crate) fn check(config: &Config) -> Result<(), String> {
+    let cidrs: Vec<&str> = config.service_cidrs.iter().map(String::as_str).collect();
+    let object = service::service_cidr(&cidrs, Timestamp::UNIX_EPOCH);
+    if let Some(wrong) = validate::validate_service_cidr(&object, None).first() {
+        return Err(wrong.body());
+    }
+    match service::kubernetes_address(&cidrs) {
+        Some(_) => Ok(()),
+        None => Err("the first network has no usable address".to_owned()),
+    }
+}
 
 /// Makes what is missing. Nothing is written when nothing is.
 pub(crate) fn ensure(
@@ -47,7 +61,12 @@ pub(crate) fn ensure(
             namespace(name),
         );
     }
-    let cidrs: Vec<&str> = config.service_cidrs.iter().map(String::as_str).collect();
+    // The networks are fixed once the store has them.
+    let stored = view.get(kinds::SERVICE_CIDR.resource.store_kind, "", DEFAULT_CIDR);
+    let cidrs: Vec<&str> = match stored {
+        Some(stored) => json::texts(stored, "/spec/cidrs"),
+        None => config.service_cidrs.iter().map(String::as_str).collect(),
+    };
     let cidr = service::service_cidr(&cidrs, now);
     put_missing(
         &view,

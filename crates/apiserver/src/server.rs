@@ -53,6 +53,17 @@ pub enum StartError {
     /// The store did not open.
     #[error(transparent)]
     Store(#[from] daymark_store::OpenError),
+    /// The networks for Services are none.
+    #[error(
+        "service CIDRs {given:?}: {why}: give one or two networks of different families, such as 10.96.0.0/16 and \
+         fd00:10:96::/112"
+    )]
+    ServiceCidrs {
+        /// What was given.
+        given: Vec<String>,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The objects that are there from the start could not be written.
     #[error("the first objects could not be stored: {0}")]
     Bootstrap(String),
@@ -98,6 +109,10 @@ impl ApiServer {
     /// # Errors
     /// See [`StartError`].
     pub fn over(store: Store<Object>, config: Config) -> Result<Self, StartError> {
+        bootstrap::check(&config).map_err(|why| StartError::ServiceCidrs {
+            given: config.service_cidrs.clone(),
+            why,
+        })?;
         let (sender, revisions) = tokio::sync::watch::channel(store.revision());
         store.on_publish(move |revision| {
             sender.send_replace(revision);
@@ -184,5 +199,46 @@ impl Server {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Status::version_too_large(revision, self.store.revision())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ApiServer, Config};
+
+    #[test]
+    fn networks_that_are_none_are_refused_with_the_remedy() {
+        let rows: [&[&str]; 5] = [
+            &[],
+            &["10.96.0.0"],
+            &["10.96.0.1/16"],
+            &["10.96.0.0/16", "10.97.0.0/16"],
+            &["fd00::/32"],
+        ];
+        for cidrs in rows {
+            let service_cidrs = cidrs.iter().map(|cidr| (*cidr).to_owned()).collect();
+            let config = Config {
+                service_cidrs,
+                ..Config::default()
+            };
+            let error = ApiServer::open(config)
+                .err()
+                .expect("a refusal")
+                .to_string();
+            assert!(error.contains("such as 10.96.0.0/16"), "{cidrs:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_needs_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = || Config {
+            store: Some(folder.path().join("store.redb")),
+            ..Config::default()
+        };
+        let first = ApiServer::open(config()).unwrap().store().revision();
+        let second = ApiServer::open(config()).unwrap();
+        assert_eq!(second.store().revision(), first);
+        assert_eq!(second.store().snapshot().count("namespaces", None), 4);
     }
 }

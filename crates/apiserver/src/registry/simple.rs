@@ -146,6 +146,8 @@ fn default_pod(object: &mut Value) {
     default_to(spec, "dnsPolicy", "ClusterFirst");
     default_to(spec, "schedulerName", "default-scheduler");
     default_to(spec, "enableServiceLinks", true);
+    default_pod_ips(object);
+    let spec = &mut object["spec"];
     for list in ["initContainers", "containers"] {
         for container in spec
             .get_mut(list)
@@ -155,6 +157,18 @@ fn default_pod(object: &mut Value) {
         {
             default_container(container);
         }
+    }
+}
+
+/// `podIP` is the first of `podIPs`: either fills the other, and `podIP` wins (`pkg/apis/core/v1/defaults.go`).
+fn default_pod_ips(object: &mut Value) {
+    let ip = json::text(object, "/status/podIP").to_owned();
+    let first = json::text(object, "/status/podIPs/0/ip").to_owned();
+    match (ip.as_str(), first.as_str()) {
+        ("", "") => {}
+        ("", first) => object["status"]["podIP"] = first.into(),
+        (ip, first) if ip != first => object["status"]["podIPs"] = json!([{ "ip": ip }]),
+        _ => {}
     }
 }
 

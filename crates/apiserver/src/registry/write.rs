@@ -217,6 +217,3 @@ const SERVER_FIELDS: [&str; 4] = [
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
 ];
-
-#[cfg(test)]
-mod tests;
