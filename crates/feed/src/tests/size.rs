@@ -44,7 +44,7 @@ fn weight(record: &Record) -> usize {
         Record::Service(service) => {
             size_of::<model::Service>()
                 + service.ports.capacity() * size_of::<model::input::ServicePort>()
-                + service.cluster_ips.all().len() * size_of::<std::net::IpAddr>()
+                + size_of_val(service.cluster_ips.all())
                 + service.families.capacity()
         }
         Record::Slice(slice) => {
