@@ -17,6 +17,7 @@ mod up;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -42,12 +43,14 @@ pub struct Cluster {
     segment: Segment,
     nodes: BTreeMap<String, Node>,
     outside: Host,
-    /// Everything that is not on a node.
+    /// Opened once: a client that comes while the API server is away waits instead of being refused.
+    api_listeners: Vec<TcpListener>,
+    /// The processes.
     parts: BTreeMap<Part, Child>,
     _upstream: outside::Upstream,
 }
 
-/// A node's namespace and its two processes.
+/// A node and its namespace.
 struct Node {
     plan: NodePlan,
     host: Host,

@@ -1,11 +1,314 @@
-//! `daymark lab`.
+//! `daymark lab`: up, down, run, exec, kubeconfig, status.
 
-use std::process::ExitCode;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use daymark_lab::cluster::{Cluster, Lock, Running, Spec, Where};
+use daymark_sys::ns::{self, Entered, UserNamespace};
+use daymark_sys::process::{Isolation, Session, inherited};
 
 /// Flags of `daymark lab`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
-
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+#[command(
+    after_help = "Example:\n  daymark lab up\n  export KUBECONFIG=$(daymark lab kubeconfig)\n  kubectl get nodes\n  \
+    daymark lab exec node-1 -- ip route\n  daymark lab down"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
 }
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Build a lab and leave it running in the background.
+    Up(Up),
+    /// End a running lab; nothing of it is left.
+    Down(Name),
+    /// Run a command in a place of a running lab.
+    Exec(Exec),
+    /// Print the path of the kubeconfig for this machine's shells.
+    Kubeconfig(Name),
+    /// Show the nodes and Pods of a running lab.
+    Status(Status),
+    /// The process that keeps a lab, started by `up`.
+    #[command(hide = true)]
+    Keep(Keep),
+}
+
+#[derive(clap::Args)]
+struct Name {
+    /// The lab's name; several may run at once.
+    #[arg(long, default_value = "lab", value_parser = name)]
+    name: String,
+}
+
+#[derive(clap::Args)]
+struct Up {
+    #[command(flatten)]
+    name: Name,
+    /// How many nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=80))]
+    nodes: u8,
+}
+
+#[derive(clap::Args)]
+struct Exec {
+    #[command(flatten)]
+    name: Name,
+    /// node-1, pod/NAME, pod/NAMESPACE/NAME, outside or fabric.
+    #[arg(value_name = "WHERE")]
+    place: Where,
+    /// The command, after `--`.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+#[derive(clap::Args)]
+struct Status {
+    #[command(flatten)]
+    name: Name,
+    /// Table for people, or JSON for programs.
+    #[arg(long, short, default_value = "table")]
+    output: super::lab::Output,
+}
+
+#[derive(clap::Args)]
+struct Keep {
+    #[command(flatten)]
+    up: Up,
+    #[arg(long)]
+    listen_fd: RawFd,
+    #[arg(long)]
+    ready_fd: RawFd,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// A table.
+    Table,
+    /// JSON.
+    Json,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.verb {
+        Verb::Up(args) => up(&args),
+        Verb::Down(args) => down(&args),
+        Verb::Exec(args) => exec(&args),
+        Verb::Kubeconfig(args) => kubeconfig(&args),
+        Verb::Status(args) => status(&args),
+        Verb::Keep(args) => keep(args),
+    }
+}
+
+/// Starts the keeper and waits until it says that the lab is ready.
+fn up(args: &Up) -> anyhow::Result<ExitCode> {
+    let state = state(&args.name.name)?;
+    // Asked early: the keeper would find out too, but nothing should be started for nothing.
+    if Running::find(&state).is_ok() {
+        bail!(
+            "lab {} runs already: daymark lab down --name {} ends it",
+            args.name.name,
+            args.name.name
+        );
+    }
+    let listener =
+        TcpListener::bind(("127.0.0.1", 0)).context("a port on 127.0.0.1 for the API")?;
+    let (read, write) = std::io::pipe().context("pipe")?;
+    let mut command = Command::new(std::env::current_exe().context("the path of this program")?);
+    command.args([
+        "lab",
+        "keep",
+        "--name",
+        &args.name.name,
+        "--nodes",
+        &args.nodes.to_string(),
+    ]);
+    command.args(["--listen-fd", &listener.as_raw_fd().to_string()]);
+    command.args(["--ready-fd", &write.as_raw_fd().to_string()]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let descriptors = [OwnedFd::from(listener), OwnedFd::from(write)].map(|fd| {
+        let number = fd.as_raw_fd();
+        (fd, number)
+    });
+    Isolation {
+        session: Session::Own,
+        descriptors: descriptors.into(),
+        ..Isolation::default()
+    }
+    .apply(&mut command);
+    command.spawn().context("starting the lab's keeper")?;
+    // The command holds this process's copy of the writing end: without it the pipe ends with the keeper.
+    drop(command);
+    let mut report = BufReader::new(read);
+    let mut text = String::new();
+    report.read_line(&mut text).context("the keeper's report")?;
+    if text.trim_end() == READY {
+        let kubeconfig = Running::find(&state)?.kubeconfig();
+        print(&format!(
+            "lab {} is ready: export KUBECONFIG={}",
+            args.name.name,
+            kubeconfig.display()
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Whatever else it says is why it failed, and it ends after that.
+    report
+        .read_to_string(&mut text)
+        .context("the keeper's report")?;
+    if text.is_empty() {
+        bail!(
+            "the lab's keeper ended without a word; its logs are in {}",
+            state.join("logs").display()
+        );
+    }
+    bail!("{}", text.trim_end())
+}
+
+/// The lab itself: lives until it is told to end.
+fn keep(args: Keep) -> anyhow::Result<ExitCode> {
+    // No thread exists yet, and both descriptors are this process's alone.
+    let mut report = File::from(inherited(args.ready_fd).context("--ready-fd")?);
+    let listener = TcpListener::from(inherited(args.listen_fd).context("--listen-fd")?);
+    let kept = keep_inside(&args.up, listener, &mut report);
+    if let Err(error) = &kept {
+        // Who waits for the report prints it; if nobody does, the exit code is left.
+        let _ = writeln!(report, "{error:#}");
+    }
+    kept
+}
+
+fn keep_inside(args: &Up, listener: TcpListener, report: &mut File) -> anyhow::Result<ExitCode> {
+    let state = state(&args.name.name)?;
+    let _lock = Lock::take(&state)?;
+    let inside = match ns::enter(UserNamespace::UnlessPrivileged)? {
+        Entered::Outside(code) => return Ok(code),
+        Entered::Inside(inside) => inside,
+    };
+    let mut spec = Spec::new(
+        state,
+        std::env::current_exe().context("the path of this program")?,
+        inside.outer_pid,
+    );
+    spec.nodes = args.nodes;
+    spec.api_listener = Some(listener);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let cluster = Cluster::up(spec, |_| ()).await?;
+        writeln!(report, "{READY}").context("reporting")?;
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        terminate.recv().await;
+        cluster.down();
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn down(args: &Name) -> anyhow::Result<ExitCode> {
+    Running::find(&state(&args.name)?)?.down()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exec(args: &Exec) -> anyhow::Result<ExitCode> {
+    let running = Running::find(&state(&args.name.name)?)?;
+    running.join()?;
+    let mut command = running.command(&args.place, &args.command[0])?;
+    let status = command.args(&args.command[1..]).status();
+    let status = status.with_context(|| format!("{} in {}", args.command[0], args.place))?;
+    // As a shell does: a signal's number above 128.
+    use std::os::unix::process::ExitStatusExt;
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+fn kubeconfig(args: &Name) -> anyhow::Result<ExitCode> {
+    print(
+        &Running::find(&state(&args.name)?)?
+            .kubeconfig()
+            .display()
+            .to_string(),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(args: &Status) -> anyhow::Result<ExitCode> {
+    let running = Running::find(&state(&args.name.name)?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let overview = runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(5), running.overview())
+            .await
+            .context("the API does not answer")?
+            .context("asking the API")
+    })?;
+    match args.output {
+        Output::Json => print(&serde_json::to_string_pretty(&overview)?),
+        Output::Table => print(overview.to_string().trim_end()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The folder of a lab: `$XDG_RUNTIME_DIR/daymark/NAME`, or `/tmp/daymark-UID/NAME`.
+pub(crate) fn state(name: &str) -> anyhow::Result<PathBuf> {
+    let base = match std::env::var_os("XDG_RUNTIME_DIR").filter(|path| Path::new(path).is_dir()) {
+        Some(runtime) => PathBuf::from(runtime).join("daymark"),
+        None => PathBuf::from(format!(
+            "/tmp/daymark-{}",
+            rustix::process::geteuid().as_raw()
+        )),
+    };
+    let state = base.join(name);
+    // sun_path holds 108 bytes, and the longest socket is /node-80.sock.
+    anyhow::ensure!(
+        state.as_os_str().len() <= 90,
+        "{}: too long for sockets in it; choose a shorter --name",
+        state.display()
+    );
+    Ok(state)
+}
+
+/// Logs of the lab's parts go to standard error, which the lab keeps in a file.
+pub(crate) fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // A second call in one process would be refused, and the first stands.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || text.len() > 40 || !text.chars().all(good) {
+        return Err("a lab's name has 1 to 40 of a-z, 0-9 and -".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+/// What the keeper reports when all is well.
+const READY: &str = "ready";

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Part;
 use crate::net::Prefix;
 
 /// What a cluster is built from. Libraries read no environment: the binary hands everything in.
@@ -56,8 +57,9 @@ impl Spec {
         self.state.join(OUTER_KUBECONFIG)
     }
 
-    pub(super) fn api_kubeconfig(&self) -> PathBuf {
-        self.state.join("kubeconfig.api")
+    /// The kubeconfig of a part of the cluster, with the rights of its role.
+    pub(super) fn part_kubeconfig(&self, part: &Part) -> PathBuf {
+        self.state.join(format!("kubeconfig.{part}"))
     }
 
     /// The folder of a part's files.

@@ -3,9 +3,12 @@
 //! In order: namespaces and links; the API server; and, as soon as its kubeconfig is there, everything else at once.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -67,7 +70,7 @@ pub enum UpError {
         /// How long was waited.
         patience: Duration,
         /// Where to look.
-        logs: std::path::PathBuf,
+        logs: PathBuf,
     },
 }
 
@@ -109,6 +112,9 @@ impl Cluster {
     fn wire(spec: Spec) -> Result<Self, UpError> {
         let own = NetNs::current().map_err(setup("the lab's own network namespace"))?;
         let mut segment = Segment::new(own, &FABRIC)?;
+        let api_listeners = FABRIC.map(|prefix| TcpListener::bind((prefix.address, API_PORT)));
+        let api_listeners: io::Result<Vec<_>> = api_listeners.into_iter().collect();
+        let api_listeners = api_listeners.map_err(setup("the API server's addresses"))?;
         let plans = spec.node_plans();
         let to_pods = |except: &str| -> Vec<(Prefix, Via)> {
             plans
@@ -150,6 +156,7 @@ impl Cluster {
             segment,
             nodes,
             outside,
+            api_listeners,
             parts: BTreeMap::new(),
             _upstream: upstream,
         })
@@ -179,7 +186,7 @@ impl Cluster {
                     &grace,
                     "--kubeconfig",
                 ]);
-                command.arg(self.kubeconfig());
+                command.arg(self.spec.part_kubeconfig(part));
                 Isolation::default()
             }
             Part::Agent(node) => self.agent(self.find(node)?, &mut command).map_err(failed)?,
@@ -208,23 +215,20 @@ impl Cluster {
 
     fn api(&self, command: &mut Command) -> io::Result<Isolation> {
         let [address, _] = FABRIC.map(|prefix| prefix.address);
-        command.args([
-            "api",
-            "--listen",
-            &format!("{address}:{API_PORT}"),
-            "--advertise",
-            &address.to_string(),
-        ]);
+        command.args(["api", "--advertise", &address.to_string()]);
         command.arg("--data").arg(self.spec.state.join("data"));
-        command.arg("--kubeconfig").arg(self.spec.api_kubeconfig());
+        command.arg("--kubeconfig").arg(self.kubeconfig());
+        for (role, part) in self.roles() {
+            let mut issue = OsString::from(format!("{role}="));
+            issue.push(self.spec.part_kubeconfig(&part));
+            command.arg("--issue").arg(issue);
+        }
         let mut descriptors = Vec::new();
-        if let Some(listener) = &self.spec.api_listener {
+        for listener in self.api_listeners.iter().chain(&self.spec.api_listener) {
             let listener = listener.try_clone()?;
-            command
-                .arg("--listen-fd")
-                .arg(listener.as_raw_fd().to_string());
             // The same number in the child: no other number is known to be free there.
             let number = listener.as_raw_fd();
+            command.arg("--listen-fd").arg(number.to_string());
             descriptors.push((listener.into(), number));
         }
         Ok(Isolation {
@@ -233,24 +237,41 @@ impl Cluster {
         })
     }
 
+    /// The roles in the API of the cluster's parts.
+    fn roles(&self) -> Vec<(String, Part)> {
+        let nodes = self.nodes.keys().flat_map(|node| {
+            let agent = (format!("agent:{node}"), Part::Agent(node.clone()));
+            [
+                agent,
+                (format!("kubelet:{node}"), Part::Kubelet(node.clone())),
+            ]
+        });
+        nodes
+            .chain([("controller".to_owned(), Part::Controller)])
+            .collect()
+    }
+
     fn agent(&self, node: &Node, command: &mut Command) -> io::Result<Isolation> {
+        let part = Part::Agent(node.plan.name.clone());
         command
             .args(["node", "--node-name", &node.plan.name, "--kubeconfig"])
-            .arg(self.kubeconfig());
+            .arg(self.spec.part_kubeconfig(&part));
         command.args(&self.spec.agent_args);
-        self.on_node(node, &format!("agent-{}", node.plan.name))
+        self.on_node(node, &part)
     }
 
     fn kubelet(&self, node: &Node, command: &mut Command) -> io::Result<Isolation> {
         let plan = &node.plan;
-        let part = format!("kubelet-{}", plan.name);
+        let part = Part::Kubelet(plan.name.clone());
         command
             .args(["kubelet", "--node", &plan.name, "--kubeconfig"])
-            .arg(self.kubeconfig());
+            .arg(self.spec.part_kubeconfig(&part));
         command
             .arg("--control")
             .arg(self.spec.control_socket(&plan.name));
-        command.arg("--state").arg(self.spec.folder(&part));
+        command
+            .arg("--state")
+            .arg(self.spec.folder(&part.to_string()));
         for (flag, prefixes) in [
             ("--address", &plan.addresses),
             ("--pod-cidr", &plan.pod_cidrs),
@@ -269,8 +290,8 @@ impl Cluster {
     }
 
     /// A node's processes find the outside network's DNS server in their resolv.conf, as a node of a cluster does.
-    fn on_node(&self, node: &Node, part: &str) -> io::Result<Isolation> {
-        let folder = self.spec.folder(part);
+    fn on_node(&self, node: &Node, part: &Part) -> io::Result<Isolation> {
+        let folder = self.spec.folder(&part.to_string());
         std::fs::create_dir_all(&folder)?;
         Ok(Isolation {
             network: Some(node.host.ns().clone()),
@@ -279,30 +300,24 @@ impl Cluster {
         })
     }
 
-    /// The API server writes its kubeconfig when it listens.
+    /// The API server writes its kubeconfigs when it listens.
     async fn await_api(&mut self) -> Result<(), UpError> {
-        let (own, end) = (
-            self.spec.api_kubeconfig(),
-            clock::instant() + self.spec.patience,
-        );
-        while !own.exists() {
+        let end = clock::instant() + self.spec.patience;
+        let mut expected: Vec<PathBuf> = self
+            .roles()
+            .iter()
+            .map(|(_, part)| self.spec.part_kubeconfig(part))
+            .collect();
+        expected.push(self.kubeconfig());
+        while !expected.iter().all(|path| path.exists()) {
             self.check(end, || {
-                "the API server has not written its kubeconfig".to_owned()
+                "the API server has not written its kubeconfigs".to_owned()
             })?;
             tokio::time::sleep(STEP).await;
         }
-        let [address, _] = FABRIC.map(|prefix| prefix.address);
-        kubeconfig::derive(
-            &own,
-            &format!("https://{address}:{API_PORT}"),
-            &self.spec.inner_kubeconfig(),
-        )?;
         if let Some(port) = self.spec.api_port() {
-            kubeconfig::derive(
-                &own,
-                &format!("https://127.0.0.1:{port}"),
-                &self.spec.outer_kubeconfig(),
-            )?;
+            let server = format!("https://127.0.0.1:{port}");
+            kubeconfig::derive(&self.kubeconfig(), &server, &self.spec.outer_kubeconfig())?;
         }
         Ok(())
     }
@@ -412,6 +427,7 @@ fn is_ready(node: &NodeObject) -> bool {
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+const DNS_PORT: u16 = 53;
 const STEP: Duration = Duration::from_millis(5);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const LOG_LEVEL: &str = "info";
