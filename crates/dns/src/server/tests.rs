@@ -9,7 +9,7 @@ use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -174,9 +174,10 @@ enum Play {
 
 /// An upstream on loopback that counts the questions it gets, over UDP and over TCP.
 async fn upstream(play: Play) -> (SocketAddr, Arc<[AtomicU64; 2]>) {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    // A port that is free for UDP may be taken for TCP; `Sockets` looks for one that is free for both.
+    let sockets = Sockets::bind(&[(IpAddr::from(Ipv4Addr::LOCALHOST), 0).into()]).unwrap();
+    let (socket, listener) = sockets.into_tokio().unwrap().remove(0);
     let address = socket.local_addr().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
     let asked = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
     let counts = Arc::clone(&asked);
     tokio::spawn(async move {
