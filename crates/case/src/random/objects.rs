@@ -48,13 +48,15 @@ const OUTER_IPS: [&str; 8] = [
     "fd00:30::240",
     "fd00:30::11",
 ];
-const NODE_IPS: [&str; 6] = [
+/// The last one is a Service's: IPVS leaves such on an interface.
+const NODE_IPS: [&str; 7] = [
     "172.30.0.11",
     "172.30.0.111",
     "127.0.0.1",
     "fd00:30::11",
     "fd00:30::111",
     "::1",
+    "10.96.0.20",
 ];
 const ENDPOINTS_V4: [&str; 7] = [
     "10.244.1.5",
