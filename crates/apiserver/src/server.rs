@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use daymark_store::{Options, Store};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use crate::http::{Watchers, handle};
 use crate::metrics::Metrics;
@@ -84,7 +85,12 @@ pub(crate) struct Server {
     pub(crate) revisions: tokio::sync::watch::Receiver<u64>,
     pub(crate) metrics: Metrics,
     pub(crate) watchers: Watchers,
+    /// One permit for each request that is being answered; a watch gives its back once it has begun.
+    pub(crate) in_flight: Semaphore,
 }
+
+/// Requests answered at the same time: upstream's 400 reads and 200 writes.
+const MOST_IN_FLIGHT: usize = 600;
 
 /// How often the server looks after its own objects.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -126,6 +132,7 @@ impl ApiServer {
             revisions,
             metrics,
             watchers,
+            in_flight: Semaphore::new(MOST_IN_FLIGHT),
         });
         inner.bootstrap().map_err(StartError::Bootstrap)?;
         Ok(Self { inner })

@@ -48,6 +48,9 @@ async fn answer(
             request.uri().query().unwrap_or_default(),
         ));
     }
+    let _permit = server.in_flight.try_acquire().map_err(|_| {
+        Status::too_many_requests("too many requests are being answered: try again", 1)
+    })?;
     let user = user.ok_or_else(Status::unauthorized)?;
     let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or_default());

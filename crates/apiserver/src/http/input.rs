@@ -1,5 +1,7 @@
 //! What a write request brings: its body, its options.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::HeaderMap;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -15,9 +17,20 @@ use crate::status::{Cause, CauseReason, Status};
 /// The most bytes that a body may have, as upstream.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
+/// How long a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Reads a body.
 pub(super) async fn bytes(body: Body) -> Result<bytes::Bytes, Status> {
-    match Limited::new(body, BODY_LIMIT).collect().await {
+    let body = Limited::new(body, BODY_LIMIT).collect();
+    let arrived = tokio::time::timeout(BODY_TIMEOUT, body).await;
+    let arrived = arrived.map_err(|_| {
+        Status::bad_request(format!(
+            "the body did not arrive within {} s",
+            BODY_TIMEOUT.as_secs()
+        ))
+    })?;
+    match arrived {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Status::too_large(
             format!("Request entity too large: limit is {BODY_LIMIT}"),

@@ -138,12 +138,19 @@ struct Watch {
     options: ListOptions,
     /// Everything up to this revision was sent.
     after: u64,
-    pending: VecDeque<Bytes>,
+    pending: VecDeque<Pending>,
     headers: Headers,
     deadline: Instant,
     next_bookmark: Instant,
     phase: Phase,
     ticket: Ticket,
+}
+
+/// What is to be sent. Objects are shared with the store and encoded when their turn comes, so that a slow watcher
+/// costs little.
+enum Pending {
+    Event(Event, Object),
+    Frame(Bytes),
 }
 
 /// What a change means to one watcher.
@@ -213,17 +220,33 @@ impl Watch {
     /// What is ready, several frames in one chunk.
     fn take_pending(&mut self) -> Option<Bytes> {
         const CHUNK: usize = 64 * 1024;
-        let first = self.pending.pop_front()?;
+        let first = self.take_frame()?;
         if self.pending.is_empty() {
             return Some(first);
         }
         let mut chunk = BytesMut::from(&first[..]);
         while chunk.len() < CHUNK
-            && let Some(frame) = self.pending.pop_front()
+            && let Some(frame) = self.take_frame()
         {
             chunk.put(frame);
         }
         Some(chunk.freeze())
+    }
+
+    fn take_frame(&mut self) -> Option<Bytes> {
+        match self.pending.pop_front()? {
+            Pending::Frame(frame) => Some(frame),
+            Pending::Event(event, object) => Some(self.encode(event, &object)),
+        }
+    }
+
+    fn encode(&mut self, event: Event, object: &Object) -> Bytes {
+        self.shown.now = clock::now();
+        let body = self.shown.event(object, self.headers);
+        if matches!(self.shown.representation, Representation::Table(_)) {
+            self.headers = Headers::Hidden;
+        }
+        frame(event.as_str(), &body)
     }
 
     async fn await_version(&mut self, revision: u64) {
@@ -309,12 +332,8 @@ impl Watch {
     }
 
     fn push(&mut self, event: Event, object: &Object) {
-        self.shown.now = clock::now();
-        let body = self.shown.event(object, self.headers);
-        if matches!(self.shown.representation, Representation::Table(_)) {
-            self.headers = Headers::Hidden;
-        }
-        self.pending.push_back(frame(event.as_str(), &body));
+        self.pending
+            .push_back(Pending::Event(event, object.clone()));
     }
 
     fn bookmark(&mut self, annotations: Value) {
@@ -340,12 +359,13 @@ impl Watch {
                 );
             }
         }
-        self.pending.push_back(frame("BOOKMARK", &encode(&object)));
+        self.pending
+            .push_back(Pending::Frame(frame("BOOKMARK", &encode(&object))));
     }
 
     fn fail(&mut self, status: &Status) {
         self.pending
-            .push_back(frame("ERROR", &encode(&status.to_json())));
+            .push_back(Pending::Frame(frame("ERROR", &encode(&status.to_json()))));
         self.phase = Phase::Over;
     }
 }

@@ -1,5 +1,7 @@
 //! The store operations of one write, while they are being collected.
 
+use std::collections::HashMap;
+
 use daymark_store::{Key, Op, Snapshot};
 use jiff::Timestamp;
 use rand::rngs::StdRng;
@@ -44,7 +46,9 @@ pub(crate) struct Transaction<'a> {
     revision: u64,
     now: Timestamp,
     rng: StdRng,
-    ops: Vec<Op<Object>>,
+    /// In the order in which their objects first came up; `None` where the operation fell away.
+    ops: Vec<Option<Op<Object>>>,
+    places: HashMap<Key, usize>,
 }
 
 impl<'a> Transaction<'a> {
@@ -63,6 +67,7 @@ impl<'a> Transaction<'a> {
             now,
             rng,
             ops: Vec::new(),
+            places: HashMap::new(),
         }
     }
 
@@ -132,7 +137,7 @@ impl<'a> Transaction<'a> {
 
     /// What was collected.
     pub(crate) fn into_ops(self) -> Vec<Op<Object>> {
-        self.ops
+        self.ops.into_iter().flatten().collect()
     }
 
     fn put_further(&mut self, store_kind: &str, mut object: Value) {
@@ -154,7 +159,12 @@ impl<'a> Transaction<'a> {
             Some(entry) => {
                 self.delete(&key.kind, entry.value.value().clone());
             }
-            None => self.ops.retain(|op| *op.key() != key),
+            // It was only put in this transaction, if at all.
+            None => {
+                if let Some(place) = self.places.get(&key) {
+                    self.ops[*place] = None;
+                }
+            }
         }
     }
 
@@ -166,11 +176,69 @@ impl<'a> Transaction<'a> {
     }
 
     fn add(&mut self, op: Op<Object>) {
-        self.ops.retain(|earlier| earlier.key() != op.key());
-        self.ops.push(op);
+        let place = *self
+            .places
+            .entry(op.key().clone())
+            .or_insert(self.ops.len());
+        if place == self.ops.len() {
+            self.ops.push(None);
+        }
+        self.ops[place] = Some(op);
     }
 }
 
 fn key(store_kind: &str, object: &Value) -> Key {
     Key::new(store_kind, json::namespace(object), json::name(object))
+}
+
+#[cfg(test)]
+mod tests {
+    use daymark_store::{Op, Options, Store};
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::{Effects, Transaction};
+    use crate::object::Object;
+
+    #[test]
+    fn the_last_word_on_an_object_counts() {
+        let store: Store<Object> = Store::open(Options::in_memory()).unwrap();
+        let snapshot = store.snapshot();
+        let mut transaction = Transaction::new(&snapshot, 7, Timestamp::UNIX_EPOCH, 1);
+        let object =
+            |name: &str, value: i64| json!({ "metadata": { "name": name }, "value": value });
+        let mut effects = Effects::default();
+        effects.put("a", object("x", 1));
+        effects.put("a", object("y", 1));
+        effects.put("a", object("x", 2));
+        effects.delete("a", "", "y");
+        effects.delete("a", "", "never-there");
+        transaction.extend(effects);
+        let ops = transaction.into_ops();
+        let [Op::Put { key, value }] = ops.as_slice() else {
+            panic!("{ops:?}")
+        };
+        assert_eq!((&*key.name, &value.value()["value"]), ("x", &json!(2)));
+        let metadata = &value.value()["metadata"];
+        assert_eq!(
+            (&metadata["resourceVersion"], &metadata["creationTimestamp"]),
+            (&json!("7"), &json!("1970-01-01T00:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn uids_are_random_uuids_and_depend_on_the_seed() {
+        let store: Store<Object> = Store::open(Options::in_memory()).unwrap();
+        let snapshot = store.snapshot();
+        let uid = |seed| Transaction::new(&snapshot, 1, Timestamp::UNIX_EPOCH, seed).uid();
+        let (one, two) = (uid(1), uid(2));
+        assert_eq!(one, uid(1));
+        assert_ne!(one, two);
+        let shape: Vec<usize> = one.split('-').map(str::len).collect();
+        assert_eq!(shape, [8, 4, 4, 4, 12]);
+        assert!(
+            one.as_bytes()[14] == b'4' && b"89ab".contains(&one.as_bytes()[19]),
+            "{one}"
+        );
+    }
 }
