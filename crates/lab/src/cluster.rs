@@ -5,6 +5,7 @@
 //! place, cuts cables, kills agents. Another process of the same user gets in by way of the state folder
 //! ([`Running`]).
 
+mod basics;
 mod child;
 mod kubeconfig;
 mod outside;
@@ -25,6 +26,7 @@ use daymark_sys::ns::NetNs;
 use daymark_sys::process::{Isolation, Mounts};
 use thiserror::Error;
 
+pub use basics::{CreateError, create_all};
 pub use child::{Child, ChildError};
 pub use kubeconfig::KubeconfigError;
 pub use overview::{Line, Overview};

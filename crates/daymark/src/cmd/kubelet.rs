@@ -41,7 +41,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    super::lab::log_to_stderr();
+    crate::logging::start();
     kubelet::run(Config {
         kubeconfig: args.kubeconfig,
         node: args.node,

@@ -75,7 +75,7 @@ struct Status {
     name: Name,
     /// Table for people, or JSON for programs.
     #[arg(long, short, default_value = "table")]
-    output: super::lab::Output,
+    output: Output,
 }
 
 #[derive(clap::Args)]
@@ -207,6 +207,7 @@ fn keep_inside(args: &Up, listener: TcpListener, report: &mut File) -> anyhow::R
         .build()?;
     runtime.block_on(async {
         let cluster = Cluster::up(spec, |_| ()).await?;
+        cluster.create_basics().await?;
         writeln!(report, "{READY}").context("reporting")?;
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -281,17 +282,6 @@ pub(crate) fn state(name: &str) -> anyhow::Result<PathBuf> {
         state.display()
     );
     Ok(state)
-}
-
-/// Logs of the lab's parts go to standard error, which the lab keeps in a file.
-pub(crate) fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // A second call in one process would be refused, and the first stands.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .try_init();
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -173,7 +173,6 @@ impl Cluster {
         command
             .env_clear()
             .env("PATH", PATH)
-            .env("RUST_LOG", LOG_LEVEL)
             .current_dir(&self.spec.state);
         let isolation = match part {
             Part::Api => self.api(&mut command).map_err(failed)?,
@@ -256,6 +255,15 @@ impl Cluster {
         command
             .args(["node", "--node-name", &node.plan.name, "--kubeconfig"])
             .arg(self.spec.part_kubeconfig(&part));
+        command.arg("--announce");
+        for prefix in &node.plan.addresses {
+            let own = SocketAddr::new(prefix.address, DNS_PORT);
+            command.args(["--dns-bind", &own.to_string()]);
+        }
+        for prefix in OUTSIDE {
+            let upstream = SocketAddr::new(prefix.address, DNS_PORT);
+            command.args(["--dns-upstream", &upstream.to_string()]);
+        }
         command.args(&self.spec.agent_args);
         self.on_node(node, &part)
     }
@@ -430,4 +438,3 @@ fn is_ready(node: &NodeObject) -> bool {
 const DNS_PORT: u16 = 53;
 const STEP: Duration = Duration::from_millis(5);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const LOG_LEVEL: &str = "info";

@@ -1,0 +1,153 @@
+//! What a lab has besides its nodes: the DNS Service with every node as an endpoint, and load-balancer addresses.
+
+use kube::Client;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use super::plan::NodePlan;
+use super::{Cluster, UpError};
+
+/// Why an object of the manifests was not created.
+#[derive(Debug, Error)]
+pub enum CreateError {
+    /// The text is no manifest.
+    #[error("manifest: {0}")]
+    Yaml(String),
+    /// A kind that the lab's own small client does not know.
+    #[error("{kind} {name}: the lab creates {known}; use kubectl for other kinds", known = known())]
+    Kind {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The API refused it.
+    #[error("create {kind} {name}: {source}")]
+    Refused {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// The API's answer.
+        source: Box<kube::Error>,
+    },
+    /// There is no client.
+    #[error(transparent)]
+    Client(#[from] Box<UpError>),
+}
+
+impl Cluster {
+    /// Creates the Service `kube-system/kube-dns` with an endpoint on each node, and a pool of load-balancer
+    /// addresses that is announced on the segment (`examples/lab`).
+    ///
+    /// # Errors
+    /// [`CreateError`] with the object that was refused.
+    pub async fn create_basics(&self) -> Result<(), CreateError> {
+        let client = self.client().await.map_err(Box::new)?;
+        for text in BASICS {
+            create_all(&client, text).await?;
+        }
+        let plans: Vec<&NodePlan> = self.nodes().collect();
+        for slice in dns_endpoints(&plans) {
+            create(&client, &slice).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates the objects of a manifest of any number of documents, namespaces first.
+///
+/// # Errors
+/// [`CreateError`] with the first object that was refused; those before it are there.
+pub async fn create_all(client: &Client, yaml: &str) -> Result<(), CreateError> {
+    let objects: Result<Vec<Value>, _> = serde_saphyr::from_multiple(yaml);
+    let mut objects = objects.map_err(|error| CreateError::Yaml(error.to_string()))?;
+    objects.sort_by_key(|object| object["kind"] != "Namespace");
+    for object in &objects {
+        create(client, object).await?;
+    }
+    Ok(())
+}
+
+async fn create(client: &Client, object: &Value) -> Result<(), CreateError> {
+    let word = |value: &Value, default: &str| value.as_str().unwrap_or(default).to_owned();
+    let (kind, name) = (
+        word(&object["kind"], ""),
+        word(&object["metadata"]["name"], ""),
+    );
+    let namespace = word(&object["metadata"]["namespace"], "default");
+    let Some((_, folder)) = KINDS.iter().find(|(known, _)| *known == kind) else {
+        return Err(CreateError::Kind { kind, name });
+    };
+    let refused = |source| CreateError::Refused {
+        kind,
+        name,
+        source: Box::new(source),
+    };
+    let request = http::Request::post(folder.replace("{}", &namespace))
+        .header("content-type", "application/json");
+    let request = request
+        .body(object.to_string().into_bytes())
+        .expect("a folder is a URI");
+    client
+        .request::<Value>(request)
+        .await
+        .map(drop)
+        .map_err(refused)
+}
+
+/// A slice for each family: every node, at its own address.
+fn dns_endpoints(plans: &[&NodePlan]) -> Vec<Value> {
+    let slice = |family: &str| {
+        let endpoints = plans.iter().filter_map(|plan| {
+            let own = plan.addresses.iter().find(|own| own.address.is_ipv4() == (family == "IPv4"))?;
+            let conditions = json!({ "ready": true, "serving": true, "terminating": false });
+            Some(json!({ "addresses": [own.address], "nodeName": plan.name, "conditions": conditions }))
+        });
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": format!("kube-dns-{}", family.to_lowercase()),
+                "namespace": "kube-system",
+                "labels": { "kubernetes.io/service-name": "kube-dns" },
+            },
+            "addressType": family,
+            "endpoints": endpoints.collect::<Vec<_>>(),
+            "ports": [
+                { "name": "dns", "protocol": "UDP", "port": 53 },
+                { "name": "dns-tcp", "protocol": "TCP", "port": 53 },
+            ],
+        })
+    };
+    ["IPv4", "IPv6"].map(slice).into()
+}
+
+fn known() -> String {
+    KINDS.map(|(kind, _)| kind).join(", ")
+}
+
+const BASICS: [&str; 2] = [
+    include_str!("../../../../examples/lab/pool.yaml"),
+    include_str!("../../../../examples/lab/dns.yaml"),
+];
+
+/// Kinds, and where their objects are created.
+const KINDS: [(&str, &str); 7] = [
+    ("Namespace", "/api/v1/namespaces"),
+    ("Service", "/api/v1/namespaces/{}/services"),
+    ("Pod", "/api/v1/namespaces/{}/pods"),
+    ("ConfigMap", "/api/v1/namespaces/{}/configmaps"),
+    (
+        "EndpointSlice",
+        "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
+    ),
+    (
+        "IPAddressPool",
+        "/apis/metallb.io/v1beta1/namespaces/{}/ipaddresspools",
+    ),
+    (
+        "L2Advertisement",
+        "/apis/metallb.io/v1beta1/namespaces/{}/l2advertisements",
+    ),
+];
