@@ -42,7 +42,7 @@ pub struct Seen {
 pub enum Outcome {
     /// It reaches these endpoints, which see these sources.
     Forward(BTreeSet<Target>),
-    /// It is answered with ICMP port unreachable; the reason, where the judge can know it.
+    /// It is refused at once; the reason, where the judge can know it.
     Refuse(Option<Reason>),
     /// It is dropped in silence; the reason, where the judge can know it.
     Drop(Option<Reason>),

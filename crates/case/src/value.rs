@@ -57,7 +57,7 @@ pub enum Expect {
         /// How one of them is chosen.
         choice: Choice,
     },
-    /// It is answered with ICMP port unreachable.
+    /// It is refused at once.
     Refuse(Reason),
     /// Nothing comes back and nobody gets it.
     Drop(Reason),

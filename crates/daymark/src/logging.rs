@@ -1,5 +1,7 @@
 //! Where log events go: standard error, a line each.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging at the level of `DAYMARK_LOG`, or `info`.

@@ -5,6 +5,7 @@
 
 mod client;
 mod cmd;
+mod demo;
 mod exposition;
 mod judge;
 mod logging;
@@ -42,6 +43,8 @@ enum Verb {
     Store(cmd::store::Args),
     /// A small server that tells who asked: the lab's Pods run it.
     Echo(cmd::echo::Args),
+    /// A client that tells who answered: one connection a request.
+    Ask(cmd::ask::Args),
     /// The part that plays kubelet on a lab node.
     #[command(hide = true)]
     Kubelet(cmd::kubelet::Args),
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => cmd::bench::run(args),
         Verb::Store(args) => cmd::store::run(args),
         Verb::Echo(args) => cmd::echo::run(args),
+        Verb::Ask(args) => cmd::ask::run(args),
         Verb::Kubelet(args) => cmd::kubelet::run(args),
     };
     match result {

@@ -44,7 +44,7 @@ pub enum Arrival {
 pub enum Verdict {
     /// It goes to exactly one of these, each equally likely; sorted, never empty.
     Forward(Vec<Target>),
-    /// It is refused with ICMP port unreachable.
+    /// It is refused with a TCP reset, or ICMP port unreachable for UDP and SCTP.
     Reject(Reason),
     /// It is dropped in silence.
     Drop(Reason),

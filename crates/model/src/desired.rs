@@ -133,7 +133,7 @@ pub struct Frontend {
 pub enum Action {
     /// It goes to one backend of the port's pool, each as likely as the others.
     Forward(List),
-    /// It is refused: ICMP port unreachable.
+    /// It is refused at once.
     Reject(Reason),
     /// It is dropped in silence.
     Drop(Reason),

@@ -91,10 +91,10 @@ fn rules(words: &Words) -> Vec<Rule> {
     let mut rules = Vec::new();
     let mut rule = |chain: &'static str, exprs: Vec<Expr>| rules.push(Rule::new(chain, exprs));
 
-    rule(
-        chain::REFUSE,
-        vec![Expr::Counter(Counter::default()), refuse(words)],
-    );
+    let tcp = [l4proto(Reg::R0), is(Reg::R0, Data::new(&[TCP]))];
+    let counted = |answer| [Expr::Counter(Counter::default()), Expr::Reject(answer)];
+    rule(chain::REFUSE, with(tcp, counted(Reject::TcpReset)));
+    rule(chain::REFUSE, counted(unreachable(words)).into());
     rule(
         chain::LOST,
         vec![
@@ -435,15 +435,17 @@ pub(super) fn goto(chain: &'static str) -> Expr {
     Expr::Verdict(Verdict::Goto(chain.into()))
 }
 
-/// ICMP port unreachable. `icmpx` would be an expression of inet tables; here the kernel would drop.
-fn refuse(words: &Words) -> Expr {
-    let code = match words.family {
+/// ICMP port unreachable, for what has no reset of its own. `icmpx` would be an expression of inet
+/// tables; here the kernel would drop.
+fn unreachable(words: &Words) -> Reject {
+    Reject::Icmp(match words.family {
         Family::V4 => ICMP_PORT_UNREACH,
         Family::V6 => ICMPV6_PORT_UNREACH,
-    };
-    Expr::Reject(Reject::Icmp(code))
+    })
 }
 
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
 /// RFC 792, "Destination Unreachable Message", code 3.
 const ICMP_PORT_UNREACH: u8 = 3;
 /// RFC 4443, section 3.1, code 4.

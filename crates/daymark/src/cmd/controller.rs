@@ -1,11 +1,169 @@
-//! `daymark controller`.
+//! `daymark controller`: the cluster-wide half.
 
+use std::future::pending;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use daymark_controllers::{Metrics, Options, Scheduler};
+use daymark_feed::{Feed, Wanted};
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::{client, logging, shutdown};
 
 /// Flags of `daymark controller`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = "Examples:
+  daymark controller --kubeconfig /etc/daymark/controller.conf
+  # In a lab: bind Pods to nodes, and give up on a silent node soon
+  daymark controller --kubeconfig controller.conf --schedule --node-grace 3s --metrics 127.0.0.1:10257
 
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+One process runs it on a cluster, and none where kube-controller-manager runs. Exit code 0 after SIGTERM or SIGINT, 1 if it
+could not start.")]
+pub(crate) struct Args {
+    /// How to reach the API.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// Bind Pods that have no node to the ready node with the fewest.
+    #[arg(long)]
+    schedule: bool,
+    /// How long a node may go without renewing its Lease before it is not ready: 50s, 1500ms, 2m.
+    #[arg(long, value_name = "TIME", default_value = "50s", value_parser = parse_time)]
+    node_grace: Duration,
+    /// Serve /metrics, /healthz and /livez here.
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    logging::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let client = client::from_kubeconfig(&args.kubeconfig).await?;
+    let metrics = Arc::new(Metrics::default());
+    if let Some(address) = args.metrics {
+        serve_metrics(address, Arc::clone(&metrics)).await?;
+    }
+    let options = Options {
+        scheduler: if args.schedule {
+            Scheduler::On
+        } else {
+            Scheduler::Off
+        },
+        node_grace: args.node_grace,
+        ..Options::default()
+    };
+    let feed = Feed::start(&client, feed_config());
+    let balancer = daymark_lb::controller::Config::default();
+    let controllers =
+        daymark_controllers::run_with_metrics(client.clone(), options, metrics, pending());
+    tokio::select! {
+        () = controllers => {}
+        () = daymark_lb::controller::run(client, feed.subscribe(), balancer, pending()) => {
+            bail!("the load-balancer controller lost its feed");
+        }
+        () = shutdown::signal_received() => {}
+    }
+    info!("ended");
+    Ok(())
+}
+
+/// What giving out load-balancer addresses needs: Services and pools.
+fn feed_config() -> daymark_feed::Config {
+    daymark_feed::Config {
+        pools: Wanted::Yes,
+        ..daymark_feed::Config::default()
+    }
+}
+
+async fn serve_metrics(address: SocketAddr, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("--metrics {address}: cannot listen there; choose a free address")
+    })?;
+    let ready = Arc::clone(&metrics);
+    let healthz = move || async move {
+        if ready.is_synced() {
+            (StatusCode::OK, "ok")
+        } else {
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not all objects are known yet",
+            )
+        }
+    };
+    let router = Router::new()
+        .route("/metrics", get(move || async move { metrics.render() }))
+        .route("/healthz", get(healthz))
+        .route("/livez", get(|| async { "ok" }));
+    // It ends with the process; errors of single connections are its own affair.
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(())
+}
+
+/// A number with a unit, as in `3s`, `1500ms`, `2m`, `1h`.
+fn parse_time(text: &str) -> anyhow::Result<Duration> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .with_context(|| format!("{text:?} is no time: write it as 3s or 1500ms"))?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => bail!("{text:?} has no unit: write it as 3s or 1500ms"),
+    };
+    let millis = number
+        .checked_mul(millis)
+        .with_context(|| format!("{text:?} is too long"))?;
+    if millis == 0 {
+        bail!("{text:?}: a node needs some time to renew its Lease");
+    }
+    Ok(Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        let rows = [
+            ("3s", Some(3000)),
+            ("1500ms", Some(1500)),
+            ("2m", Some(120_000)),
+            ("1h", Some(3_600_000)),
+            ("3", None),
+            ("s", None),
+            ("0s", None),
+            ("-1s", None),
+            ("3 s", None),
+            ("99999999999999999999s", None),
+            ("9999999999999999h", None),
+        ];
+        for (text, millis) in rows {
+            assert_eq!(
+                parse_time(text).ok(),
+                millis.map(Duration::from_millis),
+                "{text}"
+            );
+        }
+    }
 }

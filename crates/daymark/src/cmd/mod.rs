@@ -1,6 +1,7 @@
 //! One module a verb: flags, and a thin `run` over the crate that does the work.
 
 pub(crate) mod api;
+pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod case;
 pub(crate) mod controller;

@@ -126,7 +126,7 @@ impl LabJudge {
                         others.insert(Plain::Other(what));
                     }
                 },
-                bare::Outcome::Refused(bare::Refusal::PortUnreachable) => {
+                bare::Outcome::Refused(how) if how == refusal_of(packet.protocol) => {
                     others.insert(Plain::Refuse);
                 }
                 bare::Outcome::Refused(how) => {
@@ -147,6 +147,14 @@ impl LabJudge {
             (true, [Plain::Untouched]) => Outcome::Untouched,
             (_, rest) => Outcome::Other(format!("{rest:?} beside {targets:?}")),
         }
+    }
+}
+
+/// How a refusal reaches a client: TCP by a reset, which no kernel limits; the others by ICMP.
+fn refusal_of(protocol: Protocol) -> &'static bare::Refusal {
+    match protocol {
+        Protocol::Tcp => &bare::Refusal::TcpReset,
+        Protocol::Udp | Protocol::Sctp => &bare::Refusal::PortUnreachable,
     }
 }
 
