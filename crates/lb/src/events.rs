@@ -46,7 +46,7 @@ impl Events {
         let now = Time(clock::timestamp());
         let event = Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{}.", about.name.as_deref().unwrap_or_default())),
+                generate_name: Some(format!("{}-", about.name.as_deref().unwrap_or_default())),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },

@@ -392,4 +392,4 @@ fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, Arc<V>>, key: &K, value: Option<
 /// Writes that run side by side.
 const WRITES_AT_ONCE: usize = 16;
 /// Between two attempts of a write that failed.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_secs(1);

@@ -1,0 +1,431 @@
+//! Two announcers, a client and the embedded API server, in network namespaces of their own: what a Linux
+//! neighbour table says.
+#![allow(clippy::unwrap_used, reason = "a test: whatever is missing fails it")]
+
+mod common;
+
+use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse;
+use common::*;
+use daymark_feed::{Config as Feeds, Feed, PlaneStatus, plane_channel};
+use daymark_lb::{Metrics, announcer, controller};
+use daymark_sys::ns::{NetNs, isolated_test};
+use futures::TryStreamExt;
+use kube::Client;
+use netlink_packet_route::link::LinkAttribute;
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
+use serde_json::json;
+
+type Mac = [u8; 6];
+
+const VIPS: [&str; 2] = ["172.30.0.200", "fd00:30::200"];
+const NODES: [(&str, &str, &str); 2] = [
+    ("node-1", "172.30.0.11", "fd00:30::11"),
+    ("node-2", "172.30.0.12", "fd00:30::12"),
+];
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Runs something asynchronous in a network namespace, on a runtime of its own.
+fn within<R: Send>(ns: &NetNs, f: impl AsyncFnOnce(Handle) -> R + Send) -> R {
+    ns.run(|| {
+        runtime().block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+            tokio::spawn(connection);
+            f(handle).await
+        })
+    })
+    .unwrap()
+}
+
+async fn index(handle: &Handle, name: &str) -> u32 {
+    let mut links = handle.link().get().match_name(name.to_owned()).execute();
+    links.try_next().await.unwrap().unwrap().header.index
+}
+
+/// A namespace with one interface `eth0` on the bridge of this one.
+fn host(name: &str, addresses: &[&str]) -> NetNs {
+    let ns = NetNs::create().unwrap();
+    within(&NetNs::current().unwrap(), async |handle| {
+        use std::os::fd::AsRawFd;
+        handle
+            .link()
+            .add(LinkVeth::new(name, "eth0").build())
+            .execute()
+            .await
+            .unwrap();
+        let inner = index(&handle, "eth0").await;
+        handle
+            .link()
+            .set(
+                LinkUnspec::new_with_index(inner)
+                    .setns_by_fd(ns.as_raw_fd())
+                    .build(),
+            )
+            .execute()
+            .await
+            .unwrap();
+        let bridge = index(&handle, "fabric").await;
+        let outer = LinkUnspec::new_with_index(index(&handle, name).await)
+            .controller(bridge)
+            .up()
+            .build();
+        handle.link().set(outer).execute().await.unwrap();
+    });
+    within(&ns, async |handle| {
+        // Addresses are usable at once instead of after a second of duplicate detection.
+        std::fs::write("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0").unwrap();
+        let eth0 = index(&handle, "eth0").await;
+        for address in addresses {
+            let address: IpAddr = address.parse().unwrap();
+            let length = if address.is_ipv4() { 24 } else { 64 };
+            handle
+                .address()
+                .add(eth0, address, length)
+                .execute()
+                .await
+                .unwrap();
+        }
+        handle
+            .link()
+            .set(LinkUnspec::new_with_index(eth0).up().build())
+            .execute()
+            .await
+            .unwrap();
+    });
+    ns
+}
+
+fn mac_of(ns: &NetNs) -> Mac {
+    within(ns, async |handle| {
+        let mut links = handle.link().get().match_name("eth0".to_owned()).execute();
+        let link = links.try_next().await.unwrap().unwrap();
+        let found = link.attributes.iter().find_map(|one| match one {
+            LinkAttribute::Address(mac) => mac.as_slice().try_into().ok(),
+            _ => None,
+        });
+        found.unwrap()
+    })
+}
+
+/// What a namespace's neighbour table says about an address.
+fn neighbour(ns: &NetNs, address: IpAddr) -> Option<Mac> {
+    within(ns, async |handle| {
+        let mut entries = handle.neighbours().get().execute();
+        while let Some(entry) = entries.try_next().await.unwrap() {
+            let mut found = None;
+            let mut here = false;
+            for attribute in &entry.attributes {
+                match attribute {
+                    NeighbourAttribute::Destination(NeighbourAddress::Inet(four)) => {
+                        here |= address == IpAddr::V4(*four)
+                    }
+                    NeighbourAttribute::Destination(NeighbourAddress::Inet6(six)) => {
+                        here |= address == IpAddr::V6(*six)
+                    }
+                    NeighbourAttribute::LinkLayerAddress(mac) => {
+                        found = mac.as_slice().try_into().ok()
+                    }
+                    _ => {}
+                }
+            }
+            if here {
+                return found;
+            }
+        }
+        None
+    })
+}
+
+/// Makes the kernel of a namespace look for a neighbour.
+fn look_for(ns: &NetNs, address: IpAddr) {
+    ns.run(|| {
+        let any = if address.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
+        let socket = UdpSocket::bind(any).unwrap();
+        // Only the question matters, not whether anybody is there.
+        let _ = socket.send_to(b"?", (address, 9));
+    })
+    .unwrap();
+}
+
+/// An agent in its namespace. Dropping it is what SIGKILL is to a process: no word to anybody.
+struct Agent {
+    metrics: Arc<Metrics>,
+    api: Arc<AtomicBool>,
+    end: tokio::sync::mpsc::Sender<()>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Agent {
+    fn start(ns: &NetNs, node: &'static str, router: Router) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let api = Arc::new(AtomicBool::new(true));
+        let (end, mut ended) = tokio::sync::mpsc::channel::<()>(1);
+        let (ns, counted, up) = (ns.clone(), Arc::clone(&metrics), Arc::clone(&api));
+        let thread = std::thread::spawn(move || {
+            ns.move_thread().unwrap();
+            runtime().block_on(async {
+                let router = router.layer(from_fn(move |request, next: Next| {
+                    let up = Arc::clone(&up);
+                    async move {
+                        if up.load(Ordering::Relaxed) {
+                            next.run(request).await
+                        } else {
+                            StatusCode::BAD_GATEWAY.into_response()
+                        }
+                    }
+                }));
+                let client = Client::new(router, "default");
+                let feed = Feed::start(&client, Feeds::node_with_load_balancer(node));
+                let (_plane, status) = plane_channel(PlaneStatus::NoPlane);
+                let config = announcer::Config::new(node);
+                let run = announcer::run(
+                    client,
+                    feed.subscribe(),
+                    status,
+                    config,
+                    counted,
+                    std::future::pending(),
+                );
+                tokio::select! {
+                    done = run => done.unwrap(),
+                    _ = ended.recv() => {}
+                }
+            });
+        });
+        Self {
+            metrics,
+            api,
+            end,
+            thread: Some(thread),
+        }
+    }
+
+    fn cut_from_api(&self) {
+        self.api.store(false, Ordering::Relaxed);
+    }
+
+    fn answers(&self, vip: IpAddr) -> bool {
+        self.metrics.answering().contains_key(&vip)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.end.try_send(());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// The capabilities of the threads that read frames, as /proc shows them.
+fn responder_capabilities() -> Vec<String> {
+    let mut found = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        if read("comm").starts_with("l2-") {
+            let status = read("status");
+            found.extend(
+                status
+                    .lines()
+                    .filter(|line| line.starts_with("CapEff") || line.starts_with("CapPrm"))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    found
+}
+
+async fn objects(client: &Client) {
+    metallb_namespace(client).await;
+    call(
+        client,
+        "POST",
+        POOLS,
+        pool(
+            "p",
+            &VIPS
+                .map(|vip| format!("{vip}-{vip}"))
+                .each_ref()
+                .map(String::as_str),
+        ),
+    )
+    .await;
+    call(client, "POST", ADVERTISEMENTS, advertisement(&["p"])).await;
+    for (name, four, six) in NODES {
+        let addresses =
+            [four, six].map(|address| json!({ "type": "InternalIP", "address": address }));
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name }, "status": { "addresses": addresses } });
+        call(client, "POST", "/api/v1/nodes", node).await;
+    }
+    call(
+        client,
+        "POST",
+        SERVICES,
+        service(
+            "web",
+            json!({ "spec": { "ipFamilyPolicy": "RequireDualStack" } }),
+        ),
+    )
+    .await;
+    for (family, address) in [("IPv4", "10.244.1.7"), ("IPv6", "fd00:10:244:1::7")] {
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+            "metadata": { "name": format!("web-{}", family.to_lowercase()), "labels": { "kubernetes.io/service-name": "web" } },
+            "endpoints": [{ "addresses": [address], "conditions": { "ready": true }, "nodeName": "node-1" }],
+            "ports": [{ "name": "", "port": 8080, "protocol": "TCP" }],
+        });
+        call(
+            client,
+            "POST",
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+            slice,
+        )
+        .await;
+    }
+}
+
+#[test]
+fn a_client_finds_the_address_and_follows_it_to_another_node() {
+    isolated_test(
+        "a_client_finds_the_address_and_follows_it_to_another_node",
+        || {
+            within(&NetNs::current().unwrap(), async |handle| {
+                handle
+                    .link()
+                    .add(LinkBridge::new("fabric").up().build())
+                    .execute()
+                    .await
+                    .unwrap();
+            });
+            let hosts = NODES.map(|(name, four, six)| host(name, &[four, six]));
+            let macs = hosts.each_ref().map(mac_of);
+            let outside = host("outside", &["172.30.0.100", "fd00:30::100"]);
+            let server = server();
+            let router = server.router();
+            let controlling = runtime();
+            let client = controlling.block_on(async { Client::new(router.clone(), "default") });
+            controlling.block_on(objects(&client));
+            let _controller = std::thread::spawn(move || {
+                controlling.block_on(async {
+                    let feed = Feed::start(
+                        &client,
+                        Feeds {
+                            pools: daymark_feed::Wanted::Yes,
+                            ..Feeds::default()
+                        },
+                    );
+                    controller::run(
+                        client.clone(),
+                        feed.subscribe(),
+                        controller::Config::default(),
+                        std::future::pending(),
+                    )
+                    .await;
+                });
+            });
+            let mut agents =
+                [0, 1].map(|at| Some(Agent::start(&hosts[at], NODES[at].0, router.clone())));
+            story(&outside, &macs, &mut agents);
+        },
+    );
+}
+
+fn story(outside: &NetNs, macs: &[Mac; 2], agents: &mut [Option<Agent>; 2]) {
+    let vips = VIPS.map(|vip| vip.parse::<IpAddr>().unwrap());
+    let timer = runtime();
+    let wait = |what: &str, limit: u64, ask: &dyn Fn() -> Result<(), String>| {
+        let limit = Duration::from_secs(limit);
+        timer.block_on(until(what, limit, || async { ask() }));
+    };
+    // Each address is answered for by one node, and the client finds that one.
+    for vip in vips {
+        wait("the address has one owner", 15, &|| {
+            let answering = agents
+                .iter()
+                .flatten()
+                .filter(|agent| agent.answers(vip))
+                .count();
+            let owners: Vec<_> = agents
+                .iter()
+                .flatten()
+                .map(|agent| format!("{:?}", agent.metrics.owners()))
+                .collect();
+            if answering == 1 {
+                Ok(())
+            } else {
+                Err(format!("{answering} answer for {vip}; {owners:?}"))
+            }
+        });
+        let owner = agents
+            .iter()
+            .position(|agent| agent.as_ref().is_some_and(|agent| agent.answers(vip)))
+            .unwrap();
+        wait("the client finds the address", 5, &|| {
+            look_for(outside, vip);
+            let found = neighbour(outside, vip);
+            if found == Some(macs[owner]) {
+                Ok(())
+            } else {
+                Err(format!("{vip} at {found:?}, owner {:?}", macs[owner]))
+            }
+        });
+    }
+    let capabilities = responder_capabilities();
+    assert!(!capabilities.is_empty());
+    assert!(
+        capabilities
+            .iter()
+            .all(|line| line.ends_with("0000000000000000")),
+        "{capabilities:?}"
+    );
+    // One agent dies without a word: the other has everything within five seconds, and the client knows it
+    // without having asked again.
+    let owner = agents
+        .iter()
+        .position(|agent| agent.as_ref().is_some_and(|agent| agent.answers(vips[0])))
+        .unwrap();
+    let other = 1 - owner;
+    agents[owner] = None;
+    for vip in vips {
+        wait("the client follows the address", 5, &|| {
+            let found = neighbour(outside, vip);
+            if found == Some(macs[other]) {
+                Ok(())
+            } else {
+                Err(format!("{vip} at {found:?}, expected {:?}", macs[other]))
+            }
+        });
+    }
+    // The one that is left loses the API: it falls silent by itself.
+    let last = agents[other].as_ref().unwrap();
+    assert!(vips.iter().all(|vip| last.answers(*vip)));
+    last.cut_from_api();
+    wait("the node that cannot renew its Lease is silent", 5, &|| {
+        let silent = !last.metrics.lively.load(Ordering::Relaxed)
+            && vips.iter().all(|vip| !last.answers(*vip));
+        if silent {
+            Ok(())
+        } else {
+            Err(format!("{:?}", last.metrics.answering()))
+        }
+    });
+}
