@@ -28,6 +28,9 @@ mod json;
 mod object;
 pub mod status;
 
+#[cfg(test)]
+mod outside_bytes;
+
 pub use object::Object;
 pub use server::{ApiServer, Config, StartError};
 pub use status::Status;

@@ -5,6 +5,9 @@ mod options;
 mod token;
 
 pub(crate) use list::{Page, list};
+#[cfg(test)]
+pub(crate) use token::Token;
+
 pub(crate) use options::{Bookmarks, InitialEvents, ListOptions, Use, VersionMatch};
 
 use serde_json::Value;
