@@ -292,7 +292,7 @@ fn node(job: Job, name: &str, world: &mut World, tools: &Tools, now: Instant) ->
         return Started::Over(Ended::Done);
     };
     let lapses = heartbeat.lapses(tools.options.node_grace);
-    let silent = lapses <= now && world.hears();
+    let silent = lapses <= now && world.hears(now);
     let verdict = judge(node, if silent { Pulse::Silent } else { Pulse::Alive });
     let wait = match lapses
         .checked_duration_since(now)

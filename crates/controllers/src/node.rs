@@ -186,7 +186,15 @@ mod tests {
     fn what_follows_from_pulse_and_readiness() {
         use Pulse::{Alive, Silent};
         // pulse, ready, taints before -> pods not ready, conditions unknown, taints after
-        let rows: [(Pulse, Option<&str>, &[&str], bool, bool, Option<&[&str]>); 9] = [
+        type Row<'a> = (
+            Pulse,
+            Option<&'a str>,
+            &'a [&'a str],
+            bool,
+            bool,
+            Option<&'a [&'a str]>,
+        );
+        let rows: [Row<'_>; 9] = [
             (Alive, Some("True"), &[], false, false, None),
             (Alive, Some("True"), &[UNREACHABLE], false, false, Some(&[])),
             (

@@ -21,7 +21,7 @@ use crate::kinds::Kinds;
 /// What one of the watches says.
 pub(crate) enum Seen {
     Pod(Box<Event<Pod>>),
-    Service(Event<Service>),
+    Service(Box<Event<Service>>),
     Slice(Event<EndpointSlice>),
     Node(Box<Event<Node>>),
     Lease(Event<Lease>),
@@ -33,6 +33,9 @@ pub(crate) enum Seen {
     Broken(&'static str, Box<watcher::Error>),
 }
 
+/// What the watch of Leases is called.
+pub(crate) const LEASES: &str = "leases";
+
 /// A stream of what the watches say.
 pub(crate) type Watches = Pin<Box<dyn Stream<Item = Seen> + Send>>;
 
@@ -43,10 +46,10 @@ const UNFOLLOWED: [&str; 2] = ["Event", "IPAddress"];
 pub(crate) fn all(client: &Client, kinds: &Kinds) -> Watches {
     let mut streams = vec![
         typed("pods", client, |event| Seen::Pod(Box::new(event))),
-        typed("services", client, Seen::Service),
+        typed("services", client, |event| Seen::Service(Box::new(event))),
         typed("endpointslices", client, Seen::Slice),
         typed("nodes", client, |event| Seen::Node(Box::new(event))),
-        typed("leases", client, Seen::Lease),
+        typed(LEASES, client, Seen::Lease),
         typed("namespaces", client, Seen::Namespace),
         typed("servicecidrs", client, Seen::Cidr),
     ];
@@ -112,7 +115,8 @@ fn without_data(mut object: DynamicObject) -> DynamicObject {
 }
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LAST_WAIT: Duration = Duration::from_secs(5);
+/// The longest time between two attempts of a watch.
+pub(crate) const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// How long to wait before a failed watch is tried again: from 50 ms to 5 s, doubling. One process watches, so there
 /// is no crowd to spread out.

@@ -19,7 +19,7 @@ use crate::kinds::Kinds;
 use crate::node::{Heartbeat, posted_at};
 use crate::options::Scheduler;
 use crate::schedule;
-use crate::watch::{Seen, others};
+use crate::watch::{LAST_WAIT, LEASES, Seen, others};
 
 /// The namespace of the Leases that nodes renew.
 const NODE_LEASES: &str = "kube-node-lease";
@@ -81,7 +81,8 @@ pub(crate) struct World {
     pub(crate) heartbeats: HashMap<String, Heartbeat>,
     /// Where Pods are about to be bound, by uid.
     pub(crate) assumed: HashMap<String, String>,
-    blind: bool,
+    /// When the watch of Leases last failed, until it speaks again.
+    blind: Option<Instant>,
     indices: Indices,
     scheduler: Scheduler,
     grace: Duration,
@@ -114,7 +115,7 @@ impl World {
             triggers: HashMap::new(),
             heartbeats: HashMap::new(),
             assumed: HashMap::new(),
-            blind: false,
+            blind: None,
             indices,
             scheduler,
             grace,
@@ -144,7 +145,7 @@ impl World {
                 }
             }
             Seen::Service(event) => {
-                for change in self.services.apply(event) {
+                for change in self.services.apply(*event) {
                     self.own(self.indices.service, &change, touched);
                     let (namespace, name) = id_of(change.object().as_ref());
                     touched.now.push(Job::Slices(namespace, name));
@@ -186,7 +187,8 @@ impl World {
                 }
             }
             // While Leases cannot be seen, their silence says nothing.
-            Seen::Broken(_, _) => self.blind = true,
+            Seen::Broken(LEASES, _) => self.blind = Some(now),
+            Seen::Broken(_, _) => {}
         }
     }
 
@@ -331,7 +333,7 @@ impl World {
     }
 
     fn on_lease_event(&mut self, event: Event<Lease>, now: Instant, touched: &mut Touched) {
-        if matches!(event, Event::Init) || std::mem::take(&mut self.blind) {
+        if matches!(event, Event::Init) || self.blind.take().is_some() {
             self.heartbeats
                 .values_mut()
                 .for_each(|heartbeat| heartbeat.reset(now));
@@ -357,9 +359,11 @@ impl World {
         }
     }
 
-    /// Whether the silence of Leases means anything now.
-    pub(crate) fn hears(&self) -> bool {
-        !self.blind
+    /// Whether the silence of Leases means anything now: while their watch fails it does not, and after that nodes
+    /// have the time to be heard again.
+    pub(crate) fn hears(&self, now: Instant) -> bool {
+        self.blind
+            .is_none_or(|since| now >= since + LAST_WAIT + self.grace)
     }
 
     /// How many Pods each node has or is about to have.

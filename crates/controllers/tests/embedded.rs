@@ -1,0 +1,451 @@
+//! The controllers against the embedded API server, in one process and over its router.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use daymark_apiserver::{ApiServer, Config};
+use daymark_controllers::{Options, Scheduler};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+/// How long any one thing may take here: far more than it does.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server with controllers; they end with it.
+struct Cluster {
+    client: Client,
+    controllers: JoinHandle<()>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.controllers.abort();
+    }
+}
+
+impl Cluster {
+    async fn start(options: Options) -> Self {
+        let server = ApiServer::open(Config::default()).expect("an empty server in memory");
+        let client = Client::new(server.router(), "default");
+        let controllers = tokio::spawn(daymark_controllers::run(
+            client.clone(),
+            options,
+            std::future::pending(),
+        ));
+        Self {
+            client,
+            controllers,
+        }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    async fn node(&self, name: &str) -> Node {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let labels =
+            json!({ "kubernetes.io/hostname": name, "topology.kubernetes.io/zone": "zone-a" });
+        create(
+            &api,
+            json!({ "metadata": { "name": name, "labels": labels } }),
+        )
+        .await;
+        self.post_status(name).await
+    }
+
+    /// What a kubelet does when it is (back) in touch.
+    async fn post_status(&self, name: &str) -> Node {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let conditions =
+            json!([{ "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "" }]);
+        let patch = Patch::Strategic(json!({ "status": { "conditions": conditions } }));
+        api.patch_status(name, &PatchParams::default(), &patch)
+            .await
+            .expect("the kubelet's status")
+    }
+
+    async fn pod(&self, name: &str, node: Option<&str>) -> Pod {
+        let object = json!({
+            "metadata": { "name": name, "labels": { "app": "web" } },
+            "spec": { "nodeName": node, "containers": [{ "name": "web", "image": "echo" }] },
+        });
+        create(&self.api(), object).await
+    }
+
+    async fn set_ready(&self, name: &str, last_octet: u8, ready: &str) {
+        let status = json!({
+            "phase": "Running",
+            "podIP": format!("10.244.1.{last_octet}"),
+            "podIPs": [{ "ip": format!("10.244.1.{last_octet}") }, { "ip": format!("fd00:10:244:1::{last_octet:x}") }],
+            "conditions": [{ "type": "Ready", "status": ready }],
+        });
+        let patch = Patch::Strategic(json!({ "status": status }));
+        self.api::<Pod>()
+            .patch_status(name, &PatchParams::default(), &patch)
+            .await
+            .expect("the kubelet's status");
+    }
+
+    async fn service(&self, name: &str) -> Service {
+        let spec =
+            json!({ "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": 8080 }] });
+        create(
+            &self.api(),
+            json!({ "metadata": { "name": name }, "spec": spec }),
+        )
+        .await
+    }
+
+    /// Addresses of ready endpoints of a Service, sorted.
+    async fn ready(&self, service: &str) -> Vec<String> {
+        let api: Api<EndpointSlice> = self.api();
+        let selector =
+            ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+        let slices = api.list(&selector).await.expect("a list").items;
+        let endpoints = slices
+            .into_iter()
+            .flat_map(|slice| slice.endpoints.unwrap_or_default());
+        let ready = endpoints.filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(true));
+        let mut addresses: Vec<String> = ready.flat_map(|endpoint| endpoint.addresses).collect();
+        addresses.sort();
+        addresses
+    }
+
+    async fn ready_becomes(&self, service: &str, expected: &[&str]) -> Duration {
+        eventually(&format!("endpoints of {service}: {expected:?}"), || async {
+            (self.ready(service).await == expected).then_some(())
+        })
+        .await
+        .0
+    }
+}
+
+async fn create<K>(api: &Api<K>, object: Value) -> K
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    let object: K = serde_json::from_value(object).expect("an object of that kind");
+    api.create(&PostParams::default(), &object)
+        .await
+        .expect("created")
+}
+
+/// Waits until `look` sees something; answers with how long that took.
+#[allow(clippy::disallowed_methods, reason = "a test measures")]
+async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    look: impl Fn() -> F,
+) -> (Duration, T) {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return (start.elapsed(), found);
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "did not come to pass within {PATIENCE:?}: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn lab() -> Options {
+    Options {
+        scheduler: Scheduler::On,
+        node_grace: Duration::from_millis(1500),
+        ..Options::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_follow_pods_without_delay() {
+    let cluster = Cluster::start(Options::default()).await;
+    cluster.node("node-1").await;
+    cluster.service("web").await;
+    eventually("the empty slice", || async {
+        let slices = cluster
+            .api::<EndpointSlice>()
+            .list(&ListParams::default())
+            .await
+            .expect("a list")
+            .items;
+        slices.into_iter().find(|s| {
+            s.metadata
+                .name
+                .as_deref()
+                .is_some_and(|n| n.starts_with("web-"))
+        })
+    })
+    .await;
+    cluster.pod("web-1", Some("node-1")).await;
+    cluster.set_ready("web-1", 1, "True").await;
+    cluster.ready_becomes("web", &["10.244.1.1"]).await;
+
+    let mut delays = Vec::new();
+    for round in 0..20 {
+        let (status, expected): (_, &[&str]) = if round % 2 == 0 {
+            ("False", &[])
+        } else {
+            ("True", &["10.244.1.1"])
+        };
+        cluster.set_ready("web-1", 1, status).await;
+        delays.push(cluster.ready_becomes("web", expected).await);
+    }
+    delays.sort();
+    // Single-digit milliseconds on an idle machine; the bound is for a busy one, and far below any batch period.
+    assert!(delays[10] < Duration::from_millis(250), "{delays:?}");
+
+    cluster.pod("web-2", Some("node-1")).await;
+    cluster.set_ready("web-2", 2, "True").await;
+    cluster
+        .ready_becomes("web", &["10.244.1.1", "10.244.1.2"])
+        .await;
+    let now = DeleteParams::default().grace_period(0);
+    cluster
+        .api::<Pod>()
+        .delete("web-1", &now)
+        .await
+        .expect("deleted");
+    cluster.ready_becomes("web", &["10.244.1.2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slices_go_with_their_service() {
+    let cluster = Cluster::start(Options::default()).await;
+    cluster.node("node-1").await;
+    let api: Api<Service> = cluster.api();
+    for _ in 0..3 {
+        cluster.service("web").await;
+        let slices: Api<EndpointSlice> = cluster.api();
+        let of_web = ListParams::default().labels("kubernetes.io/service-name=web");
+        eventually("a slice", || async {
+            (!slices.list(&of_web).await.expect("a list").items.is_empty()).then_some(())
+        })
+        .await;
+        api.delete("web", &DeleteParams::background())
+            .await
+            .expect("deleted");
+        eventually("no slice", || async {
+            slices
+                .list(&of_web)
+                .await
+                .expect("a list")
+                .items
+                .is_empty()
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_spread_over_ready_nodes() {
+    let cluster = Cluster::start(lab()).await;
+    for name in ["node-1", "node-2", "node-3"] {
+        cluster.node(name).await;
+    }
+    for i in 0..9 {
+        cluster.pod(&format!("web-{i}"), None).await;
+    }
+    let bound = || async {
+        let pods = cluster
+            .api::<Pod>()
+            .list(&ListParams::default())
+            .await
+            .expect("a list")
+            .items;
+        let mut nodes: Vec<String> = pods
+            .into_iter()
+            .filter_map(|pod| pod.spec.and_then(|spec| spec.node_name))
+            .collect();
+        nodes.sort();
+        (nodes.len() == 9).then_some(nodes)
+    };
+    let (_, nodes) = eventually("nine bound Pods", bound).await;
+    assert_eq!(
+        nodes.iter().filter(|node| *node == "node-2").count(),
+        3,
+        "{nodes:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_node_loses_its_endpoints_and_comes_back() {
+    let cluster = Cluster::start(lab()).await;
+    cluster.node("node-1").await;
+    cluster.service("web").await;
+    cluster.pod("web-1", Some("node-1")).await;
+    cluster.set_ready("web-1", 1, "True").await;
+    cluster.ready_becomes("web", &["10.244.1.1"]).await;
+
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), "kube-node-lease");
+    let renew = |second: u32| {
+        let time = format!("2026-01-01T00:00:{second:02}.000000Z");
+        Patch::Merge(json!({ "spec": { "holderIdentity": "node-1", "renewTime": time } }))
+    };
+    create(
+        &leases,
+        json!({ "metadata": { "name": "node-1", "namespace": "kube-node-lease" } }),
+    )
+    .await;
+    for second in 0..6 {
+        leases
+            .patch("node-1", &PatchParams::default(), &renew(second))
+            .await
+            .expect("renewed");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(
+            cluster.ready("web").await,
+            ["10.244.1.1"],
+            "the Lease is renewed"
+        );
+    }
+    cluster.ready_becomes("web", &[]).await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let taints = || async {
+        let node = nodes.get("node-1").await.expect("the node");
+        node.spec
+            .and_then(|spec| spec.taints)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|taint| taint.key)
+            .collect::<Vec<_>>()
+    };
+    eventually("tainted", || async {
+        (taints().await == ["node.kubernetes.io/unreachable"; 2]).then_some(())
+    })
+    .await;
+
+    leases
+        .patch("node-1", &PatchParams::default(), &renew(30))
+        .await
+        .expect("renewed");
+    cluster.post_status("node-1").await;
+    cluster.set_ready("web-1", 1, "True").await;
+    eventually("no taint", || async {
+        taints().await.is_empty().then_some(())
+    })
+    .await;
+    cluster.ready_becomes("web", &["10.244.1.1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_goes_with_all_that_is_in_it() {
+    let cluster = Cluster::start(Options::default()).await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    create(&namespaces, json!({ "metadata": { "name": "doomed" } })).await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "doomed");
+    for i in 0..5 {
+        create(
+            &maps,
+            json!({ "metadata": { "name": format!("map-{i}"), "namespace": "doomed" } }),
+        )
+        .await;
+    }
+    namespaces
+        .delete("doomed", &DeleteParams::default())
+        .await
+        .expect("accepted");
+    eventually("gone", || async {
+        namespaces
+            .get_opt("doomed")
+            .await
+            .expect("an answer")
+            .is_none()
+            .then_some(())
+    })
+    .await;
+    assert!(
+        maps.list(&ListParams::default())
+            .await
+            .expect("a list")
+            .items
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_of_a_deleted_node_are_deleted() {
+    let cluster = Cluster::start(lab()).await;
+    cluster.node("node-1").await;
+    cluster.pod("web-1", Some("node-1")).await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    nodes
+        .delete("node-1", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    let pods: Api<Pod> = cluster.api();
+    eventually("no Pod", || async {
+        pods.get_opt("web-1")
+            .await
+            .expect("an answer")
+            .is_none()
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dependent_goes_first_when_the_owner_is_deleted_in_the_foreground() {
+    let cluster = Cluster::start(Options::default()).await;
+    let maps: Api<ConfigMap> = cluster.api();
+    let owner = create(&maps, json!({ "metadata": { "name": "owner" } })).await;
+    let reference = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.metadata.uid, "blockOwnerDeletion": true,
+    });
+    create(
+        &maps,
+        json!({ "metadata": { "name": "child", "ownerReferences": [reference] } }),
+    )
+    .await;
+    maps.delete("owner", &DeleteParams::foreground())
+        .await
+        .expect("accepted");
+    for name in ["child", "owner"] {
+        eventually(name, || async {
+            maps.get_opt(name)
+                .await
+                .expect("an answer")
+                .is_none()
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_service_network_becomes_ready() {
+    let cluster = Cluster::start(Options::default()).await;
+    let cidrs: Api<ServiceCIDR> = Api::all(cluster.client.clone());
+    create(
+        &cidrs,
+        json!({ "metadata": { "name": "more" }, "spec": { "cidrs": ["10.97.0.0/16"] } }),
+    )
+    .await;
+    let ready = || async {
+        let cidr = cidrs.get("more").await.expect("the ServiceCIDR");
+        let conditions = cidr
+            .status
+            .and_then(|status| status.conditions)
+            .unwrap_or_default();
+        (conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+            && cidr.metadata.finalizers.is_some())
+        .then_some(())
+    };
+    eventually("ready", ready).await;
+}
