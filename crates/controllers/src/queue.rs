@@ -32,6 +32,7 @@ pub(crate) struct Queue<J> {
     ready: VecDeque<J>,
     states: HashMap<J, State>,
     timers: BTreeSet<(Instant, J)>,
+    alarms: HashMap<J, Instant>,
 }
 
 impl<J> Default for Queue<J> {
@@ -40,6 +41,7 @@ impl<J> Default for Queue<J> {
             ready: VecDeque::new(),
             states: HashMap::new(),
             timers: BTreeSet::new(),
+            alarms: HashMap::new(),
         }
     }
 }
@@ -56,8 +58,17 @@ impl<J: Clone + Eq + Hash + Ord> Queue<J> {
         }
     }
 
-    /// Look at this key at that time.
+    /// Look at this key at that time, or before: of several times the first one counts, so that a key that asks at
+    /// every run has one timer and not one more each time.
     pub(crate) fn add_at(&mut self, job: J, at: Instant) {
+        match self.alarms.get(&job) {
+            Some(first) if *first <= at => return,
+            Some(later) => {
+                self.timers.remove(&(*later, job.clone()));
+            }
+            None => {}
+        }
+        self.alarms.insert(job.clone(), at);
         self.timers.insert((at, job));
     }
 
@@ -65,6 +76,7 @@ impl<J: Clone + Eq + Hash + Ord> Queue<J> {
     pub(crate) fn take(&mut self, now: Instant) -> Option<J> {
         while self.timers.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, job)) = self.timers.pop_first() {
+                self.alarms.remove(&job);
                 self.add(job);
             }
         }
@@ -159,5 +171,18 @@ mod tests {
         queue.finish(&"a", Ended::Again(Duration::from_secs(1)), now);
         assert_eq!(queue.take(now), None);
         assert_eq!(queue.take(now + Duration::from_secs(1)), Some("a"));
+    }
+
+    #[test]
+    fn a_key_has_one_timer_the_first_one() {
+        let (mut queue, now) = (Queue::default(), start());
+        let second = Duration::from_secs(1);
+        for after in [3, 2, 4] {
+            queue.add_at("a", now + second * after);
+        }
+        assert_eq!(queue.deadline(), Some(now + second * 2));
+        assert_eq!(queue.take(now + second * 2), Some("a"));
+        queue.finish(&"a", Ended::Done, now + second * 2);
+        assert_eq!(queue.deadline(), None);
     }
 }
