@@ -9,7 +9,6 @@ pub mod ip;
 pub mod meta;
 pub mod names;
 pub mod read;
-pub mod selector;
 
 mod coordination;
 mod core;

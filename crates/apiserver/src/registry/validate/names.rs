@@ -9,13 +9,11 @@ const SUBDOMAIN_MAX: usize = 253;
 const PORT_NAME_MAX: usize = 15;
 
 const LABEL_PATTERN: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-const RFC1035_PATTERN: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_PATTERN: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const NAME_PATTERN: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const VALUE_PATTERN: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
 
 const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
-const RFC1035_RULE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
 const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
 const NAME_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const VALUE_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
@@ -58,22 +56,6 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
             LABEL_RULE,
             LABEL_PATTERN,
             &["my-name", "123-abc"],
-        ));
-    }
-    wrong
-}
-
-/// RFC 1035 label: as above, but a letter comes first.
-pub fn dns1035_label(text: &str) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if text.len() > LABEL_MAX {
-        wrong.push(length_text(LABEL_MAX));
-    }
-    if !is_label_form(text) || text.starts_with(|c: char| c.is_ascii_digit()) {
-        wrong.push(pattern_text(
-            RFC1035_RULE,
-            RFC1035_PATTERN,
-            &["my-name", "abc-123"],
         ));
     }
     wrong
@@ -223,8 +205,6 @@ mod tests {
                 &long,
                 "must be no more than 63 characters",
             ),
-            ("1035", dns1035_label, "1web", "a DNS-1035 label must"),
-            ("1035", dns1035_label, "w1", ""),
             ("subdomain", dns1123_subdomain, "a.b-c.d", ""),
             (
                 "subdomain",
