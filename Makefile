@@ -28,8 +28,8 @@ lint: ## formatting, clippy, licences
 	 else echo "skipped: cargo deny is not installed (cargo install --locked cargo-deny)"; fi
 
 cases: build ## every case before every judge
-	$(DAYMARK) case cases --judge model
-	$(DAYMARK) case cases --judge trace --dataplane nft
+	$(DAYMARK) case cases cases/unseen --judge model
+	$(DAYMARK) case cases cases/unseen --judge trace --dataplane nft
 	$(DAYMARK) case cases --judge lab --dataplane nft
 
 release: ## the optimised binary

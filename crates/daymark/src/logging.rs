@@ -1,7 +1,5 @@
 //! Where log events go: standard error, a line each.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging at the level of `DAYMARK_LOG`, or `info`.

@@ -3,16 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use daymark_lab::cluster::create_all;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Client;
 use kube::api::{Api, DeleteParams};
 use serde_json::Value;
 
-/// Cluster DNS and a pool for load balancers: what a lab has besides its nodes.
-const LAB: [&str; 2] = [
-    include_str!("../../../../examples/lab/pool.yaml"),
-    include_str!("../../../../examples/lab/dns.yaml"),
-];
 /// One Service of each type, and their Pods.
 const TYPES: [&str; 5] = [
     include_str!("../../../../examples/types/backend.yaml"),
@@ -21,34 +17,6 @@ const TYPES: [&str; 5] = [
     include_str!("../../../../examples/types/externalname.yaml"),
     include_str!("../../../../examples/types/client.yaml"),
 ];
-
-/// Kinds of the manifests, and the folder of their objects.
-const KINDS: [(&str, &str); 7] = [
-    ("Namespace", "/api/v1/namespaces"),
-    ("Service", "/api/v1/namespaces/{}/services"),
-    ("Pod", "/api/v1/namespaces/{}/pods"),
-    ("ConfigMap", "/api/v1/namespaces/{}/configmaps"),
-    (
-        "EndpointSlice",
-        "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
-    ),
-    (
-        "IPAddressPool",
-        "/apis/metallb.io/v1beta1/namespaces/{}/ipaddresspools",
-    ),
-    (
-        "L2Advertisement",
-        "/apis/metallb.io/v1beta1/namespaces/{}/l2advertisements",
-    ),
-];
-
-/// What a lab has besides its nodes.
-pub(crate) async fn lab(client: &Client) -> anyhow::Result<()> {
-    for text in LAB {
-        create_all(client, text).await?;
-    }
-    dns_endpoints(client).await
-}
 
 /// The Services of the tour and their Pods.
 pub(crate) async fn types(client: &Client) -> anyhow::Result<()> {
@@ -77,80 +45,14 @@ pub(crate) async fn copy_of_pod(
     bail!("no Pod {of} in the manifests")
 }
 
-async fn create_all(client: &Client, text: &str) -> anyhow::Result<()> {
-    let mut objects = documents(text)?;
-    // A namespace must be there before what is in it.
-    objects.sort_by_key(|object| object["kind"] != "Namespace");
-    for object in objects {
-        create(client, &object).await?;
-    }
-    Ok(())
-}
-
 fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
     Ok(serde_saphyr::from_multiple(text)?)
 }
 
 /// Creates an object.
 pub(crate) async fn create(client: &Client, object: &Value) -> anyhow::Result<()> {
-    let kind = object["kind"].as_str().unwrap_or_default();
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let namespace = object["metadata"]["namespace"]
-        .as_str()
-        .unwrap_or("default");
-    let (_, path) = KINDS
-        .iter()
-        .find(|(known, _)| *known == kind)
-        .with_context(|| format!("kind {kind}"))?;
-    let request = http::Request::post(path.replace("{}", namespace))
-        .header("content-type", "application/json")
-        .body(serde_json::to_vec(object)?)?;
-    client
-        .request::<Value>(request)
-        .await
-        .with_context(|| format!("create {kind} {namespace}/{name}"))?;
-    Ok(())
-}
-
-/// The endpoints of cluster DNS: every node, at its own addresses.
-async fn dns_endpoints(client: &Client) -> anyhow::Result<()> {
-    let nodes = Api::<Node>::all(client.clone())
-        .list(&Default::default())
-        .await?;
-    for family in ["IPv4", "IPv6"] {
-        let mut endpoints = Vec::new();
-        for node in &nodes {
-            let addresses = node
-                .status
-                .iter()
-                .flat_map(|status| status.addresses.iter().flatten());
-            let own = addresses.filter(|a| {
-                a.type_ == "InternalIP" && a.address.contains(':') == (family == "IPv6")
-            });
-            endpoints.extend(own.map(|a| {
-                serde_json::json!({
-                    "addresses": [a.address], "nodeName": node.metadata.name, "conditions": {"ready": true},
-                })
-            }));
-        }
-        let slice = serde_json::json!({
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": format!("kube-dns-{}", family.to_lowercase()),
-                "namespace": "kube-system",
-                "labels": {"kubernetes.io/service-name": "kube-dns"},
-            },
-            "addressType": family,
-            "endpoints": endpoints,
-            "ports": [
-                {"name": "dns", "protocol": "UDP", "port": 53},
-                {"name": "dns-tcp", "protocol": "TCP", "port": 53},
-            ],
-        });
-        create(client, &slice).await?;
-    }
-    Ok(())
+    // JSON is YAML.
+    Ok(create_all(client, &object.to_string()).await?)
 }
 
 /// Deletes a Pod; `grace` in seconds, its own if `None`.

@@ -46,7 +46,7 @@ pub(crate) async fn run(state: &Path, outer_pid: u32, output: Output) -> anyhow:
     .await?;
     let client = cluster.client().await?;
     let ready = microseconds();
-    apply::lab(&client).await?;
+    cluster.create_basics().await?;
     apply::types(&client).await?;
     let mut tour = Tour {
         cluster,
