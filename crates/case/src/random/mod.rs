@@ -4,6 +4,7 @@
 //! each other's endpoints, and packets hit something. Much of it no API would accept. The same seed
 //! gives the same values on every machine.
 
+mod buildable;
 mod objects;
 mod packets;
 
@@ -61,9 +62,21 @@ impl Random {
     }
 }
 
-/// How large a random case is.
+/// What may be drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// Everything that a record can say.
+    #[default]
+    Anything,
+    /// What a lab of namespaces can build, and packets whose fate it can see.
+    Buildable,
+}
+
+/// How large a random case is, and of what.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
+    /// What may be drawn.
+    pub manner: Manner,
     /// Changes that make the first state.
     pub start: usize,
     /// Steps after the first.
@@ -77,6 +90,7 @@ pub struct Size {
 impl Default for Size {
     fn default() -> Self {
         Self {
+            manner: Manner::Anything,
             start: 30,
             steps: 3,
             changes: 5,
@@ -98,18 +112,13 @@ pub fn case(seed: u64, size: Size) -> Case {
     };
     let mut world = World::new(case.options.clone());
     for number in 0..=size.steps {
-        let count = if number == 0 {
-            size.start
-        } else {
-            size.changes
-        };
-        let mut changes: Vec<Change> = (0..count).map(|_| change(random.draw())).collect();
-        if number == 0 {
-            changes.push(objects::node_1(&mut random));
-        }
-        let changes = in_order(&world, changes);
+        let drawn = changes(&mut random, size, number);
+        let changes = in_order(&world, drawn);
         world.apply(changes.iter().cloned());
-        let packets = packets(&mut random, &world, size.packets);
+        let mut packets = packets(&mut random, &world, size.packets);
+        if size.manner == Manner::Buildable {
+            packets.retain(|packet| buildable::can_be_sent(&world, packet));
+        }
         case.steps.push(Step {
             line: 0,
             name: if number == 0 {
@@ -122,6 +131,22 @@ pub fn case(seed: u64, size: Size) -> Case {
         });
     }
     case
+}
+
+/// The changes of a step, as they are drawn.
+fn changes(random: &mut Random, size: Size, step: usize) -> Vec<Change> {
+    let count = if step == 0 { size.start } else { size.changes };
+    let drawn = (0..count).map(|_| change(random.draw()));
+    let mut drawn: Vec<Change> = match size.manner {
+        Manner::Anything => drawn.collect(),
+        Manner::Buildable => drawn.filter_map(buildable::change).collect(),
+    };
+    match (step, size.manner) {
+        (0, Manner::Anything) => drawn.push(objects::start(random)),
+        (0, Manner::Buildable) => drawn.extend(buildable::start()),
+        _ => {}
+    }
+    drawn
 }
 
 /// A packet with the verdict of the reference.

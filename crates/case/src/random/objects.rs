@@ -140,17 +140,22 @@ pub fn change(seed: u64) -> Change {
     }
 }
 
-/// The node of the cases, as a start from which most clusters make sense.
-pub(super) fn node_1(random: &mut Random) -> Change {
+/// Mostly the node of the cases: a start from which most clusters make sense.
+pub(super) fn start(random: &mut Random) -> Change {
     if random.percent(20) {
         return node(random);
     }
-    Change::Node(Some(Arc::new(Node {
+    Change::Node(Some(Arc::new(node_1())))
+}
+
+/// The node of the cases.
+pub(super) fn node_1() -> Node {
+    Node {
         name: "node-1".into(),
         zone: "zone-a".into(),
         addresses: vec![ip("172.30.0.11"), ip("fd00:30::11")],
         pod_cidrs: vec![cidr("10.244.1.0/24"), cidr("fd00:10:244:1::/64")],
-    })))
+    }
 }
 
 fn node(random: &mut Random) -> Change {
@@ -338,7 +343,7 @@ fn endpoint(random: &mut Random, family: Family) -> Endpoint {
 }
 
 /// The node on whose pod CIDR an address is.
-fn home(address: &str) -> &'static str {
+pub(super) fn home(address: &str) -> &'static str {
     if address.contains("244.2.") || address.contains("244:2:") {
         "node-2"
     } else if address.contains("244.3.") || address.contains("244:3:") {

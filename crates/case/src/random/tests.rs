@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{Random, Size, case};
+use super::{Manner, Random, Size, case};
 use crate::{Case, Expect, judge_model};
 
 #[test]
@@ -39,6 +39,26 @@ fn a_random_case_holds_in_the_model() {
         let report = judge_model(&case(seed, Size::default()));
         assert_eq!(report.failures, []);
     }
+}
+
+#[test]
+fn a_buildable_case_meets_every_verdict_too() {
+    let size = Size {
+        manner: Manner::Buildable,
+        ..Size::default()
+    };
+    let cases: Vec<Case> = (0..40).map(|seed| case(seed, size)).collect();
+    let met = |wanted: fn(&Expect) -> bool| {
+        let checks = cases
+            .iter()
+            .flat_map(|case| &case.steps)
+            .flat_map(|step| &step.checks);
+        checks.filter(|check| wanted(&check.expect)).count()
+    };
+    assert!(met(|expect| matches!(expect, Expect::Forward { .. })) > 100);
+    assert!(met(|expect| matches!(expect, Expect::Refuse(_))) > 100);
+    assert!(met(|expect| matches!(expect, Expect::Drop(_))) > 20);
+    assert!(met(|expect| matches!(expect, Expect::Untouched)) > 100);
 }
 
 #[test]
