@@ -18,8 +18,6 @@ mod node;
 mod plan;
 mod probe;
 mod status;
-#[cfg(test)]
-mod tests;
 mod watch;
 mod worker;
 

@@ -1,6 +1,8 @@
 //! A cluster out of network namespaces.
 //!
-//! [`net`] wires namespaces together; everything above it is processes and packets. [`bare`] judges data planes.
+//! In reading order: [`net`] wires namespaces together; [`bare`] adds servers and probes, to judge data planes;
+//! [`cluster`] is a whole cluster of processes, in which [`kubelet`] runs Pods and [`echo`] is what they run;
+//! [`scenario`] says what happens to one, line by line.
 
 pub mod bare;
 mod clock;
@@ -9,3 +11,4 @@ pub mod echo;
 mod etc;
 pub mod kubelet;
 pub mod net;
+pub mod scenario;

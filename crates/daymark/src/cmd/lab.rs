@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use daymark_lab::cluster::{Cluster, Lock, Running, Spec, Where};
+use daymark_lab::cluster::{Cluster, Lock, Running, RunningError, Spec, Where};
 use daymark_sys::ns::{self, Entered, UserNamespace};
 use daymark_sys::process::{Isolation, Session, inherited};
 
@@ -32,6 +32,8 @@ enum Verb {
     Down(Name),
     /// Run a command in a place of a running lab.
     Exec(Exec),
+    /// Run a scenario in a lab of its own; exit code 1 if a line of it does not hold.
+    Run(Run),
     /// Print the path of the kubeconfig for this machine's shells.
     Kubeconfig(Name),
     /// Show the nodes and Pods of a running lab.
@@ -70,6 +72,13 @@ struct Exec {
 }
 
 #[derive(clap::Args)]
+struct Run {
+    /// The scenario (docs/lab.md has the format).
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(clap::Args)]
 struct Status {
     #[command(flatten)]
     name: Name,
@@ -102,6 +111,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Up(args) => up(&args),
         Verb::Down(args) => down(&args),
         Verb::Exec(args) => exec(&args),
+        Verb::Run(args) => scenario(&args),
         Verb::Kubeconfig(args) => kubeconfig(&args),
         Verb::Status(args) => status(&args),
         Verb::Keep(args) => keep(args),
@@ -218,7 +228,16 @@ fn keep_inside(args: &Up, listener: TcpListener, report: &mut File) -> anyhow::R
 }
 
 fn down(args: &Name) -> anyhow::Result<ExitCode> {
-    Running::find(&state(&args.name)?)?.down()?;
+    let state = state(&args.name)?;
+    match Running::find(&state) {
+        Ok(running) => running.down()?,
+        // What a lab left that was killed. The lock makes sure that none is just starting.
+        Err(RunningError::None { .. }) if state.exists() => {
+            let _lock = Lock::take(&state)?;
+            std::fs::remove_dir_all(&state).with_context(|| state.display().to_string())?;
+        }
+        Err(error) => return Err(error.into()),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -235,6 +254,55 @@ fn exec(args: &Exec) -> anyhow::Result<ExitCode> {
         .or_else(|| status.signal().map(|signal| 128 + signal))
         .unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// A scenario, in a lab that lives no longer than it.
+fn scenario(args: &Run) -> anyhow::Result<ExitCode> {
+    let scenario = daymark_lab::scenario::load(&args.file)?;
+    let folder = args
+        .file
+        .canonicalize()?
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default();
+    let state = state(&format!("run-{}", std::process::id()))?;
+    let _lock = Lock::take(&state)?;
+    let inside = match ns::enter(UserNamespace::UnlessPrivileged)? {
+        Entered::Outside(code) => {
+            // The lab is gone; so should be its files.
+            let _ = std::fs::remove_dir_all(&state);
+            return Ok(code);
+        }
+        Entered::Inside(inside) => inside,
+    };
+    let mut spec = Spec::new(
+        state,
+        std::env::current_exe().context("the path of this program")?,
+        inside.outer_pid,
+    );
+    spec.nodes = scenario.nodes;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut cluster = Cluster::up(spec, |_| ()).await?;
+        cluster.create_basics().await?;
+        let said = |step: &daymark_lab::scenario::Report| {
+            let measured = if step.measured.is_empty() {
+                String::new()
+            } else {
+                format!("  ({})", step.measured)
+            };
+            print(&format!(
+                "{:>7.3} s  {}{measured}",
+                step.took.as_secs_f64(),
+                step.text
+            ));
+        };
+        daymark_lab::scenario::run(&mut cluster, &scenario, &folder, said).await?;
+        cluster.down();
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn kubeconfig(args: &Name) -> anyhow::Result<ExitCode> {

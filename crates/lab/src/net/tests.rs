@@ -2,6 +2,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use daymark_sys::ns::isolated_test;
+use daymark_sys::packet::{self, Traffic};
 
 use super::*;
 
@@ -151,6 +152,52 @@ fn a_refused_request_is_shown_as_the_command_it_stands_for() {
                 error,
                 "no host node-9 on the segment; there are node-1, node-2"
             );
+        },
+    );
+}
+
+/// Connects to an address that nobody has, so that the link is asked for it.
+fn ask_the_link(from: &Host, address: &str) {
+    let target = (address.parse::<IpAddr>().unwrap(), 80).into();
+    let asked = from
+        .ns()
+        .run(|| TcpStream::connect_timeout(&target, Duration::from_millis(50)));
+    assert!(asked.unwrap().is_err());
+}
+
+#[test]
+fn a_packet_socket_sees_the_questions_for_addresses_of_others_and_nothing_else() {
+    isolated_test(
+        "net::tests::a_packet_socket_sees_the_questions_for_addresses_of_others_and_nothing_else",
+        || {
+            let (_segment, [a, b], [_, pod_b]) = two_nodes();
+            let open = |traffic| {
+                b.ns()
+                    .run(|| packet::open(segment::ETH0, traffic).unwrap())
+                    .unwrap()
+            };
+            let (arp, solicitations) = (open(Traffic::Arp), open(Traffic::NeighbourSolicitations));
+            // The solicited-node group of fd00:30::77 (RFC 4291, section 2.7.1; RFC 2464, section 7).
+            solicitations
+                .join_multicast([0x33, 0x33, 0xff, 0, 0, 0x77])
+                .unwrap();
+            connect(a.ns(), &pod_b.ns, "fd00:10:244:2::2").unwrap();
+            ask_the_link(&a, "172.30.0.77");
+            ask_the_link(&a, "fd00:30::77");
+            let mut frame = [0; 1500];
+            let asked =
+                |socket: &packet::PacketSocket, offset: usize, length: usize, frame: &mut [u8]| {
+                    let mut targets = Vec::new();
+                    while let Ok(received) = socket.receive(frame) {
+                        assert!(received >= offset + length);
+                        targets.push(frame[offset..offset + length].to_vec());
+                    }
+                    targets
+                };
+            // Target protocol address of ARP; target address of a neighbour solicitation.
+            assert!(asked(&arp, 38, 4, &mut frame).contains(&vec![172, 30, 0, 77]));
+            let wanted: std::net::Ipv6Addr = "fd00:30::77".parse().unwrap();
+            assert!(asked(&solicitations, 62, 16, &mut frame).contains(&wanted.octets().to_vec()));
         },
     );
 }

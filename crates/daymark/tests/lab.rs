@@ -1,0 +1,128 @@
+//! Whole labs: brought up, entered, ended, and the scenarios of `examples/scenarios`.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Runs the binary with a runtime folder of the test's own.
+fn daymark(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_daymark"))
+        .args(args)
+        .env("XDG_RUNTIME_DIR", folder)
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> String {
+    let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+/// Whether the machine lets this user have labs; if not, it is said past the harness's capture.
+fn possible(output: &Output, test: &str) -> bool {
+    let said = text(output);
+    let forbidden = [
+        "user namespaces are forbidden",
+        "this kernel has no",
+        "mounting proc on /proc",
+        "read-only here",
+    ];
+    let skipped = !output.status.success() && forbidden.iter().any(|reason| said.contains(reason));
+    if skipped {
+        assert!(
+            std::env::var_os("DAYMARK_FAIL_ON_SKIP").is_none(),
+            "{test} cannot run: {said}"
+        );
+        let _ = writeln!(std::io::stderr(), "test {test} ... SKIPPED: {said}");
+    }
+    !skipped
+}
+
+/// A folder short enough for sockets in it.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(format!("/tmp/dmt-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn scenario(name: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("../../examples/scenarios/{name}.scenario"));
+    let folder = folder(name);
+    let output = daymark(&folder, &["lab", "run", file.to_str().unwrap()]);
+    if possible(&output, name) {
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_pod_is_replaced_under_load_without_a_failed_request() {
+    scenario("replace_under_load");
+}
+
+#[test]
+fn a_silent_node_is_not_asked_and_comes_back() {
+    scenario("node_dies");
+}
+
+#[test]
+fn killed_parts_come_back_and_the_kernel_goes_on_meanwhile() {
+    scenario("parts_die");
+}
+
+#[test]
+fn a_lab_is_entered_by_another_process_and_ended_without_a_trace() {
+    let folder = folder("up");
+    let up = daymark(&folder, &["lab", "up", "--nodes", "2"]);
+    if !possible(
+        &up,
+        "a_lab_is_entered_by_another_process_and_ended_without_a_trace",
+    ) {
+        return;
+    }
+    assert!(up.status.success(), "{}", text(&up));
+
+    let again = daymark(&folder, &["lab", "up"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(
+        text(&again).contains("lab lab runs already"),
+        "{}",
+        text(&again)
+    );
+
+    let inside = daymark(
+        &folder,
+        &["lab", "exec", "node-2", "--", "cat", "/proc/net/fib_trie"],
+    );
+    assert!(text(&inside).contains("172.30.0.12"), "{}", text(&inside));
+    let code = daymark(
+        &folder,
+        &["lab", "exec", "outside", "--", "sh", "-c", "exit 7"],
+    );
+    assert_eq!(code.status.code(), Some(7));
+    let unknown = daymark(&folder, &["lab", "exec", "node-9", "--", "true"]);
+    assert!(
+        text(&unknown).contains("there is no node node-9; there are node-1, node-2"),
+        "{}",
+        text(&unknown)
+    );
+
+    let status = daymark(&folder, &["lab", "status", "-o", "json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["nodes"].as_array().unwrap().len(), 2);
+    let kubeconfig = text(&daymark(&folder, &["lab", "kubeconfig"]));
+    assert!(Path::new(kubeconfig.trim()).is_file(), "{kubeconfig}");
+
+    let down = daymark(&folder, &["lab", "down"]);
+    assert!(down.status.success(), "{}", text(&down));
+    assert_eq!(
+        std::fs::read_dir(folder.join("daymark")).unwrap().count(),
+        0
+    );
+    let gone = daymark(&folder, &["lab", "down"]);
+    assert!(text(&gone).contains("no lab runs in"), "{}", text(&gone));
+    std::fs::remove_dir_all(folder).unwrap();
+}
