@@ -33,6 +33,13 @@ fn addresses_are_read_leniently_and_come_out_canonical() {
 }
 
 #[test]
+fn an_octet_has_32_digits_at_most() {
+    let padded = |digits: usize| format!("10.0.0.{:0>digits$}", 7);
+    assert_eq!(parse_address(&padded(32)), Some(ip("10.0.0.7")));
+    assert_eq!(parse_address(&padded(33)), None);
+}
+
+#[test]
 fn what_is_no_address_is_refused() {
     for text in [
         "",
