@@ -41,9 +41,14 @@ pub enum CommitError {
     },
     /// Another process owns the table.
     #[error(
-        "table {0} belongs to another process: stop the other daymark agent (its netlink port stands in `nft list tables`)"
+        "table {table} belongs to another process, netlink port {port}: stop the other daymark agent in this network namespace"
     )]
-    Owned(TableId),
+    Owned {
+        /// The table.
+        table: TableId,
+        /// The netlink port of its owner; most often the number of its process.
+        port: u32,
+    },
     /// The socket failed.
     #[error("netlink socket: {0}")]
     Socket(String),
@@ -209,6 +214,41 @@ fn take_over(
         rulesets.extend(kernel.read(id)?);
     }
     Ok(Compiler::adopt(Program::from_rulesets(rulesets)?, flags))
+}
+
+/// Whether a transaction may end behind this message of an update.
+///
+/// A table comes with its hooks in one piece or not at all, and so does a plan: its chain, rules and number.
+/// Elements that change places with others of their set do so in one piece, because together they would
+/// overlap. Everything else may be cut, also between two elements of one message; only the boundaries of
+/// own Pods' ranges mean nothing one by one, and are too few to be cut.
+#[must_use]
+pub fn may_end_after(messages: &[Message], index: usize) -> bool {
+    let is_table =
+        |message: &Message| matches!(message, Message::NewTable { .. } | Message::DelTable { .. });
+    let is_plan = matches!(
+        messages.get(index),
+        Some(Message::NewChain { .. } | Message::NewRule { .. })
+    );
+    !is_plan && !changes_places(messages, index) && !messages.iter().any(is_table)
+}
+
+/// Whether this message removes elements and the next adds others to the same set.
+fn changes_places(messages: &[Message], index: usize) -> bool {
+    let (Some(first), Some(second)) = (messages.get(index), messages.get(index + 1)) else {
+        return false;
+    };
+    match (first, second) {
+        (
+            Message::DelElems { table, elements },
+            Message::NewElems {
+                table: to,
+                elements: new,
+                ..
+            },
+        ) => table == to && elements.set == new.set,
+        _ => false,
+    }
 }
 
 /// A program in the place of a kernel: for tests, and to see what an update would do.

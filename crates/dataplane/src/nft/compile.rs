@@ -44,6 +44,8 @@ struct Plane {
     frontends: BTreeMap<FrontendKey, Installed>,
     ports: BTreeMap<Arc<PortName>, Port>,
     plans: BTreeMap<String, u32>,
+    /// Chains of plans that lost their number, in a table that was found.
+    orphans: BTreeSet<String>,
     numbers: Numbers,
     /// Second copies of frontends, in a table that was found.
     doubles: Vec<(&'static str, SetElem)>,
@@ -179,6 +181,7 @@ impl Plane {
             frontends: BTreeMap::new(),
             ports: BTreeMap::new(),
             plans: BTreeMap::new(),
+            orphans: BTreeSet::new(),
             numbers: Numbers::default(),
             doubles: Vec::new(),
         }
@@ -386,7 +389,11 @@ impl Plane {
         }
         self.numbers.plan += 1;
         let number = self.numbers.plan;
-        draft.plans.extend(plan.create(&self.words, number));
+        if self.orphans.remove(&chain) {
+            draft.plans.push(plan.enter(&self.words, number));
+        } else {
+            draft.plans.extend(plan.create(&self.words, number));
+        }
         self.plans.insert(chain, number);
         number
     }

@@ -1,9 +1,11 @@
 //! The kernel itself, by netlink.
 
-use daymark_netlink::nft::{Batch, Message, Part, Ruleset, TableId, Transaction};
+use daymark_netlink::nft::{
+    Batch, BatchError, Message, Part, Query, Reply, Ruleset, TableId, Transaction,
+};
 use daymark_sys::netlink::{NfSocket, OpenError, QueryError, Refusal, TransactError};
 
-use super::apply::{CommitError, Kernel};
+use super::apply::{CommitError, Kernel, may_end_after};
 
 /// A netfilter socket of one network namespace. Tables with an owner belong to it: they can be changed
 /// through no other socket, and lose their owner, not their rules, when it closes.
@@ -38,9 +40,10 @@ impl Netlink {
 impl Kernel for Netlink {
     fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
         for transaction in split(messages, self.limit()?)? {
-            self.socket
-                .transact(transaction.bytes())
-                .map_err(|error| explain(error, &transaction, messages))?;
+            if let Err(error) = self.socket.transact(transaction.bytes()) {
+                let owned = self.owned_by_another(&error, messages);
+                return Err(owned.unwrap_or_else(|| explain(&error, &transaction, messages)));
+            }
         }
         Ok(())
     }
@@ -60,38 +63,46 @@ impl Netlink {
             .transaction_limit()
             .map_err(|error| CommitError::Socket(error.to_string()))
     }
+
+    /// The kernel refuses both a table of another owner and a process without privilege by `EPERM`.
+    fn owned_by_another(
+        &mut self,
+        error: &TransactError,
+        messages: &[Message],
+    ) -> Option<CommitError> {
+        let TransactError::Refused { refusals, .. } = error else {
+            return None;
+        };
+        if !refusals.iter().any(|refusal| refusal.errno == PERMISSION) {
+            return None;
+        }
+        let table = messages.first()?.table().clone();
+        let replies = self.socket.query(&Query::Table(table.clone())).ok()?;
+        let owner = replies.iter().find_map(|reply| match reply {
+            Reply::Table { owner, .. } => *owner,
+            _ => None,
+        });
+        owner
+            .filter(|owner| *owner != self.port())
+            .map(|port| CommitError::Owned { table, port })
+    }
 }
 
-/// The transactions of an update. A table comes with its hooks in one piece or not at all; everything
-/// else may be cut between any two elements.
+/// The transactions of an update.
 fn split(messages: &[Message], limit: usize) -> Result<Vec<Transaction>, CommitError> {
-    let whole = messages
-        .iter()
-        .any(|message| matches!(message, Message::NewTable { .. } | Message::DelTable { .. }));
-    let replaces = messages
-        .iter()
-        .any(|message| matches!(message, Message::DelElems { .. }))
-        && messages
-            .iter()
-            .any(|message| matches!(message, Message::NewElems { .. }));
+    let encode = |error: BatchError| CommitError::Encode(error.to_string());
     let mut batch = Batch::new(limit);
-    for message in messages {
-        batch
-            .push(message)
-            .map_err(|error| CommitError::Encode(error.to_string()))?;
-        if !whole && !replaces {
-            batch
-                .border()
-                .map_err(|error| CommitError::Encode(error.to_string()))?;
+    for (index, message) in messages.iter().enumerate() {
+        batch.push(message).map_err(encode)?;
+        if may_end_after(messages, index) {
+            batch.border().map_err(encode)?;
         }
     }
-    batch
-        .finish()
-        .map_err(|error| CommitError::Encode(error.to_string()))
+    batch.finish().map_err(encode)
 }
 
-fn explain(error: TransactError, transaction: &Transaction, messages: &[Message]) -> CommitError {
-    let TransactError::Refused { refusals, .. } = &error else {
+fn explain(error: &TransactError, transaction: &Transaction, messages: &[Message]) -> CommitError {
+    let TransactError::Refused { refusals, .. } = error else {
         return CommitError::Socket(error.to_string());
     };
     let Some(first) = refusals.first() else {
@@ -110,9 +121,7 @@ fn explain(error: TransactError, transaction: &Transaction, messages: &[Message]
 fn reason(refusal: &Refusal) -> String {
     let text = refusal.to_string();
     if refusal.errno == PERMISSION {
-        return format!(
-            "{text}: CAP_NET_ADMIN is needed in this network namespace, and no other process may own the table"
-        );
+        return format!("{text}: CAP_NET_ADMIN is needed in this network namespace");
     }
     text
 }

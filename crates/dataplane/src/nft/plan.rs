@@ -5,8 +5,9 @@
 
 use daymark_model::desired::List;
 use daymark_netlink::nft::{
-    Bitwise, Chain, ChainKind, Data, Dynset, DynsetOp, Expr, Lookup, LookupResult, Message, Nat,
-    NatFlags, NatKind, Numgen, NumgenKind, Place, RegRange, Rule, Verdict,
+    Bitwise, Chain, ChainKind, Data, Dynset, DynsetOp, Elements, Exists, Expr, Lookup,
+    LookupResult, Message, Nat, NatFlags, NatKind, Numgen, NumgenKind, Place, RegRange, Rule,
+    SetElem, Verdict,
 };
 
 use super::base::{self, ASKED, with};
@@ -126,7 +127,6 @@ impl Plan {
     /// The messages that create the chain, its rules and its number.
     #[must_use]
     pub fn create(&self, words: &Words, number: u32) -> Vec<Message> {
-        use daymark_netlink::nft::{Elements, Exists, SetElem};
         let table = words.table();
         let name = self.chain();
         let chain = Chain {
@@ -144,17 +144,23 @@ impl Plan {
             rule: Rule::new(name.as_str(), exprs),
             place: Place::Last,
         }));
-        let elem = SetElem::verdict(Data::host(number), Verdict::Goto(name.as_str().into()));
+        messages.push(self.enter(words, number));
+        messages
+    }
+
+    /// The message that gives the chain, which is there, a number.
+    #[must_use]
+    pub fn enter(&self, words: &Words, number: u32) -> Message {
+        let to = Verdict::Goto(self.chain().into());
         let elements = Elements {
             set: set::PLANS.into(),
-            elems: vec![elem],
+            elems: vec![SetElem::verdict(Data::host(number), to)],
         };
-        messages.push(Message::NewElems {
-            table,
+        Message::NewElems {
+            table: words.table(),
             elements,
             exists: Exists::Keep,
-        });
-        messages
+        }
     }
 
     /// The rules of the chain.

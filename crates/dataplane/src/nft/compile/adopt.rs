@@ -53,6 +53,10 @@ impl Plane {
             plane.plans.insert(chain.to_string(), number);
             plane.numbers.plan = plane.numbers.plan.max(number);
         }
+        let chains = contents.chains.keys();
+        let without_number = chains
+            .filter(|name| Plan::of_chain(name).is_some() && !plane.plans.contains_key(&***name));
+        plane.orphans = without_number.map(ToString::to_string).collect();
         plane.find_frontends(contents);
         let pools = contents
             .elements(set::SLOTS)

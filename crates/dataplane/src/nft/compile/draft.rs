@@ -22,8 +22,11 @@ pub(super) struct Draft {
     words: Words,
     /// New plans: chains, rules, numbers.
     pub(super) plans: Vec<Message>,
-    /// Elements that change places with others in one transaction: those that go, those that come.
-    replace: BTreeMap<&'static str, [Vec<SetElem>; 2]>,
+    /// Elements that change places with others in one piece: those that go, those that come. One entry for
+    /// each frontend, so that a piece stays small.
+    replace: BTreeMap<(&'static str, Option<FrontendKey>), [Vec<SetElem>; 2]>,
+    /// Second copies of frontends, which go before anything else.
+    doubles: Stage,
     publish: Stage,
     withdraw: Stage,
     bury: Stage,
@@ -97,6 +100,7 @@ impl Draft {
             words,
             plans: Vec::new(),
             replace: BTreeMap::new(),
+            doubles: Stage::new(),
             publish,
             withdraw,
             bury,
@@ -181,10 +185,9 @@ impl Draft {
             come.for_each(|elem| self.publish(set::RANGES, elem));
         } else if wanted.is_empty() {
             go.for_each(|elem| self.bury(set::RANGES, elem));
-        } else {
-            let [old, new] = self.replace.entry(set::RANGES).or_default();
-            old.extend(go);
-            new.extend(come);
+        } else if wanted != present {
+            let pair = [go.collect(), come.collect()];
+            self.replace.insert((set::RANGES, Some(*key)), pair);
         }
     }
 
@@ -196,13 +199,16 @@ impl Draft {
             .flat_map(|table| table.elements(set::OWN_PODS));
         let old: Vec<SetElem> = old.map(|(_, elem)| elem.clone()).collect();
         if old != new {
-            self.replace.insert(set::OWN_PODS, [old, new]);
+            self.replace.insert((set::OWN_PODS, None), [old, new]);
         }
     }
 
     /// A second copy of a frontend that is in both maps: it goes before anything else.
     pub(super) fn drop_double(&mut self, map: &'static str, elem: SetElem) {
-        self.replace.entry(map).or_default()[0].push(elem);
+        self.doubles
+            .entry(map)
+            .or_default()
+            .insert(elem.key.clone(), elem);
     }
 
     fn stages(self) -> [Vec<Message>; 4] {
@@ -210,6 +216,7 @@ impl Draft {
             words,
             plans,
             replace,
+            doubles,
             publish,
             withdraw,
             bury,
@@ -227,8 +234,10 @@ impl Draft {
             table: words.table(),
             elements: elements(name, elems),
         };
-        let mut first = Vec::new();
-        for (name, [old, new]) in replace {
+        let mut first: Vec<Message> = in_order(doubles, PUBLISHED)
+            .map(|(name, elems)| del(name, elems))
+            .collect();
+        for ((name, _), [old, new]) in replace {
             first.extend((!old.is_empty()).then(|| del(name, old)));
             first.extend((!new.is_empty()).then(|| add(name, new)));
         }

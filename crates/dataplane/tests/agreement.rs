@@ -1,0 +1,14 @@
+//! The compiled program and the model agree on random clusters, at every moment of every update.
+
+mod common;
+#[path = "../../daymark/src/judge/trace.rs"]
+mod trace;
+
+#[path = "agreement/bytes.rs"]
+mod bytes;
+#[path = "agreement/prefixes.rs"]
+mod prefixes;
+#[path = "agreement/singles.rs"]
+mod singles;
+#[path = "agreement/verdicts.rs"]
+mod verdicts;

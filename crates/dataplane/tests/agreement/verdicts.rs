@@ -1,0 +1,48 @@
+//! Random clusters and their packets before the compiled program.
+
+use daymark_case::random::{Size, case};
+use daymark_case::{Case, judge};
+
+use crate::common::{compiled, world};
+use crate::singles;
+use crate::trace::TraceJudge;
+
+#[test]
+fn five_thousand_packets_get_the_models_verdict_from_the_program() {
+    let mut packets = 0;
+    for seed in 0..60 {
+        let case = case(seed, Size::default());
+        let report = judge(&case, &mut TraceJudge::new());
+        packets += report.checks;
+        let failures: Vec<String> = report.failures.iter().map(ToString::to_string).collect();
+        assert!(
+            failures.is_empty(),
+            "seed {seed}:\n{}\n{case}",
+            failures.join("\n")
+        );
+    }
+    assert!(packets >= 5_000, "only {packets} packets");
+}
+
+#[test]
+fn a_program_grown_by_changes_gives_the_verdicts_of_one_made_at_once() {
+    for seed in 1_000..1_030 {
+        let whole = case(seed, Size::default());
+        for steps in 1..=whole.steps.len() {
+            let part = Case {
+                steps: whole.steps[..steps].to_vec(),
+                ..whole.clone()
+            };
+            let at_once = compiled(&world(&part));
+            let desired = world(&part).desired().clone();
+            for check in &part.steps[steps - 1].checks {
+                assert_eq!(
+                    singles::of_program(&at_once, &check.packet),
+                    singles::of_model(&desired, &check.packet),
+                    "seed {seed}, step {steps}: {:?}\n{part}",
+                    check.packet
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The plane against the kernel of this machine, each test in namespaces of its own.
+
+mod common;
+#[path = "kernel/death.rs"]
+mod death;
+#[path = "kernel/edits.rs"]
+mod edits;
+#[path = "kernel/load.rs"]
+mod load;
+#[path = "kernel/nft_tool.rs"]
+mod nft_tool;
+#[path = "kernel/owner.rs"]
+mod owner;
+#[path = "kernel/setup.rs"]
+mod setup;

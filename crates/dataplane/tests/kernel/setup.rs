@@ -1,0 +1,50 @@
+//! Planes over the kernel, and what it holds.
+
+use daymark_dataplane::nft::TableFlags;
+use daymark_dataplane::nft::apply::{Found, Kernel, Plane};
+use daymark_dataplane::nft::kernel::Netlink;
+use daymark_dataplane::nft::layout::Words;
+use daymark_dataplane::nft::program::Program;
+use daymark_model::{Family, World};
+use daymark_netlink::nft::Ruleset;
+use daymark_sys::probe;
+
+/// A plane over this namespace's kernel, and how it came up.
+pub(crate) fn plane(flags: TableFlags) -> (Plane<Netlink>, Found) {
+    let kernel = Netlink::open().expect("a netfilter socket");
+    Plane::start(kernel, flags).expect("a plane")
+}
+
+/// A plane that holds `world`.
+pub(crate) fn plane_of(world: &World, flags: TableFlags) -> Plane<Netlink> {
+    let (mut plane, _) = plane(flags);
+    plane
+        .reconcile(world.desired().clone())
+        .expect("a loaded world");
+    plane
+}
+
+/// What the kernel holds, table by table, in one order.
+pub(crate) fn held() -> Vec<Ruleset> {
+    let mut kernel = Netlink::open().expect("a netfilter socket");
+    let tables = Family::BOTH.map(|family| Words::of(family).table());
+    let read = tables
+        .iter()
+        .filter_map(|table| kernel.read(table).expect("readable"));
+    read.map(|ruleset| ruleset.canonical()).collect()
+}
+
+/// The same of a program.
+pub(crate) fn canonical(program: &Program) -> Vec<Ruleset> {
+    let tables = program.tables();
+    tables.map(|table| table.ruleset().canonical()).collect()
+}
+
+/// Owned and persistent tables, where the kernel has them.
+pub(crate) fn owned() -> Option<TableFlags> {
+    let mut kernel = Netlink::open().expect("a netfilter socket");
+    let answer = probe::persistent_owner(kernel.socket()).expect("an answer");
+    answer
+        .is_yes()
+        .then(|| TableFlags::OWNER | TableFlags::PERSIST)
+}
