@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::json;
 use crate::object::Object;
 use crate::registry::alloc::address::DEFAULT_CIDR;
+use crate::registry::alloc::reconcile::reconcile;
 use crate::registry::service::bootstrap as service;
 use crate::registry::strategy::Effects;
 use crate::registry::transaction::SnapshotView;
@@ -82,6 +83,24 @@ pub(crate) fn ensure(
     Plan {
         ops: transaction.into_ops(),
         answer: (),
+    }
+}
+
+/// Adds the IPAddresses and node ports that Services hold and nobody wrote down, and frees those that none
+/// holds. The answer is what two Services claim.
+pub(crate) fn take_stock(
+    now: Timestamp,
+    seed: u64,
+    snapshot: &Snapshot<Object>,
+    revision: u64,
+) -> Plan<Object, Vec<String>> {
+    let effects = reconcile(&SnapshotView(snapshot));
+    let answer = effects.warnings.clone();
+    let mut transaction = Transaction::new(snapshot, revision, now, seed);
+    transaction.extend(effects);
+    Plan {
+        ops: transaction.into_ops(),
+        answer,
     }
 }
 
@@ -172,4 +191,47 @@ fn kubernetes(view: &dyn View, effects: &mut Effects, config: &Config, address: 
         .unwrap_or(0);
     json::metadata(&mut slice).insert("generation".to_owned(), json!(generation + 1));
     effects.put(kind, slice);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use daymark_store::{Key, Op, Options, Store};
+
+    use super::*;
+    use crate::ApiServer;
+
+    #[test]
+    fn what_services_hold_is_taken_even_if_only_the_services_were_imported() {
+        let store: Store<Object> = Store::open(Options::in_memory()).unwrap();
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "web", "namespace": "default", "uid": "u", "resourceVersion": "1"},
+            "spec": {
+                "type": "NodePort", "clusterIP": "10.96.0.77", "clusterIPs": ["10.96.0.77"],
+                "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30123}],
+            },
+        });
+        let put = move |_: &Snapshot<Object>, _: u64| {
+            let key = Key::new("services", "default", "web");
+            let value = Object::new(service);
+            Ok::<_, Infallible>(Plan {
+                ops: vec![Op::Put { key, value }],
+                answer: (),
+            })
+        };
+        store.transact(put).unwrap();
+
+        let server = ApiServer::over(store, Config::default()).unwrap();
+
+        let snapshot = server.store().snapshot();
+        let view = SnapshotView(&snapshot);
+        let address = view.get(kinds::IP_ADDRESS.resource.store_kind, "", "10.96.0.77");
+        assert_eq!(address.unwrap()["spec"]["parentRef"]["name"], "web");
+        assert!(
+            view.get(crate::registry::alloc::NODE_PORTS, "", "30123")
+                .is_some()
+        );
+    }
 }

@@ -135,6 +135,7 @@ impl ApiServer {
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
         });
         inner.bootstrap().map_err(StartError::Bootstrap)?;
+        inner.take_stock().map_err(StartError::Bootstrap)?;
         Ok(Self { inner })
     }
 
@@ -183,6 +184,18 @@ impl Server {
             Ok::<_, Status>(bootstrap::ensure(&config, now, seed, snapshot, revision))
         });
         result.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Makes allocated addresses and ports agree with the Services: they do unless the store was edited or imported.
+    fn take_stock(&self) -> Result<(), String> {
+        let (now, seed) = (clock::now(), rand::random());
+        let result = self.store.transact(move |snapshot, revision| {
+            Ok::<_, Status>(bootstrap::take_stock(now, seed, snapshot, revision))
+        });
+        for warning in result.map_err(|error| error.to_string())?.answer {
+            tracing::warn!(warning, "two Services claim one number");
+        }
+        Ok(())
     }
 
     fn expire_events(&self) -> Result<(), String> {
