@@ -1,7 +1,7 @@
 //! `daymark ask`: a client for tests and demonstrations.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,8 +26,8 @@ pub(crate) struct Args {
     #[arg(value_name = "HOST:PORT")]
     to: String,
     /// Which addresses of the host count.
-    #[arg(long, value_name = "4|6", value_parser = clap::value_parser!(u8).range(4..=6))]
-    family: Option<u8>,
+    #[arg(long, value_enum)]
+    family: Option<Only>,
     /// How many requests.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -43,6 +43,17 @@ pub(crate) struct Args {
     /// The method.
     #[arg(long, default_value = "GET")]
     method: String,
+}
+
+/// Addresses of one family alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Only {
+    /// IPv4.
+    #[value(name = "4")]
+    V4,
+    /// IPv6.
+    #[value(name = "6")]
+    V6,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -124,7 +135,7 @@ async fn ask(args: &Args) -> anyhow::Result<Reply> {
 }
 
 /// By getaddrinfo, as every program of a Pod does; a literal address needs no thread for that.
-async fn resolve(to: &str, family: Option<u8>) -> anyhow::Result<SocketAddr> {
+async fn resolve(to: &str, family: Option<Only>) -> anyhow::Result<SocketAddr> {
     if let Ok(address) = to.parse() {
         return Ok(address);
     }
@@ -132,9 +143,10 @@ async fn resolve(to: &str, family: Option<u8>) -> anyhow::Result<SocketAddr> {
     let found =
         tokio::task::spawn_blocking(move || name.to_socket_addrs().map(Vec::from_iter)).await?;
     let found = found.with_context(|| format!("look up {to}"))?;
-    let fits = |address: &&SocketAddr| match (family, address.ip()) {
-        (None, _) | (Some(4), IpAddr::V4(_)) | (Some(6), IpAddr::V6(_)) => true,
-        _ => false,
+    let fits = |address: &&SocketAddr| match family {
+        None => true,
+        Some(Only::V4) => address.is_ipv4(),
+        Some(Only::V6) => address.is_ipv6(),
     };
     found
         .iter()
