@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::base;
 use super::compile::{Compiler, Update};
-use super::layout::Words;
+use super::layout::{Words, set};
 use super::program::{Program, Refused};
 
 /// What takes transactions: the kernel, or a stand-in.
@@ -66,6 +66,11 @@ pub enum StartError {
     /// A dump that does not fit together.
     #[error("the tables that were read do not fit together: {0}")]
     Dump(#[from] Refused),
+    /// A table of our name that we did not make.
+    #[error(
+        "table {0} is there and is not daymark's: rename it, or remove it with `nft delete table {0}`"
+    )]
+    Foreign(TableId),
 }
 
 /// How a plane came up.
@@ -75,8 +80,9 @@ pub enum Found {
     Nothing,
     /// A table of this layout was adopted; packets did not notice.
     Adopted,
-    /// A table was there but could not be adopted, for this reason, and was replaced.
-    Replaced(String),
+    /// A table was there but cannot be adopted, for this reason. It goes on working until the first
+    /// [`Plane::reconcile`], which replaces it.
+    ToReplace(String),
 }
 
 /// A plane and its tables in the kernel.
@@ -86,6 +92,8 @@ pub struct Plane<K> {
     compiler: Compiler,
     flags: TableFlags,
     doubt: Doubt,
+    /// What replaces tables that cannot be adopted; empty most of the time.
+    replacement: Vec<Message>,
 }
 
 /// Whether the compiler knows what the kernel holds.
@@ -103,16 +111,20 @@ impl<K: Kernel> Plane<K> {
     /// # Errors
     /// If the kernel refuses.
     pub fn start(mut kernel: K, flags: TableFlags) -> Result<(Self, Found), StartError> {
-        let (compiler, found) = open(&mut kernel, flags)?;
-        Ok((
-            Self {
-                kernel,
-                compiler,
-                flags,
-                doubt: Doubt::None,
-            },
+        let Opened {
+            compiler,
+            replacement,
             found,
-        ))
+        } = open(&mut kernel, flags)?;
+        let doubt = Doubt::None;
+        let plane = Self {
+            kernel,
+            compiler,
+            flags,
+            doubt,
+            replacement,
+        };
+        Ok((plane, found))
     }
 
     /// What the kernel should hold now.
@@ -141,7 +153,14 @@ impl<K: Kernel> Plane<K> {
     /// What the kernel refused.
     pub fn reconcile(&mut self, desired: Desired) -> Result<Update, StartError> {
         if self.doubt == Doubt::ReadBack {
-            (self.compiler, _) = open(&mut self.kernel, self.flags)?;
+            let opened = open(&mut self.kernel, self.flags)?;
+            (self.compiler, self.replacement) = (opened.compiler, opened.replacement);
+            self.doubt = Doubt::None;
+        }
+        if !self.replacement.is_empty() {
+            // From here to the end of the update Services are away: some 15 us for each element.
+            self.doubt = Doubt::ReadBack;
+            self.kernel.commit(&std::mem::take(&mut self.replacement))?;
             self.doubt = Doubt::None;
         }
         let update = self.compiler.reconcile(desired);
@@ -168,28 +187,62 @@ impl<K: Kernel> Plane<K> {
     }
 }
 
-fn open(kernel: &mut impl Kernel, flags: TableFlags) -> Result<(Compiler, Found), StartError> {
+/// What was found in the kernel, and what is to be done about it.
+struct Opened {
+    compiler: Compiler,
+    replacement: Vec<Message>,
+    found: Found,
+}
+
+fn open(kernel: &mut impl Kernel, flags: TableFlags) -> Result<Opened, StartError> {
     let tables = daymark_model::Family::BOTH.map(|family| Words::of(family).table());
     let mut present = Vec::new();
     for id in tables {
-        present.extend(kernel.read(&id)?.map(|ruleset| ruleset.table.id));
+        if let Some(ruleset) = kernel.read(&id)? {
+            is_ours(&ruleset).then_some(()).ok_or(StartError::Foreign(id))?;
+            present.push(ruleset.table.id);
+        }
     }
     let reason = match present.len() {
         0 => None,
         2 => match take_over(kernel, &present, flags)? {
-            Ok(compiler) => return Ok((compiler, Found::Adopted)),
+            Ok(compiler) => {
+                let (replacement, found) = (Vec::new(), Found::Adopted);
+                return Ok(Opened {
+                    compiler,
+                    replacement,
+                    found,
+                });
+            }
             Err(reason) => Some(reason),
         },
         _ => Some("only one of the two tables is there".to_owned()),
     };
     let (compiler, create) = Compiler::new(flags);
-    let mut messages: Vec<Message> = present
-        .into_iter()
-        .map(|table| Message::DelTable { table })
-        .collect();
-    messages.extend(create);
-    kernel.commit(&messages)?;
-    Ok((compiler, reason.map_or(Found::Nothing, Found::Replaced)))
+    let Some(reason) = reason else {
+        kernel.commit(&create)?;
+        let (replacement, found) = (Vec::new(), Found::Nothing);
+        return Ok(Opened {
+            compiler,
+            replacement,
+            found,
+        });
+    };
+    let old = present.into_iter().map(|table| Message::DelTable { table });
+    Ok(Opened {
+        compiler,
+        replacement: old.chain(create).collect(),
+        found: Found::ToReplace(reason),
+    })
+}
+
+/// A table of our name is ours if its comment says so, whatever its layout; kernels before 5.10 keep no
+/// comment of a table, there the names inside tell.
+fn is_ours(ruleset: &Ruleset) -> bool {
+    match &ruleset.table.comment {
+        Some(comment) => comment.starts_with(base::COMMENT),
+        None => ruleset.set(set::SLOTS).is_some(),
+    }
 }
 
 /// Becomes the owner first and reads then, so that nobody edits in between.

@@ -37,8 +37,11 @@ pub fn ruleset(words: &Words, flags: TableFlags) -> Ruleset {
 /// The comment of a table of this layout.
 #[must_use]
 pub fn comment() -> String {
-    format!("daymark layout {}", super::layout::VERSION)
+    format!("{COMMENT} {}", super::layout::VERSION)
 }
+
+/// How the comment of every layout's table begins.
+pub const COMMENT: &str = "daymark layout";
 
 fn chains() -> Vec<Chain> {
     let regular = [

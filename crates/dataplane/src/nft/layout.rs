@@ -1,7 +1,6 @@
 //! Names, registers and flags: everything that gives the bytes in the kernel a meaning.
 //!
-//! A change here is a new layout: raise [`VERSION`], so that an agent that finds another one builds its
-//! own table beside it and takes the hooks over.
+//! A change here is a new layout: raise [`VERSION`], so that an agent that finds another one replaces it.
 
 use std::net::IpAddr;
 

@@ -83,6 +83,11 @@ impl Program {
         self.tables.values()
     }
 
+    /// All tables, to be edited: for tests of what an edit does.
+    pub fn tables_mut(&mut self) -> impl Iterator<Item = &mut Contents> {
+        self.tables.values_mut()
+    }
+
     /// The messages that create the program.
     #[must_use]
     pub fn create(&self) -> Vec<Message> {

@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use daymark_case::{Case, Judge, Outcome, Seen, Spread};
 use daymark_dataplane::nft::TableFlags;
-use daymark_dataplane::nft::apply::Plane;
+use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
 use daymark_dataplane::nft::kernel::Netlink;
+use daymark_dataplane::nft::program::Program;
 use daymark_lab::bare::{self, Answer, BareLab, Place, Probe};
 use daymark_model::decide::{self, Arrival, SourceSeen};
 use daymark_model::input::Affinity;
 use daymark_model::{Delta, Desired, Packet, Protocol, Target, Verdict, World};
+use daymark_netlink::nft::Message;
 
 use layout::Layout;
 
@@ -32,6 +34,8 @@ pub(crate) struct LabJudge {
     layout: Layout,
     lab: BareLab,
     plane: Plane<Netlink>,
+    spoil: Box<dyn Fn(&mut Program)>,
+    is_spoiled: bool,
     desired: Desired,
 }
 
@@ -41,6 +45,18 @@ impl LabJudge {
     /// # Errors
     /// What the lab or the kernel refused, in words.
     pub(crate) fn new(case: &Case, flags: TableFlags) -> Result<Self, String> {
+        Self::spoiled(case, flags, |_| ())
+    }
+
+    /// A lab whose kernel holds the program after `spoil` has been at it: to show that the cases notice.
+    ///
+    /// # Errors
+    /// As [`LabJudge::new`].
+    pub(crate) fn spoiled(
+        case: &Case,
+        flags: TableFlags,
+        spoil: impl Fn(&mut Program) + 'static,
+    ) -> Result<Self, String> {
         let layout = Layout::of(case);
         let lab = layout.build()?;
         let here = Place::Node(layout.here().to_owned());
@@ -54,8 +70,38 @@ impl LabJudge {
             layout,
             lab,
             plane,
+            spoil: Box::new(spoil),
+            is_spoiled: false,
             desired: Desired::default(),
         })
+    }
+
+    /// Puts the spoiled program into the kernel, if it is another one.
+    fn spoil(&mut self) -> Result<(), CommitError> {
+        let meant = self.plane.compiler().program();
+        let mut spoiled = meant.clone();
+        (self.spoil)(&mut spoiled);
+        self.is_spoiled = spoiled != *meant;
+        if self.is_spoiled {
+            self.replace(&spoiled)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the program that was meant back, so that it can be updated.
+    fn mend(&mut self) -> Result<(), CommitError> {
+        if self.is_spoiled {
+            let meant = self.plane.compiler().program().clone();
+            self.replace(&meant)?;
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, program: &Program) -> Result<(), CommitError> {
+        let tables = program.tables().map(|table| table.table.id.clone());
+        let mut messages: Vec<Message> = tables.map(|table| Message::DelTable { table }).collect();
+        messages.extend(program.create());
+        self.plane.kernel().commit(&messages)
     }
 
     /// Enough probes that every endpoint is found: the expected number of them, or a few.
@@ -170,9 +216,9 @@ enum Plain {
 impl Judge for LabJudge {
     fn enter(&mut self, world: &World, delta: &Delta) -> Result<(), String> {
         self.desired.clone_from(world.desired());
-        self.plane
-            .update(delta)
-            .map(drop)
+        self.mend()
+            .and_then(|()| self.plane.update(delta))
+            .and_then(|_| self.spoil())
             .map_err(|error| error.to_string())
     }
 

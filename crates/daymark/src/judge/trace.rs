@@ -10,7 +10,7 @@ use daymark_model::{Delta, Packet, World};
 /// Follows a case with a compiler and walks its program.
 pub(crate) struct TraceJudge {
     compiler: Compiler,
-    spoil: fn(&mut Program),
+    spoil: Box<dyn Fn(&mut Program)>,
     program: Program,
 }
 
@@ -21,11 +21,11 @@ impl TraceJudge {
     }
 
     /// A judge of that program after `spoil` has been at it: to show that the cases notice.
-    pub(crate) fn spoiled(spoil: fn(&mut Program)) -> Self {
+    pub(crate) fn spoiled(spoil: impl Fn(&mut Program) + 'static) -> Self {
         let (compiler, _) = Compiler::new(TableFlags::NONE);
         Self {
             compiler,
-            spoil,
+            spoil: Box::new(spoil),
             program: Program::default(),
         }
     }
