@@ -4,4 +4,5 @@
 //! into messages, and can walk the program in plain Rust, so that it is judged by the same cases as the
 //! model and the kernel.
 
+pub mod conntrack;
 pub mod nft;

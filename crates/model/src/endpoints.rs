@@ -9,8 +9,8 @@
 //! Hints are taken all or nothing: every ready endpoint must carry them and one must name this node
 //! (or else its zone), otherwise they are ignored.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::address::Family;
@@ -76,6 +76,23 @@ pub fn select<'a>(
             Presence::Present
         },
     }
+}
+
+/// Every endpoint of a port that still answers, wherever it is: ready, or serving while it terminates. For
+/// flows that are under way; new ones go by [`select`].
+#[must_use]
+pub fn serving<'a>(
+    slices: impl IntoIterator<Item = &'a Arc<Slice>>,
+    port: &ServicePort,
+    family: Family,
+) -> BTreeSet<SocketAddr> {
+    let candidates = gather(slices, port, family);
+    let answers = candidates
+        .iter()
+        .filter(|c| c.endpoint.conditions.is_ready() || c.is_fading());
+    answers
+        .map(|c| SocketAddr::new(c.endpoint.address, c.port))
+        .collect()
 }
 
 /// An endpoint with the number that the Service port has there.

@@ -12,7 +12,8 @@
 //! 4. [`desired`]: what the kernel should do: an address and port, and what happens to a new connection there;
 //! 5. [`mod@desire`]: the rules that turn records into that;
 //! 6. [`world`]: the same, kept up to date change by change;
-//! 7. [`mod@decide`]: the reference verdict for one packet, the judge of every data plane.
+//! 7. [`mod@decide`]: the reference verdict for one packet, the judge of every data plane;
+//! 8. [`flows`]: which tracked UDP flows may stay when endpoints go.
 //!
 //! Nothing here does IO, reads a clock, draws a random number or fails: bad input becomes a value
 //! with a reason ([`desired::Refusal`]). The crate uses the standard library alone.
@@ -23,6 +24,7 @@ pub mod decide;
 pub mod desire;
 pub mod desired;
 pub mod endpoints;
+pub mod flows;
 pub mod input;
 pub mod world;
 

@@ -75,6 +75,15 @@ impl World {
         keys.filter_map(|key| self.inputs.slices.get(key))
     }
 
+    /// The places that a Service asks for, granted or not.
+    pub fn frontends_of(&self, service: &ServiceKey) -> impl Iterator<Item = FrontendKey> + '_ {
+        let wishes = self.wishes.get(service);
+        wishes
+            .into_iter()
+            .flat_map(|wishes| &wishes.frontends)
+            .map(|(at, _)| *at)
+    }
+
     /// Wishes that were not granted because an older Service has the same address and port.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {

@@ -199,7 +199,9 @@ fn open(kernel: &mut impl Kernel, flags: TableFlags) -> Result<Opened, StartErro
     let mut present = Vec::new();
     for id in tables {
         if let Some(ruleset) = kernel.read(&id)? {
-            is_ours(&ruleset).then_some(()).ok_or(StartError::Foreign(id))?;
+            is_ours(&ruleset)
+                .then_some(())
+                .ok_or(StartError::Foreign(id))?;
             present.push(ruleset.table.id);
         }
     }

@@ -1,0 +1,147 @@
+//! Which UDP flows go on when endpoints and Services change.
+
+use daymark_case::Case;
+use daymark_model::flows::{self, Flow};
+use daymark_model::{Change, Options, World};
+
+/// A cluster, one change of it, and flows with what becomes of them.
+struct Row {
+    what: &'static str,
+    before: &'static str,
+    after: &'static str,
+    /// Where to, who answers, whether it must go.
+    flows: &'static [(&'static str, &'static str, Fate)],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Goes,
+}
+use Fate::{Goes, Stays};
+
+const NODE: &str = "node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24\n";
+const TWO: &str = "service dns NodePort 53/UDP@30053 cluster=10.96.0.10,fd00:10:96::a
+endpoint 10.244.1.5 ready on node-1
+endpoint 10.244.2.5 ready on node-2
+endpoint fd00:10:244:1::5 ready on node-1";
+
+const ROWS: &[Row] = &[
+    Row {
+        what: "an endpoint goes",
+        before: TWO,
+        after: "remove endpoint 10.244.2.5 of dns",
+        flows: &[
+            ("10.96.0.10:53", "10.244.1.5:53", Stays),
+            ("10.96.0.10:53", "10.244.2.5:53", Goes),
+            ("172.30.0.11:30053", "10.244.2.5:53", Goes),
+            ("172.30.0.11:30053", "10.244.1.5:53", Stays),
+            ("172.30.0.12:30053", "10.244.2.5:53", Stays),
+            ("10.96.0.10:54", "10.244.2.5:54", Stays),
+            ("[fd00:10:96::a]:53", "[fd00:10:244:1::5]:53", Stays),
+        ],
+    },
+    Row {
+        what: "an endpoint terminates and serves on",
+        before: TWO,
+        after: "endpoint 10.244.2.5 draining on node-2 of dns",
+        flows: &[("10.96.0.10:53", "10.244.2.5:53", Stays)],
+    },
+    Row {
+        what: "an endpoint terminates and is silent",
+        before: TWO,
+        after: "endpoint 10.244.2.5 terminating on node-2 of dns",
+        flows: &[("10.96.0.10:53", "10.244.2.5:53", Goes)],
+    },
+    Row {
+        what: "the policy becomes Local: what works goes on",
+        before: TWO,
+        after: "service dns NodePort 53/UDP@30053 cluster=10.96.0.10,fd00:10:96::a internal-policy=Local external-policy=Local",
+        flows: &[("10.96.0.10:53", "10.244.2.5:53", Stays)],
+    },
+    Row {
+        what: "the last endpoint of a family goes",
+        before: TWO,
+        after: "remove endpoint fd00:10:244:1::5 of dns",
+        flows: &[
+            ("[fd00:10:96::a]:53", "[fd00:10:244:1::5]:53", Goes),
+            ("10.96.0.10:53", "10.244.1.5:53", Stays),
+        ],
+    },
+    Row {
+        what: "the Service goes",
+        before: TWO,
+        after: "remove service dns",
+        flows: &[
+            ("10.96.0.10:53", "10.244.1.5:53", Goes),
+            ("172.30.0.11:30053", "10.244.1.5:53", Goes),
+            ("[fd00:10:96::a]:53", "[fd00:10:244:1::5]:53", Goes),
+        ],
+    },
+    Row {
+        what: "the Service comes after its clients",
+        before: "",
+        after: TWO,
+        flows: &[
+            ("10.96.0.10:53", "10.96.0.10:53", Goes),
+            ("10.96.0.99:53", "10.96.0.99:53", Stays),
+        ],
+    },
+    Row {
+        what: "a node port changes its number",
+        before: TWO,
+        after: "service dns NodePort 53/UDP@30054 cluster=10.96.0.10,fd00:10:96::a",
+        flows: &[
+            ("172.30.0.11:30053", "10.244.1.5:53", Goes),
+            ("10.96.0.10:53", "10.244.1.5:53", Stays),
+        ],
+    },
+    Row {
+        what: "TCP is none of it",
+        before: "service web ClusterIP 80/TCP cluster=10.96.0.20\nendpoint 10.244.1.5 ready on node-1",
+        after: "remove endpoint 10.244.1.5 of web",
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+];
+
+#[test]
+fn a_flow_goes_when_its_endpoint_answers_no_more() {
+    for row in ROWS {
+        let text = format!("{NODE}{}\nstep then\n{}\n", row.before, row.after);
+        let case = Case::parse(row.what, &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let mut world = World::new(Options::default());
+        world.apply(case.steps[0].changes.iter().cloned());
+        let changes: Vec<Change> = case.steps[1].changes.clone();
+        let suspects = flows::suspects(&world, &changes);
+        world.apply(changes);
+        let verdicts = suspects.judge(&world);
+        for (original, answers, fate) in row.flows {
+            let flow = Flow {
+                original: original.parse().expect("an address and port"),
+                answers: answers.parse().expect("an address and port"),
+            };
+            let goes = verdicts.is_stale(&flow);
+            assert_eq!(goes, *fate == Goes, "{}: {flow:?}", row.what);
+        }
+    }
+}
+
+#[test]
+fn of_two_verdicts_the_newer_counts() {
+    let text = format!(
+        "{NODE}{TWO}\nstep then\nremove endpoint 10.244.2.5 of dns\nstep again\nendpoint 10.244.2.5 ready on node-2 of dns\n"
+    );
+    let case = Case::parse("newer", &text).expect("a case");
+    let mut world = World::new(Options::default());
+    let mut all = flows::Verdicts::default();
+    for step in &case.steps {
+        let suspects = flows::suspects(&world, &step.changes);
+        world.apply(step.changes.iter().cloned());
+        all.extend(suspects.judge(&world));
+    }
+    let flow = Flow {
+        original: "10.96.0.10:53".parse().expect("an address"),
+        answers: "10.244.2.5:53".parse().expect("an address"),
+    };
+    assert!(!all.is_stale(&flow));
+}
