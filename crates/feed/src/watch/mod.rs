@@ -12,6 +12,8 @@ mod backoff;
 mod items;
 mod lines;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,6 +64,7 @@ pub(crate) struct Watch {
     lists: Lists,
     /// The revision to resume from.
     position: Option<String>,
+    known: Known,
 }
 
 /// How this server is asked for its state.
@@ -69,6 +72,13 @@ pub(crate) struct Watch {
 enum Lists {
     Streamed,
     Paged,
+}
+
+/// What the server has ever told of this kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    AList,
 }
 
 /// Whether a stream did anything before it stopped.
@@ -119,6 +129,7 @@ impl Watch {
             hub,
             lists: Lists::Streamed,
             position: None,
+            known: Known::Nothing,
         }
     }
 
@@ -128,7 +139,8 @@ impl Watch {
         while !self.hub.is_closed() {
             let (progress, result) = self.attempt().await;
             self.counters().connected.store(false, Ordering::Relaxed);
-            if progress == Progress::Some {
+            // A line without end is likely to come again, and is much to read each time.
+            if progress == Progress::Some && !matches!(result, Err(Broken::TooLong(_))) {
                 backoff.reset();
             }
             let wait = match result {
@@ -173,8 +185,12 @@ impl Watch {
         };
         let streaming = self.position.is_none() && self.lists == Lists::Streamed;
         let (kind, error) = (self.kind, broken.to_string());
-        if code == 404 && self.may_be_absent() {
-            debug!(%kind, "the API has no such kind");
+        if self.counts_as_absent(code) {
+            if code == 403 {
+                warn!(%kind, %error, "no right to list and watch these; until the role grants it there are none");
+            } else {
+                debug!(%kind, "the API has no such kind");
+            }
             self.position = None;
             let nothing = vec![Message::ListBegin(kind), Message::ListEnd(kind)];
             let _closed = self.hub.send(nothing).await;
@@ -189,8 +205,11 @@ impl Watch {
         }
         add(&self.counters().failures, 1);
         let wait = backoff.wait(rand::random());
-        if matches!(broken, Broken::Status(_)) && !matches!(code, 401 | 403 | 429 | 502 | 503) {
-            // 410 above all; but whatever the server has against this revision, a list gets past it.
+        let refused =
+            matches!(broken, Broken::Status(_)) && !matches!(code, 401 | 403 | 429 | 502 | 503);
+        if refused || matches!(broken, Broken::TooLong(_)) {
+            // 410 above all; but whatever the server has against this revision, a list gets past it. And
+            // what a line without end would have said, only a list can tell.
             info!(%kind, %error, "the watch cannot go on; listing again");
             self.position = None;
         } else {
@@ -199,8 +218,11 @@ impl Watch {
         wait
     }
 
-    fn may_be_absent(&self) -> bool {
-        matches!(self.kind, Kind::Pool | Kind::L2Advertisement)
+    /// Whether this failure means that there are no objects of this kind: the cluster need not have it (404), and
+    /// need not let us see it (403). Rights that go later take nothing away: the last state stands.
+    fn counts_as_absent(&self, code: u16) -> bool {
+        let optional = matches!(self.kind, Kind::Pool | Kind::L2Advertisement);
+        optional && (code == 404 || code == 403 && self.known == Known::Nothing)
     }
 
     /// Opens a request and returns the body of a success.
@@ -269,28 +291,23 @@ impl Watch {
                 Ok(None) => return Ok(()),
                 Ok(Some(chunk)) => chunk,
             };
-            let taken = self.take(&chunk, &mut lines, &mut listing)?;
+            let taken = self.take(&chunk, &mut lines, &mut listing);
             if taken.lines > 0 {
                 *progress = Progress::Some;
             }
             self.send(taken.messages).await?;
-            if let Some(status) = taken.error {
-                return Err(Broken::Status(status));
+            if let Some(broken) = taken.error {
+                return Err(broken);
             }
         }
     }
 
-    /// Decodes the lines that a chunk completes.
-    fn take(
-        &mut self,
-        chunk: &[u8],
-        lines: &mut Lines,
-        listing: &mut bool,
-    ) -> Result<Taken, TooLong> {
+    /// Decodes the lines that a chunk completes; those before an error count.
+    fn take(&mut self, chunk: &[u8], lines: &mut Lines, listing: &mut bool) -> Taken {
         let names = Arc::clone(&self.names);
         let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = Taken::default();
-        lines.push(chunk, |line| {
+        let pushed = lines.push(chunk, |line| {
             if taken.error.is_some() {
                 return;
             }
@@ -313,18 +330,22 @@ impl Watch {
                         *listing = false;
                         taken.messages.push(Message::ListEnd(self.kind));
                         add(&self.counters().lists, 1);
+                        self.known = Known::AList;
                     }
                     self.advance(revision, *listing);
                 }
                 Frame::Error(status) => {
-                    taken.error = Some(status);
+                    taken.error = Some(Broken::Status(status));
                     return;
                 }
             }
             taken.lines += 1;
-        })?;
+        });
+        if let Err(too_long) = pushed {
+            taken.error.get_or_insert(Broken::TooLong(too_long));
+        }
         add(&self.counters().received, taken.messages.len());
-        Ok(taken)
+        taken
     }
 
     /// The watch can be resumed after this revision, unless a list is still incomplete.
@@ -366,6 +387,7 @@ impl Watch {
             if meta.next.is_empty() {
                 self.send(vec![Message::ListEnd(self.kind)]).await?;
                 add(&self.counters().lists, 1);
+                self.known = Known::AList;
                 self.position = Some(meta.resource_version);
                 return Ok(());
             }
@@ -416,7 +438,7 @@ impl Watch {
 struct Taken {
     messages: Messages,
     lines: usize,
-    error: Option<StatusError>,
+    error: Option<Broken>,
 }
 
 /// How many objects a page of a list holds.

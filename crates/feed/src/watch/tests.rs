@@ -1,0 +1,147 @@
+//! One watch against scripted answers: what it tells the hub, and what it asks next.
+
+use std::collections::VecDeque;
+
+use http::{Request, Response};
+use http_body_util::Full;
+
+use super::lines::LONGEST;
+use super::*;
+use crate::config::Retry;
+
+const SILENT: Duration = Duration::from_secs(3600);
+
+/// A watch of `kind` that gets these answers in order, then none; what it asks and what it says.
+struct Script {
+    asked: Arc<Mutex<Vec<String>>>,
+    said: mpsc::Receiver<Messages>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Script {
+    fn start(kind: Kind, answers: impl IntoIterator<Item = (u16, String)>) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let answers: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(answers.into_iter().collect()));
+        let log = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            log.lock().unwrap().push(request.uri().to_string());
+            let answer = answers.lock().unwrap().pop_front();
+            async move {
+                let Some((code, text)) = answer else {
+                    sleep(SILENT).await;
+                    return Err(std::io::Error::other("the script is over"));
+                };
+                let body = Full::new(Bytes::from(text));
+                Ok(Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        let retry = Retry {
+            first: Duration::from_millis(1),
+            longest: Duration::from_millis(20),
+        };
+        let config = Config {
+            retry,
+            absent: Duration::from_millis(1),
+            ..Config::default()
+        };
+        let (hub, said) = mpsc::channel(64);
+        let watch = Watch::new(
+            kind,
+            kube::Client::new(service, "default"),
+            Arc::new(config),
+            (Arc::default(), Arc::default()),
+            hub,
+        );
+        let task = tokio::spawn(watch.run());
+        Self { asked, said, task }
+    }
+
+    /// The next `count` messages as short words.
+    async fn words(&mut self, count: usize) -> Vec<String> {
+        let mut words = Vec::new();
+        while words.len() < count {
+            let next = timeout(Duration::from_secs(5), self.said.recv()).await;
+            let messages = next.expect("a message within 5 s").expect("the watch runs");
+            words.extend(messages.iter().map(word));
+        }
+        words
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn word(message: &Message) -> String {
+    match message {
+        Message::ListBegin(_) => "begin".to_owned(),
+        Message::ListEnd(_) => "end".to_owned(),
+        Message::Put(_, key, _) => format!("+{}", key.name),
+        Message::Gone(_, key) => format!("-{}", key.name),
+    }
+}
+
+fn event(event: &str, name: &str, revision: u32) -> String {
+    format!(
+        "{{\"type\":\"{event}\",\"object\":{{\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"ns\",\
+         \"resourceVersion\":\"{revision}\"}},\"spec\":{{}}}}}}\n"
+    )
+}
+
+fn end(revision: u32) -> String {
+    format!(
+        "{{\"type\":\"BOOKMARK\",\"object\":{{\"metadata\":{{\"resourceVersion\":\"{revision}\",\
+         \"annotations\":{{\"k8s.io/initial-events-end\":\"true\"}}}}}}}}\n"
+    )
+}
+
+fn status(code: u16) -> (u16, String) {
+    (
+        code,
+        format!(r#"{{"kind":"Status","code":{code},"reason":"R","message":"no"}}"#),
+    )
+}
+
+#[tokio::test]
+async fn lines_before_one_without_end_count_and_a_list_follows() {
+    let list = event("ADDED", "a", 1) + &end(5);
+    let broken = event("ADDED", "b", 6) + &event("DELETED", "a", 7) + &" ".repeat(LONGEST + 1);
+    let again = event("ADDED", "b", 6) + &end(9);
+    let answers = [list, broken, again].map(|text| (200, text));
+    let mut script = Script::start(Kind::Service, answers);
+    let said = script.words(8).await;
+    assert_eq!(
+        said,
+        ["begin", "+a", "end", "+b", "-a", "begin", "+b", "end"]
+    );
+    let asked = script.asked.lock().unwrap().clone();
+    assert!(asked[1].ends_with("resourceVersion=5"), "{}", asked[1]);
+    assert!(asked[2].contains("sendInitialEvents=true"), "{}", asked[2]);
+}
+
+#[tokio::test]
+async fn optional_kinds_without_rights_are_empty_until_the_role_grants_them() {
+    for kind in [Kind::Pool, Kind::L2Advertisement] {
+        let granted = (200, event("ADDED", "p", 1) + &end(5));
+        let mut script = Script::start(kind, [status(403), status(403), granted]);
+        let said = script.words(7).await;
+        assert_eq!(said, ["begin", "end", "begin", "end", "begin", "+p", "end"]);
+    }
+}
+
+#[tokio::test]
+async fn rights_that_go_after_a_list_take_nothing_away() {
+    let list = (200, event("ADDED", "p", 1) + &end(5));
+    let back = (200, event("ADDED", "q", 6));
+    let mut script = Script::start(Kind::Pool, [list, status(403), back]);
+    assert_eq!(script.words(4).await, ["begin", "+p", "end", "+q"]);
+}
+
+#[tokio::test]
+async fn a_kind_that_every_cluster_has_is_not_taken_for_empty_without_rights() {
+    let list = (200, event("ADDED", "s", 1) + &end(5));
+    let mut script = Script::start(Kind::Service, [status(403), list]);
+    assert_eq!(script.words(3).await, ["begin", "+s", "end"]);
+}
