@@ -2,6 +2,9 @@
 //!
 //! The modulus of `numgen` is a constant of its rule, so that every distinct number of slots is a chain
 //! of its own. A frontend names its plans by number; the map `plans` turns the number into a jump.
+//!
+//! A chain that finds no backend returns, and the frontend is asked anew: between its plan and its pool a
+//! change may have come, and a number that was drawn for the old pool may be too large for the new one.
 
 use daymark_model::desired::List;
 use daymark_netlink::nft::{
@@ -54,7 +57,7 @@ pub enum Fate {
         /// For how many seconds of idleness a client keeps its backend; `None`: no affinity.
         sticky: Option<u32>,
     },
-    /// It stays untranslated; the filter chains refuse it.
+    /// It is accepted as it is; the filter chains refuse it.
     Refuse,
     /// It is dropped here.
     Drop,
@@ -151,7 +154,7 @@ impl Plan {
     /// The message that gives the chain, which is there, a number.
     #[must_use]
     pub fn enter(&self, words: &Words, number: u32) -> Message {
-        let to = Verdict::Goto(self.chain().into());
+        let to = Verdict::Jump(self.chain().into());
         let elements = Elements {
             set: set::PLANS.into(),
             elems: vec![SetElem::verdict(Data::host(number), to)],
@@ -171,7 +174,7 @@ impl Plan {
             rules.push(outside_ranges(words));
         }
         match self.fate {
-            Fate::Refuse => {}
+            Fate::Refuse => rules.push(vec![Expr::Verdict(Verdict::Accept)]),
             Fate::Drop => rules.push(vec![Expr::Verdict(Verdict::Drop)]),
             Fate::Spread {
                 list,

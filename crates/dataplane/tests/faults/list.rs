@@ -189,9 +189,10 @@ fn wrong_plans() -> Vec<Fault> {
         });
     });
     let longer = Fault::new("a slot that is not there is chosen", |table| {
-        each_expr(table, |expr| match expr {
-            Expr::Numgen(numgen) => numgen.modulus += 1,
-            _ => {}
+        each_expr(table, |expr| {
+            if let Expr::Numgen(numgen) = expr {
+                numgen.modulus += 1;
+            }
         });
     });
     let anywhere = Fault::new("local plans use the cluster's pool", |table| {

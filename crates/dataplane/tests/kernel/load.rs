@@ -20,7 +20,7 @@ fn a_program_with_every_kind_of_plan_is_read_back_as_it_was_sent() {
             let plans = table.elements(set::PLANS);
             let mut chains: Vec<String> = plans
                 .filter_map(|(_, elem)| match &elem.value {
-                    Value::Verdict(Verdict::Goto(chain)) => Some(chain.to_string()),
+                    Value::Verdict(Verdict::Jump(chain)) => Some(chain.to_string()),
                     _ => None,
                 })
                 .collect();

@@ -47,7 +47,7 @@ impl Plane {
         let mut plane = Self::new(words);
         for (number, elem) in contents.elements(set::PLANS) {
             let number = number.host_word(0).ok_or("a plan without a number")?;
-            let Value::Verdict(Verdict::Goto(chain)) = &elem.value else {
+            let Value::Verdict(Verdict::Jump(chain)) = &elem.value else {
                 return Err("a plan without a chain".into());
             };
             plane.plans.insert(chain.to_string(), number);

@@ -1,0 +1,154 @@
+//! Endpoints come and go as fast as they can while clients connect: no connection is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use daymark_case::Case;
+use daymark_case::random::Random;
+use daymark_dataplane::nft::TableFlags;
+use daymark_dataplane::nft::apply::Plane;
+use daymark_dataplane::nft::kernel::Netlink;
+use daymark_lab::bare::{BareLab, Node, Outcome, Place, Pod, Probe, Protocol, Spec};
+use daymark_lab::net::PodAddresses;
+use daymark_model::{Change, Slice, World};
+use daymark_sys::ns::isolated_test;
+
+const CHANGES: usize = 5_000;
+const PODS: u8 = 8;
+/// Below a second: then the kernel would send a lost SYN again, unseen (RFC 6298, section 2.1).
+const PATIENCE: Duration = Duration::from_millis(950);
+const CASE: &str = "\
+node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
+service web ClusterIP 80->8080/TCP cluster=10.96.0.20,fd00:10:96::20
+";
+
+fn lab() -> BareLab {
+    let pod = |number: u8| Pod {
+        name: format!("pod-{number}"),
+        addresses: PodAddresses {
+            v4: Some([10, 244, 1, number].into()),
+            v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
+        },
+    };
+    let node = Node {
+        name: "node-1".to_owned(),
+        addresses: ["172.30.0.11", "fd00:30::11"]
+            .map(|ip| ip.parse().expect("an address"))
+            .into(),
+        // One more than there are endpoints: the client.
+        pods: (1..=PODS + 1).map(pod).collect(),
+    };
+    BareLab::new(&Spec {
+        nodes: vec![node],
+        outside: Vec::new(),
+        ports: vec![8080],
+    })
+    .expect("a lab")
+}
+
+/// The Service with every Pod as endpoint.
+fn everybody() -> World {
+    let endpoints = (1..=PODS).map(|number| {
+        format!(
+            "endpoint 10.244.1.{number} ready on node-1\n\
+             endpoint fd00:10:244:1::{number} ready on node-1\n"
+        )
+    });
+    let text = CASE.to_owned() + &endpoints.collect::<String>();
+    let case = Case::parse("inline", &text).expect("a case");
+    let mut world = World::default();
+    world.apply(case.steps[0].changes.iter().cloned());
+    world
+}
+
+/// Some of the Pods in each family, at least one: those that the slices of everybody name.
+fn some(random: &mut Random, whole: &[Arc<Slice>]) -> Vec<Change> {
+    let change = |slice: &Arc<Slice>| {
+        let mut slice = Slice::clone(slice);
+        let kept = 1 + random.below(slice.endpoints.len());
+        while slice.endpoints.len() > kept {
+            slice.endpoints.remove(random.below(slice.endpoints.len()));
+        }
+        Change::Slice(slice.key.clone(), Some(Arc::new(slice)))
+    };
+    whole.iter().map(change).collect()
+}
+
+/// Changes the endpoints over and over; says how long it took.
+fn churn(plane: &mut Plane<Netlink>, mut world: World) -> Duration {
+    let whole: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
+    let mut random = Random::new(1);
+    let started = now();
+    for _ in 0..CHANGES {
+        let delta = world.apply(some(&mut random, &whole));
+        plane.update(&delta).expect("a commit");
+    }
+    now() - started
+}
+
+#[test]
+fn no_connection_is_lost_while_endpoints_come_and_go() {
+    isolated_test("no_connection_is_lost_while_endpoints_come_and_go", || {
+        let lab = lab();
+        let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
+        let kernel = ns.within(Netlink::open).expect("on the node");
+        let kernel = kernel.expect("a netfilter socket");
+        let (mut plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
+        let world = everybody();
+        plane
+            .reconcile(world.desired().clone())
+            .expect("the first state");
+        let done = AtomicBool::new(false);
+        let (took, outcomes) = std::thread::scope(|scope| {
+            let changing = scope.spawn(|| {
+                let took = churn(&mut plane, world);
+                done.store(true, Ordering::Release);
+                took
+            });
+            let mut outcomes = Vec::new();
+            while !done.load(Ordering::Acquire) {
+                outcomes.extend(lab.probe_all(&probes(), PATIENCE));
+            }
+            (
+                changing.join().expect("every commit went through"),
+                outcomes,
+            )
+        });
+        let reached = |outcome: &Result<Outcome, _>| matches!(outcome, Ok(Outcome::Reached(answer)) if answer.arrived_at.port() == 8080);
+        let lost: Vec<_> = outcomes
+            .iter()
+            .filter(|outcome| !reached(outcome))
+            .collect();
+        assert!(
+            lost.is_empty(),
+            "{} of {} connections, {CHANGES} changes in {took:?}: {:?}",
+            lost.len(),
+            outcomes.len(),
+            lost.first()
+        );
+        assert!(took < Duration::from_secs(60), "{took:?}");
+        let rate = outcomes.len() as f64 / took.as_secs_f64();
+        assert!(rate >= 200.0, "only {rate:.0} connections a second");
+    });
+}
+
+fn probes() -> Vec<Probe> {
+    let to = |service: &str| Probe {
+        from: Place::Pod(format!("pod-{}", PODS + 1)),
+        source: None,
+        to: service.parse().expect("an address and port"),
+        protocol: Protocol::Tcp,
+    };
+    [to("10.96.0.20:80"), to("[fd00:10:96::20]:80")]
+        .iter()
+        .cycle()
+        .take(50)
+        .cloned()
+        .collect()
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test that measures a rate")]
+fn now() -> Instant {
+    Instant::now()
+}
