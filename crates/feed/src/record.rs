@@ -36,6 +36,8 @@ pub struct Pool {
     pub key: ObjectKey,
     /// `metadata.uid`, for Events about it.
     pub uid: Arc<str>,
+    /// `metadata.creationTimestamp`, seconds since 1970: of two pools with one address the older has it.
+    pub created: i64,
     /// `metadata.generation`, for conditions.
     pub generation: i64,
     /// `spec.addresses` that could be read, in order.

@@ -1,7 +1,7 @@
 //! Address pools: which addresses there are, which pool an address belongs to, where pools overlap.
 //!
-//! An address belongs to the first pool, by namespace and name, that holds it. Overlapping pools are
-//! reported and still used: an address is given once, whichever pool it came from, because the
+//! An address belongs to the oldest pool that holds it (of one age: by namespace and name), so that a new
+//! pool takes nothing over from one in use. Overlapping pools are reported and still used: an address is given once, whichever pool it came from, because the
 //! allocator keeps one set of what is taken.
 
 use std::fmt;
@@ -11,11 +11,14 @@ use std::sync::Arc;
 use daymark_feed::record::{self, AddressRange, Assignment, BuggyIps, ObjectKey};
 use daymark_model::Family;
 
-/// All pools, in the order in which they are asked: by namespace, then name.
+/// All pools, in the order in which they are asked: by age, oldest first, then namespace and name.
 #[derive(Clone, Debug, Default)]
 pub struct Pools {
     pools: Vec<Pool>,
 }
+
+/// The namespace whose pools and advertisements count unless another is set: MetalLB's own.
+pub const POOL_NAMESPACE: &str = "metallb-system";
 
 /// One pool, its ranges sorted and merged.
 #[derive(Clone, Debug)]
@@ -67,7 +70,7 @@ impl Pools {
     #[must_use]
     pub fn new<'a>(records: impl IntoIterator<Item = &'a Arc<record::Pool>>) -> Self {
         let mut pools: Vec<Pool> = records.into_iter().map(Pool::new).collect();
-        pools.sort_by(|a, b| a.key().cmp(b.key()));
+        pools.sort_by(|a, b| a.age().cmp(&b.age()));
         Self { pools }
     }
 
@@ -135,6 +138,10 @@ impl Pool {
             record: Arc::clone(record),
             ranges: merged(record.ranges.clone()),
         }
+    }
+
+    fn age(&self) -> (i64, &ObjectKey) {
+        (self.record.created, self.key())
     }
 
     /// Namespace and name.
@@ -379,6 +386,18 @@ mod tests {
                 ("b", "c", "10.1.1.1"),
             ],
         );
+    }
+
+    #[test]
+    fn an_address_of_two_pools_belongs_to_the_older_whatever_their_names() {
+        let mut old = pool("z", &["10.0.0.0/30"]);
+        let mut new = pool("a", &["10.0.0.2-10.0.0.9"]);
+        (old.created, new.created) = (1, 2);
+        let pools = Pools::new(&[Arc::new(new), Arc::new(old)]);
+        let owner = |text| pools.of(ip(text)).map(|pool| pool.key().name.to_string());
+        assert_eq!(owner("10.0.0.2"), Some("z".to_owned()));
+        assert_eq!(owner("10.0.0.5"), Some("a".to_owned()));
+        assert_eq!(&*pools.overlaps()[0].owner.name, "z");
     }
 
     #[test]

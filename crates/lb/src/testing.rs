@@ -28,6 +28,7 @@ pub(crate) fn pool(name: &str, ranges: &[&str]) -> Pool {
     Pool {
         key: key(name),
         uid: format!("uid-of-{name}").into(),
+        created: 0,
         generation: 1,
         ranges: ranges.iter().map(|text| range(text)).collect(),
         unreadable: Vec::new(),

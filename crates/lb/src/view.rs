@@ -18,6 +18,7 @@ use crate::usable::{Usable, usable};
 pub struct View {
     class: Option<Arc<str>>,
     own: Arc<str>,
+    pool_namespace: Arc<str>,
     services: BTreeMap<ServiceKey, Arc<Service>>,
     slices: BTreeMap<ServiceKey, BTreeMap<SliceKey, Arc<Slice>>>,
     owner_of_slice: BTreeMap<SliceKey, ServiceKey>,
@@ -37,12 +38,14 @@ struct Place {
 }
 
 impl View {
-    /// Knows nothing yet. `class` is the `spec.loadBalancerClass` served, `own` the name of this node.
+    /// Knows nothing yet. `class` is the `spec.loadBalancerClass` served, `own` the name of this node, and only
+    /// pools and advertisements of `pool_namespace` count.
     #[must_use]
-    pub fn new(class: Option<Arc<str>>, own: Arc<str>) -> Self {
+    pub fn new(class: Option<Arc<str>>, own: Arc<str>, pool_namespace: Arc<str>) -> Self {
         Self {
             class,
             own,
+            pool_namespace,
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
             owner_of_slice: BTreeMap::new(),
@@ -66,6 +69,9 @@ impl View {
                 Event::Model(Change::Slice(key, slice)) => {
                     touched.extend(self.take_slice(key, slice.as_ref()))
                 }
+                // The controller says so on the object.
+                Event::Pool(key, _) | Event::L2Advertisement(key, _)
+                    if key.namespace != self.pool_namespace => {}
                 Event::Pool(key, pool) => {
                     put(&mut self.records, key, pool.as_ref());
                     pools = true;
@@ -313,7 +319,7 @@ mod tests {
 
     /// The view of node `a` after one more event.
     fn after(event: Event) -> View {
-        let mut view = View::new(None, "a".into());
+        let mut view = View::new(None, "a".into(), "metallb-system".into());
         view.apply(&batch(1, cluster()));
         view.apply(&batch(2, vec![event]));
         view
@@ -351,6 +357,30 @@ mod tests {
     }
 
     #[test]
+    fn pools_and_advertisements_of_another_namespace_do_not_count() {
+        let elsewhere = |name: &str| ObjectKey {
+            namespace: "default".into(),
+            name: name.into(),
+        };
+        let mut stray = pool("p", &["192.0.2.0/24"]);
+        stray.key = elsewhere("p");
+        let mut view = after(Event::Pool(stray.key.clone(), Some(Arc::new(stray))));
+        check(&view, &[("172.30.0.200", "b")]);
+        view.apply(&batch(3, vec![has(service("web", &["192.0.2.1"]))]));
+        check(
+            &view,
+            &[("192.0.2.1", "nobody: the address is in no IPAddressPool")],
+        );
+        let mut view = after(advertises(&["q"]));
+        let mut stray = advertisement("l2", &["p"]);
+        stray.key = elsewhere("l2");
+        let stray = Event::L2Advertisement(stray.key.clone(), Some(Arc::new(stray)));
+        view.apply(&batch(3, vec![stray]));
+        let nobody = format!("nobody: {}", Nobody::NotAdvertised);
+        check(&view, &[("172.30.0.200", &nobody)]);
+    }
+
+    #[test]
     fn addresses_of_others_are_left_alone() {
         let mut other = service("web", &["172.30.0.200"]);
         let request = LoadBalancerRequest {
@@ -368,7 +398,7 @@ mod tests {
     fn an_address_waits_for_the_batch_that_made_this_node_able_to_serve_it() {
         let vip = ip("172.30.0.200");
         let at = |generation| PlaneStatus::Committed { generation };
-        let mut view = View::new(None, "a".into());
+        let mut view = View::new(None, "a".into(), "metallb-system".into());
         view.apply(&batch(1, cluster()));
         assert!(!view.is_committed(vip, PlaneStatus::Starting));
         assert!(view.is_committed(vip, at(1)) && view.is_committed(vip, PlaneStatus::NoPlane));

@@ -141,7 +141,7 @@ async fn a_service_gets_an_address_its_pool_is_named_and_the_count_is_kept() {
 }
 
 #[tokio::test]
-async fn addresses_survive_a_restart_and_a_new_pool_that_sorts_first() {
+async fn addresses_survive_a_restart_and_a_younger_pool_that_sorts_first() {
     let client = set_up().await;
     call(
         &client,
@@ -163,12 +163,41 @@ async fn addresses_survive_a_restart_and_a_new_pool_that_sorts_first() {
     }
     drop(first);
     call(&client, "DELETE", &format!("{SERVICES}/a"), Value::Null).await;
-    call(&client, "POST", POOLS, pool("first", &["172.30.1.0/24"])).await;
+    // Creation times have whole seconds: after two the new pool is the younger one, whatever its name.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let younger = pool("first", &["172.30.0.200-172.30.0.210"]);
+    call(&client, "POST", POOLS, younger).await;
     let _second = Controller::start(&client);
     call(&client, "POST", SERVICES, service("d", json!({}))).await;
-    has(&client, "d", &["172.30.1.0"]).await;
-    has(&client, "b", &["172.30.0.201"]).await;
-    has(&client, "c", &["172.30.0.202"]).await;
+    for (name, address) in [
+        ("b", "172.30.0.201"),
+        ("c", "172.30.0.202"),
+        ("d", "172.30.0.200"),
+    ] {
+        let service = has(&client, name, &[address]).await;
+        let from = &service["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"];
+        assert_eq!(from, "p", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_of_another_namespace_gives_nothing_and_is_told_so() {
+    let client = set_up().await;
+    let elsewhere = |path: &str| path.replace("metallb-system", "default");
+    let mut stray = pool("stray", &["172.30.0.200-172.30.0.203"]);
+    stray["metadata"]["namespace"] = "default".into();
+    call(&client, "POST", &elsewhere(POOLS), stray).await;
+    let mut covers = advertisement(&["stray"]);
+    covers["metadata"]["namespace"] = "default".into();
+    call(&client, "POST", &elsewhere(ADVERTISEMENTS), covers).await;
+    let _controller = Controller::start(&client);
+    call(&client, "POST", SERVICES, service("web", json!({}))).await;
+    condition(&client, "web", "NoPools").await;
+    for name in ["stray", "l2"] {
+        let warning = event(&client, name, "WrongNamespace").await;
+        let message = warning["message"].as_str().unwrap_or_default();
+        assert!(message.contains("namespace metallb-system"), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::meta::Metadata;
 use super::value::{Flag, List, Number, Part, Read, Shape, Text};
-use super::{Json, Reader, Record};
+use super::{Json, Reader, Record, micros};
 use crate::record::{AddressRange, Assignment, BuggyIps, L2Advertisement, ObjectKey, Pool};
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,6 +114,9 @@ impl<'a> Json<'a> for PoolJson<'a> {
         Some(Record::Pool(Arc::new(Pool {
             key: key.clone(),
             uid: reader.share(self.metadata.uid.text()),
+            created: micros(&self.metadata.creation_timestamp)
+                .unwrap_or(0)
+                .div_euclid(1_000_000),
             generation: number(&self.metadata.generation),
             ranges,
             unreadable,

@@ -39,6 +39,7 @@ use crate::l2::port::Port;
 use crate::membership::{Membership, Timing};
 use crate::metrics::{Metrics, add};
 use crate::moment::Moment;
+use crate::pool::POOL_NAMESPACE;
 use crate::view::View;
 use lease::{Heartbeat, News, Stamps, Watch};
 
@@ -53,10 +54,13 @@ pub struct Config {
     pub timing: Timing,
     /// The namespace of the announcers' Leases.
     pub lease_namespace: String,
+    /// The namespace whose IPAddressPools and L2Advertisements count, the controller's
+    /// [`pool_namespace`](crate::controller::Config::pool_namespace).
+    pub pool_namespace: Arc<str>,
 }
 
 impl Config {
-    /// Services without a class, a Lease in `kube-system` renewed each second that lapses after three.
+    /// Services without a class, pools of `metallb-system`, a Lease in `kube-system` renewed each second that lapses after three.
     #[must_use]
     pub fn new(node: &str) -> Self {
         Self {
@@ -64,6 +68,7 @@ impl Config {
             class: None,
             timing: Timing::default(),
             lease_namespace: "kube-system".to_owned(),
+            pool_namespace: POOL_NAMESPACE.into(),
         }
     }
 }
@@ -177,7 +182,11 @@ impl Task {
             listed: Vec::new(),
             listings: interval(LIST_AGAIN),
             membership: Membership::new(Arc::clone(&node), holder, config.timing),
-            view: View::new(config.class.clone(), node),
+            view: View::new(
+                config.class.clone(),
+                node,
+                Arc::clone(&config.pool_namespace),
+            ),
             stale: true,
             living: Living::new(),
             owners: BTreeMap::new(),

@@ -24,14 +24,27 @@ use tokio::time::sleep;
 
 use crate::allocate::{Assignments, Claim, Outcome, Usage, allocate};
 use crate::events::Events;
-use crate::pool::Pools;
+use crate::pool::{POOL_NAMESPACE, Pools};
 use write::{Fault, Writer};
 
 /// How the controller is set up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The `spec.loadBalancerClass` that is served; `None` serves Services without one.
     pub class: Option<Arc<str>>,
+    /// The namespace whose IPAddressPools and L2Advertisements count. Those of others are told so: whoever may
+    /// write in some namespace must not thereby give out addresses of the whole cluster's network.
+    pub pool_namespace: Arc<str>,
+}
+
+impl Default for Config {
+    /// Services without a class, pools of `metallb-system`.
+    fn default() -> Self {
+        Self {
+            class: None,
+            pool_namespace: POOL_NAMESPACE.into(),
+        }
+    }
 }
 
 /// Gives out addresses until `shutdown` is done or the feed ends. What fails is tried again.
@@ -72,6 +85,7 @@ enum Subject {
 struct Task {
     writer: Writer,
     class: Option<Arc<str>>,
+    pool_namespace: Arc<str>,
     services: BTreeMap<ServiceKey, Arc<Service>>,
     records: BTreeMap<ObjectKey, Arc<record::Pool>>,
     advertisements: BTreeMap<ObjectKey, Arc<L2Advertisement>>,
@@ -80,6 +94,8 @@ struct Task {
     /// What was last written of a Service that is refused something, so that it is told once.
     told: BTreeMap<ServiceKey, Outcome>,
     reported: BTreeMap<ObjectKey, (Usage, Vec<Fault>)>,
+    /// What was said of advertisements, so that it is said once.
+    warned: BTreeMap<ObjectKey, Vec<Fault>>,
     waiting: BTreeSet<Subject>,
     busy: BTreeSet<Subject>,
     jobs: JoinSet<(Subject, Result<(), kube::Error>)>,
@@ -95,6 +111,7 @@ impl Task {
                 class: config.class.clone(),
             },
             class: config.class,
+            pool_namespace: config.pool_namespace,
             services: BTreeMap::new(),
             records: BTreeMap::new(),
             advertisements: BTreeMap::new(),
@@ -102,6 +119,7 @@ impl Task {
             faults: BTreeMap::new(),
             told: BTreeMap::new(),
             reported: BTreeMap::new(),
+            warned: BTreeMap::new(),
             waiting: BTreeSet::new(),
             busy: BTreeSet::new(),
             jobs: JoinSet::new(),
@@ -150,7 +168,8 @@ impl Task {
 
     /// Works out who gets what, and queues what the API does not know yet.
     fn round(&mut self) {
-        let pools = Pools::new(self.records.values());
+        let here = |key: &ObjectKey| key.namespace == self.pool_namespace;
+        let pools = Pools::new(self.records.values().filter(|pool| here(&pool.key)));
         let claims = self
             .services
             .values()
@@ -169,7 +188,13 @@ impl Task {
                 self.waiting.insert(Subject::Service(key.clone()));
             }
         }
-        self.faults = faults(&pools, self.advertisements.values());
+        self.faults = faults(
+            &pools,
+            self.advertisements.values().filter(|one| here(&one.key)),
+        );
+        self.misplaced();
+        self.warned
+            .retain(|key, _| self.advertisements.contains_key(key));
         self.reported
             .retain(|key, _| self.records.contains_key(key));
         for key in self.records.keys() {
@@ -178,12 +203,37 @@ impl Task {
             }
         }
         for key in self.advertisements.keys() {
-            if self
-                .faults
-                .contains_key(&Subject::Advertisement(key.clone()))
-            {
-                self.waiting.insert(Subject::Advertisement(key.clone()));
+            let subject = Subject::Advertisement(key.clone());
+            if self.warned.get(key) != self.faults.get(&subject) {
+                self.waiting.insert(subject);
             }
+        }
+    }
+
+    /// Finds what is in a namespace that does not count.
+    fn misplaced(&mut self) {
+        let pools = self.records.keys().map(|key| (key, "IPAddressPool"));
+        let others = self
+            .advertisements
+            .keys()
+            .map(|key| (key, "L2Advertisement"));
+        for (key, kind) in pools.chain(others) {
+            if key.namespace == self.pool_namespace {
+                continue;
+            }
+            let subject = if kind == "IPAddressPool" {
+                Subject::Pool(key.clone())
+            } else {
+                Subject::Advertisement(key.clone())
+            };
+            let message = format!(
+                "metadata.namespace: only the {kind} objects of namespace {} are read: create it there",
+                self.pool_namespace
+            );
+            self.faults.entry(subject).or_default().push(Fault {
+                reason: "WrongNamespace",
+                message,
+            });
         }
     }
 
@@ -290,8 +340,10 @@ impl Task {
             self.advertisements.get(key).cloned(),
             self.faults.get(&subject).cloned(),
         ) else {
+            self.warned.remove(key);
             return;
         };
+        self.warned.insert(key.clone(), faults.clone());
         let writer = self.writer.clone();
         self.spawn(subject, async move {
             for fault in &faults {
