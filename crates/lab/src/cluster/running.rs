@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use thiserror::Error;
 
 use super::plan::OUTER_KUBECONFIG;
+use super::private::{self, FolderError};
 use super::{PlaceError, Record, Spaces, Where, pod_spaces};
 
 /// Held by a lab as long as it lives; the kernel lets go of it however the lab ends.
@@ -30,6 +31,9 @@ pub enum LockError {
         /// The folder.
         state: PathBuf,
     },
+    /// The folder, or the one that holds it, is not this user's alone.
+    #[error("state folder: {0}")]
+    Private(#[from] FolderError),
     /// The folder cannot be used.
     #[error("state folder {}: {source}", state.display())]
     Folder {
@@ -41,7 +45,7 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Makes the folder (mode 0700) and takes it for the process with this id, emptied of what a lab before left.
+    /// Makes the folder and its parent (mode 0700) and takes it for the process with this id, emptied of what a lab before left.
     ///
     /// # Errors
     /// [`LockError`].
@@ -50,7 +54,7 @@ impl Lock {
             state: state.to_owned(),
             source,
         };
-        make_private(state).map_err(folder)?;
+        private::make(state)?;
         let file = File::options()
             .create(true)
             .append(true)
@@ -69,21 +73,6 @@ impl Lock {
         std::fs::write(state.join(PID), std::process::id().to_string()).map_err(folder)?;
         Ok(Self { _file: file })
     }
-}
-
-fn make_private(state: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state)?;
-    let metadata = std::fs::symlink_metadata(state)?;
-    let mine = metadata.uid() == rustix::process::geteuid().as_raw();
-    if !metadata.is_dir() || !mine || metadata.mode() & 0o077 != 0 {
-        let text = "not a folder of this user alone (mode 0700): remove it";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-    }
-    Ok(())
 }
 
 fn clear(state: &Path) -> io::Result<()> {
@@ -118,6 +107,9 @@ pub enum RunningError {
         /// The folder.
         state: PathBuf,
     },
+    /// Its folder, or the one that holds it, is not this user's alone: what it says is not to be believed.
+    #[error("state folder: {0}")]
+    Private(#[from] FolderError),
     /// Its processes cannot be joined.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -139,11 +131,17 @@ impl Running {
     /// Finds the lab of a state folder.
     ///
     /// # Errors
-    /// [`RunningError::None`].
+    /// [`RunningError::None`], [`RunningError::Private`].
     pub fn find(state: &Path) -> Result<Self, RunningError> {
         let none = || RunningError::None {
             state: state.to_owned(),
         };
+        match private::check(state) {
+            Err(FolderError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(none());
+            }
+            checked => checked?,
+        }
         if !is_locked(state) {
             return Err(none());
         }
@@ -275,7 +273,12 @@ mod tests {
     use super::*;
 
     fn folder(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("daymark-lab-test-{}-{name}", std::process::id()))
+        let parent = format!("daymark-lab-test-{}-{name}", std::process::id());
+        std::env::temp_dir().join(parent).join("lab")
+    }
+
+    fn remove(state: &Path) {
+        std::fs::remove_dir_all(state.parent().unwrap()).unwrap();
     }
 
     #[test]
@@ -287,18 +290,20 @@ mod tests {
         drop(lock);
         let _lock = Lock::take(&state).unwrap();
         assert!(!state.join("left.over").exists());
-        std::fs::remove_dir_all(state).unwrap();
+        remove(&state);
     }
 
     #[test]
-    fn a_folder_that_others_can_read_is_refused() {
+    fn a_folder_whose_parent_is_open_to_others_is_neither_taken_nor_believed() {
         use std::os::unix::fs::PermissionsExt;
         let state = folder("open");
-        std::fs::create_dir(&state).unwrap();
-        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let error = Lock::take(&state).unwrap_err().to_string();
-        assert!(error.contains("mode 0700"), "{error}");
-        std::fs::remove_dir(state).unwrap();
+        drop(Lock::take(&state).unwrap());
+        let parent = state.parent().unwrap();
+        std::fs::set_permissions(parent, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(Lock::take(&state), Err(LockError::Private(_))));
+        let found = Running::find(&state);
+        assert!(matches!(found, Err(RunningError::Private(_))));
+        remove(&state);
     }
 
     #[test]
