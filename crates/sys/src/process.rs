@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags};
 
 use crate::mount::{self, Bind};
@@ -78,10 +78,7 @@ pub enum Lifetime {
 impl Isolation {
     /// Makes `command` start its child so. When a step fails, the spawn fails with its error.
     pub fn apply(self, command: &mut Command) -> &mut Command {
-        let steps = Steps::prepare(self);
-        // SAFETY: `Steps::run` makes system calls on memory prepared here and allocates nothing, as a child
-        // between fork and exec must.
-        unsafe { command.pre_exec(move || steps.run()) }
+        Steps::prepare(self).apply(command)
     }
 }
 
@@ -90,6 +87,8 @@ struct Steps {
     isolation: Isolation,
     id_maps: [(&'static std::ffi::CStr, Vec<u8>); 3],
     hostname: Option<CString>,
+    /// Who starts the child.
+    parent: Pid,
 }
 
 impl Steps {
@@ -112,7 +111,14 @@ impl Steps {
             isolation,
             id_maps,
             hostname,
+            parent: rustix::process::getpid(),
         }
+    }
+
+    fn apply(self, command: &mut Command) -> &mut Command {
+        // SAFETY: `Steps::run` makes system calls on memory prepared before and allocates nothing, as a child
+        // between fork and exec must.
+        unsafe { command.pre_exec(move || self.run()) }
     }
 
     /// Between fork and exec. In order: new namespaces, those joined, mounts, name, session, descriptors.
@@ -132,12 +138,24 @@ impl Steps {
             rustix::process::setsid()?;
         }
         if self.isolation.lifetime == Lifetime::BoundToThread {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            self.bind()?;
         }
         self.isolation
             .descriptors
             .iter()
             .try_for_each(|(from, to)| duplicate(from, *to))
+    }
+
+    /// Ends with the thread that starts it. That one waits for the exec, but a signal may have ended its process
+    /// before the prctl: then the child has another parent already, and no signal will come.
+    fn bind(&self) -> io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        match rustix::process::getppid() {
+            // None: the parent lives in a pid namespace outside the child's.
+            None => Ok(()),
+            Some(parent) if parent == self.parent => Ok(()),
+            Some(_) => Err(rustix::io::Errno::SRCH.into()),
+        }
     }
 
     fn fresh(&self) -> io::Result<()> {
@@ -287,6 +305,23 @@ mod tests {
         let mut text = String::new();
         read.read_to_string(&mut text).unwrap();
         assert_eq!(text, "here\n");
+    }
+
+    #[test]
+    fn a_child_whose_parent_is_gone_does_not_start_when_bound_to_it() {
+        let start = |parent: Option<Pid>| {
+            let mut steps = Steps::prepare(Isolation {
+                lifetime: Lifetime::BoundToThread,
+                ..Isolation::default()
+            });
+            steps.parent = parent.unwrap_or(steps.parent);
+            steps.apply(&mut Command::new("/bin/true")).status()
+        };
+        assert!(start(None).unwrap().success());
+        // As if another process had started it: the one that it finds itself a child of is not that one.
+        let other = rustix::process::getppid().unwrap_or(Pid::INIT);
+        let refused = start(Some(other)).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ESRCH));
     }
 
     #[test]
