@@ -39,11 +39,20 @@ impl Netlink {
 
 impl Kernel for Netlink {
     fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
-        for transaction in split(messages, self.limit()?)? {
-            if let Err(error) = self.socket.transact(transaction.bytes()) {
-                let owned = self.owned_by_another(&error, messages);
-                return Err(owned.unwrap_or_else(|| explain(&error, &transaction, messages)));
+        let encode = |error: BatchError| CommitError::Encode(error.to_string());
+        let mut batch = Batch::new(self.limit()?);
+        for (index, message) in messages.iter().enumerate() {
+            batch.push(message).map_err(encode)?;
+            if may_end_after(messages, index) {
+                batch.border().map_err(encode)?;
             }
+            // What is full goes at once: a first load is not held twice.
+            for transaction in batch.drain_full() {
+                self.send(&transaction, messages)?;
+            }
+        }
+        for transaction in batch.finish().map_err(encode)? {
+            self.send(&transaction, messages)?;
         }
         Ok(())
     }
@@ -62,6 +71,13 @@ impl Netlink {
         self.socket
             .transaction_limit()
             .map_err(|error| CommitError::Socket(error.to_string()))
+    }
+
+    fn send(&mut self, transaction: &Transaction, messages: &[Message]) -> Result<(), CommitError> {
+        self.socket.transact(transaction.bytes()).map_err(|error| {
+            let owned = self.owned_by_another(&error, messages);
+            owned.unwrap_or_else(|| explain(&error, transaction, messages))
+        })
     }
 
     /// The kernel refuses both a table of another owner and a process without privilege by `EPERM`.
@@ -86,19 +102,6 @@ impl Netlink {
             .filter(|owner| *owner != self.port())
             .map(|port| CommitError::Owned { table, port })
     }
-}
-
-/// The transactions of an update.
-fn split(messages: &[Message], limit: usize) -> Result<Vec<Transaction>, CommitError> {
-    let encode = |error: BatchError| CommitError::Encode(error.to_string());
-    let mut batch = Batch::new(limit);
-    for (index, message) in messages.iter().enumerate() {
-        batch.push(message).map_err(encode)?;
-        if may_end_after(messages, index) {
-            batch.border().map_err(encode)?;
-        }
-    }
-    batch.finish().map_err(encode)
 }
 
 fn explain(error: &TransactError, transaction: &Transaction, messages: &[Message]) -> CommitError {

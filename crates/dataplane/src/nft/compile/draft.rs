@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use daymark_model::FrontendKey;
 use daymark_model::desired::Sources;
-use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem};
+use daymark_netlink::nft::{Elements, Exists, Message, SetElem};
 
 use super::wanted;
 use crate::nft::layout::{Words, frontend_key, set};
@@ -32,7 +32,8 @@ pub(super) struct Draft {
     bury: Stage,
 }
 
-type Stage = BTreeMap<&'static str, BTreeMap<Data, SetElem>>;
+/// In any order, some perhaps twice: a first load is large, and order costs memory.
+type Stage = BTreeMap<&'static str, Vec<SetElem>>;
 
 /// What a frontend refers to comes before it; what refers to frontends comes behind.
 const PUBLISHED: [&str; 10] = [
@@ -108,24 +109,15 @@ impl Draft {
     }
 
     pub(super) fn publish(&mut self, to: &'static str, elem: SetElem) {
-        self.publish
-            .entry(to)
-            .or_default()
-            .insert(elem.key.clone(), elem);
+        self.publish.entry(to).or_default().push(elem);
     }
 
     pub(super) fn withdraw(&mut self, from: &'static str, elem: SetElem) {
-        self.withdraw
-            .entry(from)
-            .or_default()
-            .insert(elem.key.clone(), elem);
+        self.withdraw.entry(from).or_default().push(elem);
     }
 
     pub(super) fn bury(&mut self, from: &'static str, elem: SetElem) {
-        self.bury
-            .entry(from)
-            .or_default()
-            .insert(elem.key.clone(), elem);
+        self.bury.entry(from).or_default().push(elem);
     }
 
     pub(super) fn publish_all(&mut self, elements: Vec<(&'static str, SetElem)>) {
@@ -205,10 +197,7 @@ impl Draft {
 
     /// A second copy of a frontend that is in both maps: it goes before anything else.
     pub(super) fn drop_double(&mut self, map: &'static str, elem: SetElem) {
-        self.doubles
-            .entry(map)
-            .or_default()
-            .insert(elem.key.clone(), elem);
+        self.doubles.entry(map).or_default().push(elem);
     }
 
     fn stages(self) -> [Vec<Message>; 4] {
@@ -261,7 +250,13 @@ fn in_order(
 ) -> impl Iterator<Item = (&'static str, Vec<SetElem>)> {
     order
         .into_iter()
-        .filter_map(move |name| Some((name, stage.remove(name)?.into_values().collect())))
+        .filter_map(move |name| Some((name, sorted(stage.remove(name)?))))
+}
+
+fn sorted(mut elems: Vec<SetElem>) -> Vec<SetElem> {
+    elems.sort_by(|a, b| a.key.cmp(&b.key));
+    elems.dedup_by(|a, b| a.key == b.key);
+    elems
 }
 
 /// An element, ordered by both ends of its range.
