@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use daymark_model::Cidr;
+
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
@@ -118,6 +120,8 @@ pub struct ClusterNode {
     pub ready: Readiness,
     /// `status.addresses` of types InternalIP and ExternalIP, in order.
     pub addresses: Vec<IpAddr>,
+    /// `spec.podCIDRs`.
+    pub pod_cidrs: Vec<Cidr>,
     /// Whether the label `node.kubernetes.io/exclude-from-external-load-balancers` keeps it out.
     pub balancing: Balancing,
     /// The condition `NetworkUnavailable`.

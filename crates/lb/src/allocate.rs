@@ -20,6 +20,7 @@ use daymark_model::{Family, Service, ServiceKey};
 
 use crate::pool::{Pool, Pools};
 pub use crate::refusal::Refusal;
+use crate::reserved::Holder;
 
 /// A Service that asks for addresses, and what it was given before.
 #[derive(Clone, Debug)]
@@ -81,6 +82,9 @@ pub enum Lost {
     /// The Service now asks for another pool.
     #[error("the Service asks for IPAddressPool {0:?}")]
     OtherPool(Arc<str>),
+    /// It is a Node's, a Pod's or a cluster IP.
+    #[error("it is never given, because {0}")]
+    Reserved(Holder),
     /// An older Service has it too.
     #[error("Service {0} has it and is older")]
     Taken(ServiceKey),
@@ -167,6 +171,9 @@ impl<'p> Round<'p> {
     }
 
     fn may_keep(&mut self, claim: &Claim, address: IpAddr) -> Result<&'p Pool, Lost> {
+        if let Some(holder) = self.pools.reserved().holder(address) {
+            return Err(Lost::Reserved(holder.clone()));
+        }
         let pool = self.pools.of(address).ok_or(Lost::NoPool)?;
         let family = Family::of(address);
         if !claim.service.families.contains(&family) || self.has(claim, family) {
@@ -213,6 +220,10 @@ impl<'p> Round<'p> {
         }
         if self.has(claim, family) {
             return Err(Refusal::SecondOfFamily { address });
+        }
+        if let Some(holder) = self.pools.reserved().holder(address) {
+            let holder = holder.clone();
+            return Err(Refusal::Reserved { address, holder });
         }
         let pool = self
             .pools

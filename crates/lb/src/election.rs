@@ -38,6 +38,8 @@ pub enum Owner {
 pub enum Nobody {
     /// It is in no pool.
     NoPool,
+    /// It is a Node's, a Pod's or a cluster IP.
+    Reserved,
     /// Its pool is named by no L2Advertisement.
     NotAdvertised,
     /// No Service that has it has an endpoint that takes connections.
@@ -59,6 +61,7 @@ impl fmt::Display for Nobody {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::NoPool => "the address is in no IPAddressPool",
+            Self::Reserved => "the address belongs to a Node, to Pods or to a ServiceCIDR",
             Self::NotAdvertised => "no L2Advertisement names its IPAddressPool",
             Self::NoEndpoint => "its Service has no ready endpoint",
             Self::NoNode => "no node with a living announcer can serve it",

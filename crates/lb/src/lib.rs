@@ -25,6 +25,7 @@ mod metrics;
 pub mod moment;
 pub mod pool;
 mod refusal;
+pub mod reserved;
 #[cfg(test)]
 mod testing;
 pub mod usable;

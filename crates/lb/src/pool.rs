@@ -11,16 +11,19 @@ use std::sync::Arc;
 use daymark_feed::record::{self, AddressRange, Assignment, BuggyIps, ObjectKey};
 use daymark_model::Family;
 
+use crate::reserved::Reserved;
+
 /// All pools, in the order in which they are asked: by age, oldest first, then namespace and name.
 #[derive(Clone, Debug, Default)]
 pub struct Pools {
     pools: Vec<Pool>,
+    reserved: Reserved,
 }
 
 /// The namespace whose pools and advertisements count unless another is set: MetalLB's own.
 pub const POOL_NAMESPACE: &str = "metallb-system";
 
-/// One pool, its ranges sorted and merged.
+/// One pool, its ranges sorted and merged, without what is reserved.
 #[derive(Clone, Debug)]
 pub struct Pool {
     record: Arc<record::Pool>,
@@ -66,12 +69,24 @@ impl fmt::Display for Shown {
 }
 
 impl Pools {
-    /// The pools of these records.
+    /// The pools of these records, without the addresses that are reserved.
     #[must_use]
-    pub fn new<'a>(records: impl IntoIterator<Item = &'a Arc<record::Pool>>) -> Self {
-        let mut pools: Vec<Pool> = records.into_iter().map(Pool::new).collect();
+    pub fn new<'a>(
+        records: impl IntoIterator<Item = &'a Arc<record::Pool>>,
+        reserved: Reserved,
+    ) -> Self {
+        let mut pools: Vec<Pool> = records
+            .into_iter()
+            .map(|record| Pool::new(record, &reserved))
+            .collect();
         pools.sort_by(|a, b| a.age().cmp(&b.age()));
-        Self { pools }
+        Self { pools, reserved }
+    }
+
+    /// What no pool may give.
+    #[must_use]
+    pub fn reserved(&self) -> &Reserved {
+        &self.reserved
     }
 
     /// Every pool, in order.
@@ -133,10 +148,14 @@ impl Pools {
 }
 
 impl Pool {
-    fn new(record: &Arc<record::Pool>) -> Self {
+    fn new(record: &Arc<record::Pool>, reserved: &Reserved) -> Self {
+        let written = merged(record.ranges.clone());
         Self {
             record: Arc::clone(record),
-            ranges: merged(record.ranges.clone()),
+            ranges: written
+                .into_iter()
+                .flat_map(|range| without(range, reserved))
+                .collect(),
         }
     }
 
@@ -249,6 +268,30 @@ impl Pool {
     }
 }
 
+/// What is left of a range when what is reserved is taken out, in order.
+fn without(range: AddressRange, reserved: &Reserved) -> Vec<AddressRange> {
+    let family = Family::of(range.first);
+    let mut left = Vec::new();
+    let mut at = bits(range.first);
+    for (part, _) in reserved.within(range) {
+        if bits(part.first) > at {
+            left.push(AddressRange {
+                first: address(family, at),
+                last: address(family, bits(part.first) - 1),
+            });
+        }
+        if part.last == range.last {
+            return left;
+        }
+        at = at.max(bits(part.last) + 1);
+    }
+    left.push(AddressRange {
+        first: address(family, at),
+        last: range.last,
+    });
+    left
+}
+
 /// Sorted, and joined where they overlap or touch.
 fn merged(mut ranges: Vec<AddressRange>) -> Vec<AddressRange> {
     ranges
@@ -301,7 +344,7 @@ mod tests {
     #[test]
     fn a_pool_counts_and_gives_its_addresses() {
         let check = |ranges: &[&str], family: Family, size: u128, first: Option<&str>| {
-            let pools = Pools::new([&Arc::new(pool("p", ranges))]);
+            let pools = Pools::new([&Arc::new(pool("p", ranges))], Reserved::default());
             let pool = pools.named("p").unwrap();
             assert_eq!(pool.size(family), size, "{ranges:?}");
             assert_eq!(
@@ -334,7 +377,7 @@ mod tests {
     fn buggy_addresses_are_left_out_when_asked() {
         let mut record = pool("p", &["10.0.0.250-10.0.2.3"]);
         record.buggy_ips = BuggyIps::Avoid;
-        let pools = Pools::new([&Arc::new(record)]);
+        let pools = Pools::new([&Arc::new(record)], Reserved::default());
         let pool = pools.named("p").unwrap();
         // 522 addresses, without .255 of two and .0 of two networks.
         assert_eq!(pool.size(Family::V4), 266 - 4);
@@ -350,7 +393,7 @@ mod tests {
                 .iter()
                 .map(|(name, ranges)| Arc::new(pool(name, ranges)))
                 .collect();
-            let found: Vec<_> = Pools::new(&records)
+            let found: Vec<_> = Pools::new(&records, Reserved::default())
                 .overlaps()
                 .into_iter()
                 .map(|o| {
@@ -389,11 +432,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reserved_is_in_no_pool() {
+        let check = |written: &[&str], reserved: &[&str], left: &[&str]| {
+            let cidrs: Vec<_> = reserved
+                .iter()
+                .map(|text| daymark_model::Cidr::parse(text).unwrap())
+                .collect();
+            let records = [Arc::new(pool("p", written))];
+            let pools = Pools::new(&records, Reserved::new([], &cidrs));
+            let found: Vec<_> = pools.pools[0]
+                .ranges
+                .iter()
+                .map(|range| Shown(*range).to_string())
+                .collect();
+            assert_eq!(found, left, "{written:?} without {reserved:?}");
+        };
+        check(&["10.0.0.0/30"], &[], &["10.0.0.0-10.0.0.3"]);
+        check(&["10.0.0.0/30"], &["10.0.0.0/30"], &[]);
+        check(&["10.0.0.0/30"], &["10.0.0.0/8", "10.0.0.2/32"], &[]);
+        check(
+            &["10.0.0.0/29"],
+            &["10.0.0.2/32", "10.0.0.2/31", "10.0.0.7/32"],
+            &["10.0.0.0-10.0.0.1", "10.0.0.4-10.0.0.6"],
+        );
+        check(&["10.0.0.0/30"], &["10.0.0.0/32"], &["10.0.0.1-10.0.0.3"]);
+        check(
+            &["::/0"],
+            &["::/1"],
+            &["8000::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
+        );
+        check(&["::/0"], &["::/0", "0.0.0.0/0"], &[]);
+        check(&["fd00::/126"], &["10.0.0.0/8"], &["fd00::-fd00::3"]);
+    }
+
+    #[test]
     fn an_address_of_two_pools_belongs_to_the_older_whatever_their_names() {
         let mut old = pool("z", &["10.0.0.0/30"]);
         let mut new = pool("a", &["10.0.0.2-10.0.0.9"]);
         (old.created, new.created) = (1, 2);
-        let pools = Pools::new(&[Arc::new(new), Arc::new(old)]);
+        let pools = Pools::new(&[Arc::new(new), Arc::new(old)], Reserved::default());
         let owner = |text| pools.of(ip(text)).map(|pool| pool.key().name.to_string());
         assert_eq!(owner("10.0.0.2"), Some("z".to_owned()));
         assert_eq!(owner("10.0.0.5"), Some("a".to_owned()));
@@ -406,7 +483,7 @@ mod tests {
             Arc::new(pool("a", &["10.0.0.0/30"])),
             Arc::new(pool("b", &["10.0.0.2/32"])),
         ];
-        let shown = Pools::new(&records).overlaps()[0].to_string();
+        let shown = Pools::new(&records, Reserved::default()).overlaps()[0].to_string();
         assert_eq!(
             shown,
             "spec.addresses: 10.0.0.2 belongs to IPAddressPool metallb-system/a and to IPAddressPool metallb-system/b; \
@@ -430,7 +507,7 @@ mod tests {
                 .collect();
             record.buggy_ips = if avoid { BuggyIps::Avoid } else { BuggyIps::Give };
             let plain = record.clone();
-            let pools = Pools::new([&Arc::new(record)]);
+            let pools = Pools::new([&Arc::new(record)], Reserved::default());
             let pool = pools.named("p").unwrap();
             let inside = |address: IpAddr| {
                 let last = match address { IpAddr::V4(a) => a.octets()[3], IpAddr::V6(_) => 1 };

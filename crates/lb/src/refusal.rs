@@ -8,6 +8,8 @@ use daymark_feed::record::ObjectKey;
 use daymark_model::{Family, ServiceKey};
 use thiserror::Error;
 
+use crate::reserved::Holder;
+
 /// Why a Service does not get (one of) the addresses it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -75,6 +77,17 @@ pub enum Refusal {
         /// The address asked for.
         address: IpAddr,
     },
+    /// The address asked for is a Node's, a Pod's or a cluster IP.
+    #[error(
+        "annotation metallb.io/loadBalancerIPs or spec.loadBalancerIP: {address} is never given, because {holder}: \
+         ask for another address"
+    )]
+    Reserved {
+        /// The address asked for.
+        address: IpAddr,
+        /// Whose it is.
+        holder: Holder,
+    },
     /// The address asked for is not in the pool asked for.
     #[error(
         "annotations metallb.io/loadBalancerIPs and metallb.io/address-pool: {address} is in IPAddressPool {holds}, \
@@ -134,6 +147,7 @@ impl Refusal {
             Self::Unsupported { .. } => "PoolUnsupported",
             Self::OutsidePools { .. } => "AddressOutsidePools",
             Self::OutsidePool { .. } => "AddressOutsidePool",
+            Self::Reserved { .. } => "AddressReserved",
             Self::Taken { .. } => "AddressTaken",
             Self::WrongFamily { .. } => "WrongFamily",
             Self::SecondOfFamily { .. } => "SecondOfFamily",

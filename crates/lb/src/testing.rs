@@ -69,6 +69,7 @@ pub(crate) fn node(name: &str) -> ClusterNode {
         name: name.into(),
         ready: Readiness::Ready,
         addresses: Vec::new(),
+        pod_cidrs: Vec::new(),
         balancing: Balancing::Included,
         network: Network::Available,
     }

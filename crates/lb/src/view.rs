@@ -7,10 +7,11 @@ use std::sync::Arc;
 use daymark_feed::record::{self, ClusterNode, L2Advertisement, ObjectKey};
 use daymark_feed::{Batch, Event, PlaneStatus};
 use daymark_model::input::{Change, IngressMode, SliceKey};
-use daymark_model::{Family, Service, ServiceKey, Slice, audience};
+use daymark_model::{Cidr, Family, Service, ServiceKey, Slice, audience};
 
 use crate::election::{Living, Nobody, Owner, elect};
 use crate::pool::Pools;
+use crate::reserved::{self, Reserved};
 use crate::usable::{Usable, usable};
 
 /// Services with addresses of ours, their endpoints, pools and nodes.
@@ -19,6 +20,7 @@ pub struct View {
     class: Option<Arc<str>>,
     own: Arc<str>,
     pool_namespace: Arc<str>,
+    service_cidrs: Vec<Cidr>,
     services: BTreeMap<ServiceKey, Arc<Service>>,
     slices: BTreeMap<ServiceKey, BTreeMap<SliceKey, Arc<Slice>>>,
     owner_of_slice: BTreeMap<SliceKey, ServiceKey>,
@@ -39,13 +41,19 @@ struct Place {
 
 impl View {
     /// Knows nothing yet. `class` is the `spec.loadBalancerClass` served, `own` the name of this node, and only
-    /// pools and advertisements of `pool_namespace` count.
+    /// pools and advertisements of `pool_namespace` count. Addresses of Nodes, Pods and `service_cidrs` are nobody's.
     #[must_use]
-    pub fn new(class: Option<Arc<str>>, own: Arc<str>, pool_namespace: Arc<str>) -> Self {
+    pub fn new(
+        class: Option<Arc<str>>,
+        own: Arc<str>,
+        pool_namespace: Arc<str>,
+        service_cidrs: Vec<Cidr>,
+    ) -> Self {
         Self {
             class,
             own,
             pool_namespace,
+            service_cidrs,
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
             owner_of_slice: BTreeMap::new(),
@@ -79,14 +87,18 @@ impl View {
                 Event::L2Advertisement(key, one) => {
                     put(&mut self.advertisements, key, one.as_ref())
                 }
-                Event::Node(name, node) => put(&mut self.nodes, name, node.as_ref()),
+                Event::Node(name, node) => {
+                    pools |= !reserved::same(self.nodes.get(name), node.as_ref());
+                    put(&mut self.nodes, name, node.as_ref());
+                }
                 Event::Model(Change::Node(_) | Change::MachineAddresses(_))
                 | Event::Namespace(..)
                 | Event::Lease(..) => {}
             }
         }
         if pools {
-            self.pools = Pools::new(self.records.values());
+            let reserved = Reserved::new(self.nodes.values(), &self.service_cidrs);
+            self.pools = Pools::new(self.records.values(), reserved);
         }
         touched.sort_unstable();
         touched.dedup();
@@ -181,6 +193,9 @@ impl View {
     }
 
     fn owner(&self, address: IpAddr, of: &BTreeMap<ServiceKey, Place>, living: &Living) -> Owner {
+        if self.pools.reserved().holder(address).is_some() {
+            return Owner::Nobody(Nobody::Reserved);
+        }
         let Some(pool) = self.pools.of(address) else {
             return Owner::Nobody(Nobody::NoPool);
         };
@@ -319,7 +334,7 @@ mod tests {
 
     /// The view of node `a` after one more event.
     fn after(event: Event) -> View {
-        let mut view = View::new(None, "a".into(), "metallb-system".into());
+        let mut view = View::new(None, "a".into(), "metallb-system".into(), Vec::new());
         view.apply(&batch(1, cluster()));
         view.apply(&batch(2, vec![event]));
         view
@@ -354,6 +369,15 @@ mod tests {
         check(&after(has(local)), &[(vip, "a")]);
         let gone = ServiceKey::new("default", "web");
         check(&after(Event::Model(Change::Service(gone, None))), &[]);
+    }
+
+    #[test]
+    fn an_address_that_a_node_takes_is_no_longer_answered_for() {
+        let mut new = node("c");
+        new.addresses = vec![ip("172.30.0.200")];
+        let view = after(Event::Node("c".into(), Some(Arc::new(new))));
+        let nobody = format!("nobody: {}", Nobody::Reserved);
+        check(&view, &[("172.30.0.200", &nobody)]);
     }
 
     #[test]
@@ -398,7 +422,7 @@ mod tests {
     fn an_address_waits_for_the_batch_that_made_this_node_able_to_serve_it() {
         let vip = ip("172.30.0.200");
         let at = |generation| PlaneStatus::Committed { generation };
-        let mut view = View::new(None, "a".into(), "metallb-system".into());
+        let mut view = View::new(None, "a".into(), "metallb-system".into(), Vec::new());
         view.apply(&batch(1, cluster()));
         assert!(!view.is_committed(vip, PlaneStatus::Starting));
         assert!(view.is_committed(vip, at(1)) && view.is_committed(vip, PlaneStatus::NoPlane));

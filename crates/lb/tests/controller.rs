@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use daymark_feed::{Config as Feeds, Feed, Wanted};
+use daymark_feed::{Config as Feeds, Feed, Nodes, Wanted};
 use daymark_lb::controller::{self, Config};
 use kube::Client;
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ impl Controller {
             client,
             Feeds {
                 pools: Wanted::Yes,
+                nodes: Nodes::All { own: None },
                 ..Feeds::default()
             },
         );
@@ -177,6 +178,32 @@ async fn addresses_survive_a_restart_and_a_younger_pool_that_sorts_first() {
         let service = has(&client, name, &[address]).await;
         let from = &service["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"];
         assert_eq!(from, "p", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_that_holds_a_node_and_cluster_ips_gives_neither_and_says_so() {
+    let client = set_up().await;
+    let address = json!([{ "type": "InternalIP", "address": "172.30.0.200" }]);
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node-1" },
+        "spec": { "podCIDRs": ["172.30.0.201/32"] }, "status": { "addresses": address },
+    });
+    call(&client, "POST", "/api/v1/nodes", node).await;
+    let wide = pool("p", &["172.30.0.200-172.30.0.203", "10.96.0.0/24"]);
+    call(&client, "POST", POOLS, wide).await;
+    let _controller = Controller::start(&client);
+    call(&client, "POST", SERVICES, service("web", json!({}))).await;
+    has(&client, "web", &["172.30.0.202"]).await;
+    let asks =
+        json!({ "metadata": { "annotations": { "metallb.io/loadBalancerIPs": "172.30.0.200" } } });
+    call(&client, "POST", SERVICES, service("asks", asks)).await;
+    let message = condition(&client, "asks", "AddressReserved").await;
+    assert!(message.contains("Node node-1"), "{message}");
+    let warning = event(&client, "p", "ReservedAddresses").await;
+    let message = warning["message"].as_str().unwrap_or_default();
+    for named in ["Node node-1", "172.30.0.201/32", "10.96.0.0/16"] {
+        assert!(message.contains(named), "{message}");
     }
 }
 

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use daymark_controllers::{Metrics, Options, Scheduler};
-use daymark_feed::{Feed, Wanted};
+use daymark_feed::{Feed, Nodes, Wanted};
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -82,10 +82,11 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What giving out load-balancer addresses needs: Services and pools.
+/// What giving out load-balancer addresses needs: Services, pools, and Nodes, whose addresses are never given.
 fn feed_config() -> daymark_feed::Config {
     daymark_feed::Config {
         pools: Wanted::Yes,
+        nodes: Nodes::All { own: None },
         ..daymark_feed::Config::default()
     }
 }

@@ -76,7 +76,7 @@ impl<'a> Json<'a> for NodeJson<'a> {
             Nodes::Own(name) => (*name == key.name, false),
             Nodes::All { own } => (own.as_ref() == Some(&key.name), true),
         };
-        let cluster = all.then(|| Arc::new(self.cluster_node(key, addresses.clone())));
+        let cluster = all.then(|| Arc::new(self.cluster_node(key, addresses.clone(), reader)));
         let own = is_own.then(|| Arc::new(self.own_node(key, addresses, reader)));
         (own.is_some() || cluster.is_some()).then_some(Record::Node(NodeRecord { own, cluster }))
     }
@@ -96,13 +96,7 @@ impl NodeJson<'_> {
         all
     }
 
-    fn own_node(
-        &self,
-        key: &ObjectKey,
-        addresses: Vec<IpAddr>,
-        reader: &mut Reader<'_, '_>,
-    ) -> model::Node {
-        let zone = reader.share(self.metadata.labels.zone.text());
+    fn pod_cidrs(&self, reader: &mut Reader<'_, '_>) -> Vec<Cidr> {
         let single = self
             .spec
             .pod_cidrs
@@ -123,15 +117,30 @@ impl NodeJson<'_> {
                 }
             }
         }
+        pod_cidrs
+    }
+
+    fn own_node(
+        &self,
+        key: &ObjectKey,
+        addresses: Vec<IpAddr>,
+        reader: &mut Reader<'_, '_>,
+    ) -> model::Node {
+        let zone = reader.share(self.metadata.labels.zone.text());
         model::Node {
             name: Arc::clone(&key.name),
             zone,
             addresses,
-            pod_cidrs,
+            pod_cidrs: self.pod_cidrs(reader),
         }
     }
 
-    fn cluster_node(&self, key: &ObjectKey, addresses: Vec<IpAddr>) -> ClusterNode {
+    fn cluster_node(
+        &self,
+        key: &ObjectKey,
+        addresses: Vec<IpAddr>,
+        reader: &mut Reader<'_, '_>,
+    ) -> ClusterNode {
         let condition = |kind: &str| {
             let found = self
                 .status
@@ -148,6 +157,7 @@ impl NodeJson<'_> {
                 _ => Readiness::NotReady,
             },
             addresses,
+            pod_cidrs: self.pod_cidrs(reader),
             // The label's presence decides, whatever its value.
             balancing: if self.metadata.labels.exclude_from_load_balancers.is_absent() {
                 Balancing::Included

@@ -1,14 +1,15 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{asks, ip, pool, service};
+use crate::reserved::{Reserved, default_service_cidrs};
+use crate::testing::{asks, ip, node, pool, service};
 
 fn pools(pools: &[(&str, &[&str])]) -> Pools {
     let records: Vec<_> = pools
         .iter()
         .map(|(name, ranges)| Arc::new(pool(name, ranges)))
         .collect();
-    Pools::new(&records)
+    Pools::new(&records, Reserved::default())
 }
 
 /// Runs one round, each Service holding what its status says.
@@ -244,7 +245,7 @@ fn an_exhausted_pool_is_named_and_a_freed_address_heals_it() {
 fn a_pool_without_auto_assign_gives_only_when_asked() {
     let mut record = pool("p", &["10.0.0.1/32"]);
     record.assignment = Assignment::OnRequest;
-    let pools = Pools::new([&Arc::new(record)]);
+    let pools = Pools::new([&Arc::new(record)], Reserved::default());
     check(&pools, &[service("a", &[])], &[("a", "NoPoolOfFamily")]);
     check(
         &pools,
@@ -262,7 +263,7 @@ fn a_pool_without_auto_assign_gives_only_when_asked() {
 fn a_pool_with_an_unknown_restriction_gives_nothing_new_and_takes_nothing_away() {
     let mut record = pool("p", &["10.0.0.1-10.0.0.2"]);
     record.other_fields = vec!["serviceAllocation".into()];
-    let pools = Pools::new([&Arc::new(record)]);
+    let pools = Pools::new([&Arc::new(record)], Reserved::default());
     let services = [
         service("has", &["10.0.0.2"]),
         asks(service("wants", &[]), &[], Some("p")),
@@ -273,6 +274,40 @@ fn a_pool_with_an_unknown_restriction_gives_nothing_new_and_takes_nothing_away()
         &[("has", "10.0.0.2"), ("wants", "PoolUnsupported")],
     );
     check(&Pools::default(), &[service("a", &[])], &[("a", "NoPools")]);
+}
+
+#[test]
+fn an_address_of_a_node_or_a_cluster_ip_is_neither_given_nor_kept() {
+    let mut one = node("node-1");
+    one.addresses = vec![ip("172.30.0.11")];
+    let records = [
+        Arc::new(pool("a", &["10.96.0.0/16"])),
+        Arc::new(pool("b", &["172.30.0.11-172.30.0.12"])),
+    ];
+    let reserved = Reserved::new([&Arc::new(one)], &default_service_cidrs());
+    let pools = Pools::new(&records, reserved);
+    let services = [
+        service("any", &["172.30.0.11"]),
+        asks(service("asks", &[]), &["172.30.0.11"], None),
+        asks(service("dns", &[]), &["10.96.0.10"], None),
+    ];
+    check(
+        &pools,
+        &services,
+        &[
+            ("any", "172.30.0.12"),
+            ("asks", "AddressReserved"),
+            ("dns", "AddressReserved"),
+        ],
+    );
+    let found = run(&pools, &services);
+    let lost = &found.services[&services[0].key].lost[0].1;
+    assert_eq!(
+        lost.to_string(),
+        "it is never given, because 172.30.0.11 is the address of Node node-1"
+    );
+    let refused = found.services[&services[2].key].refused[0].to_string();
+    assert!(refused.contains("10.96.0.0/16"), "{refused}");
 }
 
 #[test]

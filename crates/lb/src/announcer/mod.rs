@@ -24,6 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use daymark_feed::{PlaneReceiver, PlaneStatus, Subscription};
+use daymark_model::Cidr;
 use k8s_openapi::api::core::v1::Service;
 use kube::Resource;
 use kube::api::Api;
@@ -40,6 +41,7 @@ use crate::membership::{Membership, Timing};
 use crate::metrics::{Metrics, add};
 use crate::moment::Moment;
 use crate::pool::POOL_NAMESPACE;
+use crate::reserved::default_service_cidrs;
 use crate::view::View;
 use lease::{Heartbeat, News, Stamps, Watch};
 
@@ -57,6 +59,8 @@ pub struct Config {
     /// The namespace whose IPAddressPools and L2Advertisements count, the controller's
     /// [`pool_namespace`](crate::controller::Config::pool_namespace).
     pub pool_namespace: Arc<str>,
+    /// The ranges of cluster IPs (ServiceCIDRs): addresses of them are never announced.
+    pub service_cidrs: Vec<Cidr>,
 }
 
 impl Config {
@@ -69,6 +73,7 @@ impl Config {
             timing: Timing::default(),
             lease_namespace: "kube-system".to_owned(),
             pool_namespace: POOL_NAMESPACE.into(),
+            service_cidrs: default_service_cidrs(),
         }
     }
 }
@@ -186,6 +191,7 @@ impl Task {
                 config.class.clone(),
                 node,
                 Arc::clone(&config.pool_namespace),
+                config.service_cidrs.clone(),
             ),
             stale: true,
             living: Living::new(),

@@ -18,13 +18,14 @@ use std::time::Duration;
 use daymark_feed::record::{self, L2Advertisement, ObjectKey};
 use daymark_feed::{Batch, Event, Subscription};
 use daymark_model::input::{Change, IngressMode};
-use daymark_model::{Service, ServiceKey, audience};
+use daymark_model::{Cidr, Service, ServiceKey, audience};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::allocate::{Assignments, Claim, Outcome, Usage, allocate};
 use crate::events::Events;
 use crate::pool::{POOL_NAMESPACE, Pools};
+use crate::reserved::{self, Reserved, default_service_cidrs};
 use write::{Fault, Writer};
 
 /// How the controller is set up.
@@ -35,21 +36,25 @@ pub struct Config {
     /// The namespace whose IPAddressPools and L2Advertisements count. Those of others are told so: whoever may
     /// write in some namespace must not thereby give out addresses of the whole cluster's network.
     pub pool_namespace: Arc<str>,
+    /// The ranges of cluster IPs (ServiceCIDRs): addresses of them are never given.
+    pub service_cidrs: Vec<Cidr>,
 }
 
 impl Default for Config {
-    /// Services without a class, pools of `metallb-system`.
+    /// Services without a class, pools of `metallb-system`, cluster IPs of 10.96.0.0/16 and fd00:10:96::/112.
     fn default() -> Self {
         Self {
             class: None,
             pool_namespace: POOL_NAMESPACE.into(),
+            service_cidrs: default_service_cidrs(),
         }
     }
 }
 
 /// Gives out addresses until `shutdown` is done or the feed ends. What fails is tried again.
 ///
-/// The feed must have been started with its pools; it needs no Nodes and no Leases.
+/// The feed must have been started with its pools and with [`daymark_feed::Nodes::All`]: an address of a Node or in
+/// its `podCIDRs` is never given. It needs no Leases.
 pub async fn run(
     client: kube::Client,
     mut subscription: Subscription,
@@ -86,6 +91,8 @@ struct Task {
     writer: Writer,
     class: Option<Arc<str>>,
     pool_namespace: Arc<str>,
+    service_cidrs: Vec<Cidr>,
+    nodes: reserved::Nodes,
     services: BTreeMap<ServiceKey, Arc<Service>>,
     records: BTreeMap<ObjectKey, Arc<record::Pool>>,
     advertisements: BTreeMap<ObjectKey, Arc<L2Advertisement>>,
@@ -112,6 +119,8 @@ impl Task {
             },
             class: config.class,
             pool_namespace: config.pool_namespace,
+            service_cidrs: config.service_cidrs,
+            nodes: BTreeMap::new(),
             services: BTreeMap::new(),
             records: BTreeMap::new(),
             advertisements: BTreeMap::new(),
@@ -141,9 +150,12 @@ impl Task {
                     put(&mut self.advertisements, key, one.as_ref());
                     true
                 }
-                Event::Model(_) | Event::Namespace(..) | Event::Lease(..) | Event::Node(..) => {
-                    false
+                Event::Node(name, node) => {
+                    let same = reserved::same(self.nodes.get(name), node.as_ref());
+                    put(&mut self.nodes, name, node.as_ref());
+                    !same
                 }
+                Event::Model(_) | Event::Namespace(..) | Event::Lease(..) => false,
             };
         }
         if relevant {
@@ -169,7 +181,11 @@ impl Task {
     /// Works out who gets what, and queues what the API does not know yet.
     fn round(&mut self) {
         let here = |key: &ObjectKey| key.namespace == self.pool_namespace;
-        let pools = Pools::new(self.records.values().filter(|pool| here(&pool.key)));
+        let reserved = Reserved::new(self.nodes.values(), &self.service_cidrs);
+        let pools = Pools::new(
+            self.records.values().filter(|pool| here(&pool.key)),
+            reserved,
+        );
         let claims = self
             .services
             .values()
@@ -374,6 +390,27 @@ fn addresses(service: &Service) -> Vec<IpAddr> {
     ours.map(|ingress| ingress.ip).collect()
 }
 
+/// Names what a pool holds and may not give; the first few, because a wide pool may hold every Node.
+fn reserved_fault(record: &record::Pool, reserved: &Reserved) -> Option<Fault> {
+    let found: BTreeSet<_> = record
+        .ranges
+        .iter()
+        .flat_map(|range| reserved.within(*range).map(|(_, holder)| holder))
+        .collect();
+    let named: Vec<_> = found.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = match found.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!found.is_empty()).then(|| Fault {
+        reason: "ReservedAddresses",
+        message: format!(
+            "spec.addresses: {}{more}; those addresses are never given: leave them out",
+            named.join(", ")
+        ),
+    })
+}
+
 /// What is wrong with pools and advertisements, by subject.
 fn faults<'a>(
     pools: &Pools,
@@ -393,6 +430,9 @@ fn faults<'a>(
     }
     for pool in pools.iter() {
         let record = pool.record();
+        all.entry(Subject::Pool(pool.key().clone()))
+            .or_default()
+            .extend(reserved_fault(record, pools.reserved()));
         for text in &record.unreadable {
             let message = format!(
                 "spec.addresses: {text:?} is neither a prefix such as 172.30.0.0/24 nor a range such as \
@@ -441,6 +481,8 @@ fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, Arc<V>>, key: &K, value: Option<
     };
 }
 
+/// Holders of reserved addresses that a message names.
+const NAMED: usize = 5;
 /// Writes that run side by side.
 const WRITES_AT_ONCE: usize = 16;
 /// Between two attempts of a write that failed.
