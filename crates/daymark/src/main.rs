@@ -3,6 +3,7 @@
 //! The program's life: read the flags, pick the verb, run it, turn its result into an exit code.
 //! No thread exists before a verb runs: `lab` and `demo` enter their namespaces first.
 
+mod bench;
 mod client;
 mod cmd;
 mod demo;

@@ -1,11 +1,114 @@
-//! `daymark bench`.
+//! `daymark bench`: reproducible measurements.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use daymark_sys::ns::{self, Entered, UserNamespace};
+
+use crate::bench::{self, Figure, Measurement, Sizes};
 
 /// Flags of `daymark bench`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = "Examples:
+  daymark bench
+  daymark bench nft-load nft-change --runs 11
+  daymark bench api-creates -o json
+  daymark bench --quick
 
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+No root is needed: everything happens in namespaces of its own. Each figure is the median of its runs, with the least and
+the greatest. Use a release build on a machine that does nothing else; docs/benchmarks.md explains the figures.
+Exit code 0 if every goal is met, 1 if one is missed or something could not be measured. --quick judges nothing.")]
+pub(crate) struct Args {
+    /// What to measure; everything if nothing is named.
+    #[arg(value_name = "NAME", value_enum)]
+    names: Vec<Measurement>,
+    /// How often each is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+    /// Small sizes and three runs at most, to see whether it works.
+    #[arg(long)]
+    quick: bool,
+    /// Where stores are written: the disk whose fsync is measured.
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// How the figures are printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A line a figure.
+    Text,
+    /// One array of objects.
+    Json,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // Always: the figures are those of an ordinary user, whose send buffers the kernel bounds.
+    if let Entered::Outside(code) = ns::enter(UserNamespace::Always)? {
+        return Ok(code);
+    }
+    let all = Measurement::value_variants();
+    let wanted = if args.names.is_empty() {
+        all
+    } else {
+        &args.names
+    };
+    let (sizes, runs) = if args.quick {
+        (Sizes::quick(), args.runs.min(3))
+    } else {
+        (Sizes::full(), args.runs)
+    };
+    let base = args.folder.clone().unwrap_or_else(std::env::temp_dir);
+    heading(&args);
+    let shown = |figure: &Figure| figure_line(&args, figure);
+    let figures = bench::run(wanted, &sizes, runs.into(), &base, shown)
+        .context("not everything could be measured")?;
+    if args.output == Output::Json {
+        let rows = figures.iter().map(|figure| judged(&args, figure).to_json());
+        print(&serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?);
+    }
+    let missed = |figure: &Figure| judged(&args, figure).met() == Some(false);
+    Ok(if figures.iter().any(missed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Without its goal if the sizes are not those of the goals.
+fn judged(args: &Args, figure: &Figure) -> Figure {
+    let goal = figure.goal.filter(|_| !args.quick);
+    Figure {
+        goal,
+        ..figure.clone()
+    }
+}
+
+fn heading(args: &Args) {
+    if args.output == Output::Text {
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or("unknown");
+        print(&format!("load average before: {load}"));
+        if cfg!(debug_assertions) {
+            print("this is a debug build: its figures say little");
+        }
+    }
+}
+
+fn figure_line(args: &Args, figure: &Figure) {
+    if args.output == Output::Text {
+        print(&judged(args, figure).to_line());
+    }
+}
+
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+fn print(text: &str) {
+    println!("{text}");
 }
