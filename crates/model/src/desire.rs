@@ -38,6 +38,15 @@ pub struct Here {
 }
 
 impl Here {
+    /// This node before it has a Node object: its name, by which endpoints are known to be here.
+    #[must_use]
+    pub fn unregistered(&self) -> Node {
+        Node {
+            name: self.options.node_name.clone(),
+            ..Node::default()
+        }
+    }
+
     /// Prefixes of this node's own Pods; empty where they cannot be told.
     #[must_use]
     pub fn own_pods(&self) -> Vec<Cidr> {

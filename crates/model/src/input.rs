@@ -320,6 +320,9 @@ pub enum NodePortAddresses {
 /// Settings of the proxy that change what a Service means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// The name of this node: endpoints on it are known before its Node object is. A Node object's own name
+    /// goes before it.
+    pub node_name: Arc<str>,
     /// How own Pods are known.
     pub detector: Detector,
     /// Where node ports answer.

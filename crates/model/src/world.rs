@@ -44,11 +44,13 @@ impl World {
     /// A world without inputs.
     #[must_use]
     pub fn new(options: Options) -> Self {
+        let mut here = Here {
+            options,
+            ..Here::default()
+        };
+        here.node = here.unregistered();
         Self {
-            here: Here {
-                options,
-                ..Here::default()
-            },
+            here,
             untold: Touched {
                 node: true,
                 ..Touched::default()
@@ -137,7 +139,10 @@ impl World {
             }
             Change::Slice(key, slice) => self.take_slice(key, slice, touched),
             Change::Node(node) => {
-                self.here.node = node.as_deref().cloned().unwrap_or_default();
+                self.here.node = node
+                    .as_deref()
+                    .cloned()
+                    .unwrap_or_else(|| self.here.unregistered());
                 self.inputs.node = node;
                 touched.node = true;
             }

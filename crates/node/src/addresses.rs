@@ -28,7 +28,8 @@ pub async fn follow(mut changed: impl FnMut(Arc<[IpAddr]>) -> Listen) -> Result<
     let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, handle, mut news) =
         new_multicast_connection(&groups).map_err(AddressError::Socket)?;
-    let connection = tokio::spawn(connection);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(connection);
     let mut known: Option<Arc<[IpAddr]>> = None;
     loop {
         let now: Arc<[IpAddr]> = list(&handle).await?.into();
@@ -42,7 +43,6 @@ pub async fn follow(mut changed: impl FnMut(Arc<[IpAddr]>) -> Listen) -> Result<
         // One change of an interface is several messages; what is here already is one change.
         while news.try_recv().is_ok() {}
     }
-    connection.abort();
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Found, Kernel, Plane, StartError};
@@ -14,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::addresses::{self, Listen};
 use crate::clock;
+use crate::conntrack::{self, CleanerError};
 use crate::metrics::Metrics;
 use crate::proxy::{Order, Proxy};
 
@@ -23,9 +25,21 @@ pub enum AgentError {
     /// The tables could not be brought up.
     #[error("nftables: {0}")]
     Plane(#[from] StartError),
+    /// Stale flows could not be followed.
+    #[error(transparent)]
+    Conntrack(#[from] CleanerError),
     /// No thread.
     #[error("cannot start the plane's thread: {0}")]
     Thread(#[source] io::Error),
+}
+
+/// What ended by itself, which nothing should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The feed: no change of the API arrives any more.
+    Feed,
+    /// The plane's thread: no change reaches the kernel any more.
+    Plane,
 }
 
 /// A running agent: the plane's thread, and how to talk to it.
@@ -51,10 +65,14 @@ impl Agent {
         match found {
             Found::Nothing => info!("created the tables"),
             Found::Adopted => info!("adopted the tables that were there"),
-            Found::Replaced(why) => warn!(why, "replaced the tables that were there"),
+            Found::ToReplace(why) => warn!(
+                why,
+                "the tables that are there cannot be adopted; the first state replaces them"
+            ),
         }
         let (orders, inbox) = channel();
-        let proxy = Proxy::new(plane, options, status, metrics);
+        let stale = conntrack::start()?;
+        let proxy = Proxy::new(plane, options, status, metrics, stale);
         let thread = std::thread::Builder::new()
             .name("plane".to_owned())
             .spawn(move || proxy.run(&inbox));
@@ -71,7 +89,7 @@ impl Agent {
     }
 
     /// Hands what the feed brings to the plane, until the feed ends.
-    pub async fn follow(&self, mut feed: Subscription) {
+    pub async fn follow(&self, mut feed: Subscription) -> Ended {
         let followed = addresses_of(self.orders());
         let addresses = tokio::spawn(followed);
         while let Some(batch) = feed.next().await {
@@ -85,10 +103,12 @@ impl Agent {
                 arrived: clock::now(),
             };
             if self.orders.send(order).is_err() {
-                break;
+                addresses.abort();
+                return Ended::Plane;
             }
         }
         addresses.abort();
+        Ended::Feed
     }
 
     /// Ends the thread; the tables stay.
@@ -99,21 +119,28 @@ impl Agent {
     }
 }
 
+/// Follows the machine's addresses for ever: after a failure, from the beginning.
 async fn addresses_of(orders: Sender<Order>) {
-    let changed = |list| {
-        let changes = vec![Change::MachineAddresses(list)];
-        let order = Order::Changes {
-            batch: None,
-            changes,
-            arrived: clock::now(),
+    loop {
+        let changed = |list| {
+            let changes = vec![Change::MachineAddresses(list)];
+            let order = Order::Changes {
+                batch: None,
+                changes,
+                arrived: clock::now(),
+            };
+            if orders.send(order).is_ok() {
+                Listen::On
+            } else {
+                Listen::Stop
+            }
         };
-        if orders.send(order).is_ok() {
-            Listen::On
-        } else {
-            Listen::Stop
+        match addresses::follow(changed).await {
+            Ok(()) => return,
+            Err(error) => warn!(%error, "the machine's addresses are read again in a second"),
         }
-    };
-    if let Err(error) = addresses::follow(changed).await {
-        warn!(%error, "node ports by prefix are not served");
+        tokio::time::sleep(ADDRESSES_AGAIN).await;
     }
 }
+
+const ADDRESSES_AGAIN: Duration = Duration::from_secs(1);

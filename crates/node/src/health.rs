@@ -1,7 +1,8 @@
 //! `/healthz`, `/livez`, `/proxyMode` and `/metrics`, at kube-proxy's ports and paths.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -101,7 +102,7 @@ async fn serve(
     router: Router<Shared>,
     shared: Shared,
 ) -> Result<impl Future<Output = ()>, BindError> {
-    let bound = TcpListener::bind(address).await;
+    let bound = bind(address).await;
     let listener = bound.map_err(|source| BindError {
         address,
         what,
@@ -114,26 +115,58 @@ async fn serve(
     })
 }
 
-/// Healthy once the kernel holds a first state: before that a load balancer should send nothing here.
+/// `[::]` means every address: where the machine has no IPv6 that is every IPv4 one.
+async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+/// Healthy while the kernel holds a state and follows the API: otherwise a load balancer should send nothing
+/// here.
 async fn healthz(State(shared): State<Shared>) -> (StatusCode, String) {
-    answer(*shared.plane.borrow(), &shared.metrics)
+    answer(&shared, Question::Health)
 }
 
-/// Alive as long as it answers.
+/// Alive while the plane's thread is: without it only a restart helps.
 async fn livez(State(shared): State<Shared>) -> (StatusCode, String) {
-    let (_, body) = answer(*shared.plane.borrow(), &shared.metrics);
-    (StatusCode::OK, body)
+    answer(&shared, Question::Life)
 }
 
-fn answer(plane: PlaneStatus, metrics: &Metrics) -> (StatusCode, String) {
-    let (code, healthy, generation) = match plane {
-        PlaneStatus::Committed { generation } => (StatusCode::OK, true, generation),
-        PlaneStatus::Starting => (StatusCode::SERVICE_UNAVAILABLE, false, 0),
-        PlaneStatus::NoPlane => (StatusCode::OK, true, 0),
-    };
-    let commits = metrics.commits();
-    (
-        code,
-        format!("{{\"healthy\":{healthy},\"generation\":{generation},\"commits\":{commits}}}\n"),
-    )
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Health,
+    Life,
 }
+
+fn answer(shared: &Shared, question: Question) -> (StatusCode, String) {
+    let plane = *shared.plane.borrow();
+    // The thread holds the other end of the channel.
+    let alive = plane == PlaneStatus::NoPlane || shared.plane.has_changed().is_ok();
+    let behind = shared.metrics.behind().unwrap_or_default();
+    let holds = plane != PlaneStatus::Starting && behind < LONGEST_BEHIND;
+    let good = alive && (question == Question::Life || holds);
+    let code = if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let generation = match plane {
+        PlaneStatus::Committed { generation } => generation,
+        PlaneStatus::Starting | PlaneStatus::NoPlane => 0,
+    };
+    let body = serde_json::json!({
+        "healthy": good,
+        "planeAlive": alive,
+        "behindSeconds": behind.as_secs_f64(),
+        "generation": generation,
+        "commits": shared.metrics.commits(),
+    });
+    (code, format!("{body}\n"))
+}
+
+/// A failing commit is tried again within milliseconds; after so long it will not heal by itself.
+const LONGEST_BEHIND: Duration = Duration::from_secs(10);

@@ -11,6 +11,7 @@
 //! - [`proxy`]: the thread's state, one batch in, one commit out;
 //! - [`agent`]: the tasks around it;
 //! - [`addresses`]: which addresses the machine has;
+//! - [`conntrack`]: UDP flows of endpoints that left;
 //! - [`foreign`]: other processes' commits;
 //! - [`health`]: `/healthz`, `/livez`, `/metrics`;
 //! - [`metrics`]: what is counted.
@@ -18,6 +19,7 @@
 pub mod addresses;
 pub mod agent;
 mod clock;
+pub mod conntrack;
 pub mod foreign;
 pub mod health;
 pub mod metrics;

@@ -1,7 +1,8 @@
 //! What the agent counts, under kube-proxy's names where it has one.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::compile::Update;
 use daymark_model::Desired;
@@ -10,6 +11,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::clock;
 
 /// The agent's counters.
 #[derive(Debug)]
@@ -23,6 +26,7 @@ pub struct Metrics {
     frontends: Gauge<i64, AtomicI64>,
     pools: Gauge<i64, AtomicI64>,
     commits: AtomicU64,
+    behind: Mutex<Option<Instant>>,
 }
 
 impl Default for Metrics {
@@ -39,6 +43,7 @@ impl Default for Metrics {
             frontends: Gauge::default(),
             pools: Gauge::default(),
             commits: AtomicU64::new(0),
+            behind: Mutex::new(None),
             registry: Registry::default(),
         };
         registry.register_with_unit(
@@ -99,6 +104,17 @@ impl Metrics {
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    /// How long the kernel has not followed the API; `None` while it does.
+    #[must_use]
+    pub fn behind(&self) -> Option<Duration> {
+        let since = *self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| clock::now() - since)
+    }
+
+    pub(crate) fn set_behind(&self, since: Option<Instant>) {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     pub(crate) fn committed(&self, update: &Update, commit: Duration, programming: Duration) {

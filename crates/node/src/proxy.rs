@@ -4,11 +4,12 @@
 //! again, first at once, then after waits that double. Meanwhile the kernel holds a valid state.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane, StartError};
 use daymark_feed::{PlaneSender, PlaneStatus};
+use daymark_model::flows::{self, Verdicts};
 use daymark_model::{Change, Options, World};
 use tracing::{debug, info, warn};
 
@@ -43,6 +44,12 @@ pub struct Proxy<K> {
     /// The newest feed batch that was taken in; none before the first.
     batch: Option<u64>,
     state: State,
+    /// Whether a missing Node was told.
+    told: bool,
+    /// Where verdicts about UDP flows go, once the kernel holds what they are about.
+    cleaner: Sender<Verdicts>,
+    /// Verdicts that wait for a commit.
+    stale: Verdicts,
 }
 
 /// Whether the kernel follows the world.
@@ -52,8 +59,13 @@ enum State {
     Waiting,
     /// The kernel holds what the world wants.
     InStep,
-    /// The last commit failed; all is tried again after this wait.
-    Behind(Duration),
+    /// The last commit failed; all is tried again when it is due.
+    Behind {
+        /// The next wait, should that fail too.
+        wait: Duration,
+        /// When all is tried again.
+        due: Instant,
+    },
 }
 
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -62,13 +74,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl<K: Kernel> Proxy<K> {
-    /// A proxy over tables that were brought up.
+    /// A proxy over tables that were brought up. `cleaner` hears which UDP flows are stale after each commit
+    /// ([`crate::conntrack`]).
     #[must_use]
     pub fn new(
         plane: Plane<K>,
         options: Options,
         status: PlaneSender,
         metrics: Arc<Metrics>,
+        cleaner: Sender<Verdicts>,
     ) -> Self {
         Self {
             world: World::new(options),
@@ -77,6 +91,9 @@ impl<K: Kernel> Proxy<K> {
             metrics,
             batch: None,
             state: State::Waiting,
+            told: false,
+            cleaner,
+            stale: Verdicts::default(),
         }
     }
 
@@ -103,7 +120,7 @@ impl<K: Kernel> Proxy<K> {
 
     fn next_wait(&self, foreign: &Foreign) -> Option<Duration> {
         let retry = match self.state {
-            State::Behind(wait) => Some(wait),
+            State::Behind { due, .. } => Some(due.saturating_duration_since(clock::now())),
             State::Waiting | State::InStep => None,
         };
         let look = foreign.pending.then(|| foreign.due_in(clock::now()));
@@ -146,21 +163,30 @@ impl<K: Kernel> Proxy<K> {
     }
 
     fn follow(&mut self, changes: Vec<Change>, fresh: Fresh, arrived: Instant) {
+        let suspects = flows::suspects(&self.world, &changes);
         let delta = self.world.apply(changes);
-        if self.batch.is_none() {
+        self.stale.extend(suspects.judge(&self.world));
+        if self.batch.is_none() || !self.is_registered() {
             return;
         }
+        let first = self.state == State::Waiting;
         let started = clock::now();
         let outcome = match (self.state, fresh) {
+            // What failed is tried when it is due, with everything that came meanwhile.
+            (State::Behind { .. }, _) => return,
             (State::InStep, Fresh::No) => self.plane.update(&delta).map_err(StartError::from),
-            _ => self.plane.reconcile(self.world.desired().clone()),
+            (State::InStep, Fresh::First) | (State::Waiting, _) => {
+                self.plane.reconcile(self.world.desired().clone())
+            }
         };
         match outcome {
             Ok(update) => {
                 let now = clock::now();
-                self.metrics
-                    .committed(&update, now - started, now - arrived);
-                if fresh == Fresh::First {
+                if !update.is_empty() {
+                    self.metrics
+                        .committed(&update, now - started, now - arrived);
+                }
+                if first {
                     let services = self.world.inputs().services.len();
                     info!(
                         services,
@@ -174,8 +200,24 @@ impl<K: Kernel> Proxy<K> {
         }
     }
 
+    /// Before the first state the Node object must be there: without it the node would have no addresses and
+    /// no Pods of its own, and adopted tables would lose both. Afterwards its absence is a state like any other.
+    fn is_registered(&mut self) -> bool {
+        let waits = self.state == State::Waiting && self.world.inputs().node.is_none();
+        if waits && !self.told {
+            self.told = true;
+            warn!("this node has no Node object yet; if it should have one, check --node-name");
+        }
+        !waits
+    }
+
     fn in_step(&mut self) {
         self.state = State::InStep;
+        if !self.stale.is_empty() {
+            // Without its thread flows end by their timeouts.
+            let _ = self.cleaner.send(std::mem::take(&mut self.stale));
+        }
+        self.metrics.set_behind(None);
         self.metrics.set_world(self.world.desired());
         if let Some(generation) = self.batch {
             self.status
@@ -184,9 +226,13 @@ impl<K: Kernel> Proxy<K> {
     }
 
     fn fall_behind(&mut self, error: &StartError) {
+        let now = clock::now();
         let wait = match self.state {
-            State::Behind(wait) => (wait * 2).min(LONGEST_WAIT),
-            State::Waiting | State::InStep => FIRST_WAIT,
+            State::Behind { wait, .. } => wait,
+            State::Waiting | State::InStep => {
+                self.metrics.set_behind(Some(now));
+                FIRST_WAIT
+            }
         };
         if let StartError::Commit(CommitError::Refused { shown, reason }) = error {
             warn!(
@@ -199,12 +245,16 @@ impl<K: Kernel> Proxy<K> {
             warn!(%error, ?wait, "a commit failed; the whole state is tried again");
         }
         self.metrics.failed();
-        self.state = State::Behind(wait);
+        let due = now + wait;
+        let wait = (wait * 2).min(LONGEST_WAIT);
+        self.state = State::Behind { wait, due };
     }
 
     /// What is due after a wait: a failed state again, or a look after somebody else's commit.
     fn catch_up(&mut self, foreign: &mut Foreign) {
-        if let State::Behind(_) = self.state {
+        if let State::Behind { due, .. } = self.state
+            && clock::now() >= due
+        {
             match self.plane.reconcile(self.world.desired().clone()) {
                 Ok(_) => self.in_step(),
                 Err(error) => self.fall_behind(&error),
@@ -259,3 +309,6 @@ enum Next {
     GoOn,
     Stop,
 }
+
+#[cfg(test)]
+mod tests;

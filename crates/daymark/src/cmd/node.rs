@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, plane_channel};
@@ -13,10 +13,11 @@ use daymark_lb::announcer;
 use daymark_model::Cidr;
 use daymark_model::Options;
 use daymark_model::input::NodePortAddresses;
-use daymark_node::agent::Agent;
+use daymark_node::agent::{Agent, Ended};
 use daymark_node::metrics::Metrics;
 use daymark_node::{foreign, health};
 use daymark_sys::probe::{self, Answer, Capabilities};
+use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
 
 use crate::{client, exposition, logging, shutdown};
@@ -55,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long)]
     announce: bool,
     /// Health checks.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10256")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:10256")]
     healthz_bind_address: SocketAddr,
     /// Metrics.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:10249")]
@@ -65,6 +66,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     logging::start();
     let options = Options {
+        node_name: args.node_name.as_str().into(),
         node_port_addresses: node_port_addresses(&args.nodeport_addresses)?,
         ..Options::default()
     };
@@ -126,17 +128,39 @@ async fn serve(
         .await?,
     );
     tokio::spawn(health::serve_metrics(args.metrics_bind_address, plane, metrics, extra).await?);
-    tokio::select! {
-        () = agent.follow(feed.subscribe()) => warn!("the feed ended"),
-        () = shutdown::signal_received() => info!("ending; the kernel keeps the tables"),
-    }
+    let mut announcer = announcer;
+    let outcome = tokio::select! {
+        ended = agent.follow(feed.subscribe()) => Err(match ended {
+            Ended::Feed => anyhow!("the feed ended by itself"),
+            Ended::Plane => anyhow!("the plane's thread ended by itself; its last words are in the log"),
+        }),
+        ended = finished(&mut announcer) => Err(match ended {
+            Ok(Ok(())) => anyhow!("the announcer ended by itself"),
+            Ok(Err(error)) => anyhow!(error).context("the announcer"),
+            Err(error) => anyhow!(error).context("the announcer's task"),
+        }),
+        () = shutdown::signal_received() => Ok(()),
+    };
     drop(ended);
-    if let Some(announcer) = announcer {
-        // It gives its addresses up first, so that others take over at once.
-        announcer.await.context("the announcer's task")??;
+    if outcome.is_ok() {
+        info!("ending; the kernel keeps the tables");
+        // The announcer gives its addresses up first, so that others take over at once.
+        if let Some(announcer) = announcer
+            && let Err(error) = announcer.await
+        {
+            warn!(%error, "the announcer's task");
+        }
+        agent.stop();
     }
-    agent.stop();
-    Ok(())
+    outcome
+}
+
+/// Waits for a task that may not be there, and then for ever.
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
 }
 
 fn feed_config(args: &Args) -> daymark_feed::Config {
