@@ -200,7 +200,7 @@ fn keep(args: Keep) -> anyhow::Result<ExitCode> {
 
 fn keep_inside(args: &Up, listener: TcpListener, report: &mut File) -> anyhow::Result<ExitCode> {
     let state = state(&args.name.name)?;
-    let _lock = Lock::take(&state)?;
+    let lock = Lock::take(&state)?;
     let inside = match ns::enter(UserNamespace::UnlessPrivileged)? {
         Entered::Outside(code) => return Ok(code),
         Entered::Inside(inside) => inside,
@@ -221,7 +221,10 @@ fn keep_inside(args: &Up, listener: TcpListener, report: &mut File) -> anyhow::R
         writeln!(report, "{READY}").context("reporting")?;
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        terminate.recv().await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            () = lock.vanished() => {}
+        }
         cluster.down();
         Ok(ExitCode::SUCCESS)
     })

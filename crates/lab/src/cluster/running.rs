@@ -19,7 +19,8 @@ use super::{PlaceError, Record, Spaces, Where, pod_spaces};
 /// Held by a lab as long as it lives; the kernel lets go of it however the lab ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 /// Why a lab's folder could not be taken.
@@ -55,10 +56,11 @@ impl Lock {
             source,
         };
         private::make(state)?;
+        let path = state.join(LOCK);
         let file = File::options()
             .create(true)
             .append(true)
-            .open(state.join(LOCK))
+            .open(&path)
             .map_err(folder)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -71,7 +73,26 @@ impl Lock {
         }
         clear(state).map_err(folder)?;
         std::fs::write(state.join(PID), std::process::id().to_string()).map_err(folder)?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path })
+    }
+
+    /// Whether the lock file, and so the folder, is still the one that was taken. Without it no command finds the lab:
+    /// somebody cleaned `/tmp`, and the lab should end.
+    pub fn stands(&self) -> bool {
+        let Ok(held) = rustix::fs::fstat(&self.file) else {
+            return true;
+        };
+        match rustix::fs::stat(&self.path) {
+            Ok(found) => (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino),
+            Err(errno) => !matches!(errno, rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR),
+        }
+    }
+
+    /// Returns when the lock file has vanished, within a second.
+    pub async fn vanished(&self) {
+        while self.stands() {
+            tokio::time::sleep(GLANCE).await;
+        }
     }
 }
 
@@ -265,6 +286,8 @@ fn end(pid: u32) -> Result<(), RunningError> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a lab looks after its lock file.
+const GLANCE: Duration = Duration::from_secs(1);
 const LOCK: &str = "lock";
 const PID: &str = "pid";
 
@@ -304,6 +327,31 @@ mod tests {
         let found = Running::find(&state);
         assert!(matches!(found, Err(RunningError::Private(_))));
         remove(&state);
+    }
+
+    #[test]
+    fn a_lock_stands_until_its_folder_is_removed_or_made_again() {
+        let state = folder("stands");
+        let lock = Lock::take(&state).unwrap();
+        assert!(lock.stands());
+        std::fs::remove_dir_all(&state).unwrap();
+        assert!(!lock.stands());
+        let second = Lock::take(&state).unwrap();
+        assert!(!lock.stands());
+        assert!(second.stands());
+        remove(&state);
+        assert!(!second.stands());
+    }
+
+    #[tokio::test]
+    async fn a_lab_hears_that_its_folder_vanished() {
+        let state = folder("vanished");
+        let lock = Lock::take(&state).unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(20), lock.vanished()).await;
+        assert!(early.is_err());
+        remove(&state);
+        let heard = tokio::time::timeout(Duration::from_secs(5), lock.vanished()).await;
+        heard.expect("within 5 s");
     }
 
     #[test]
