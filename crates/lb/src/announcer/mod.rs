@@ -8,11 +8,12 @@
 //!
 //! One task decides; one thread an interface answers ([`crate::l2`]). The order in which things happen is
 //! what keeps an address from having two owners or none:
-//! 1. the Lease is renewed only once the data plane has committed something, or no plane runs here: a node that
-//!    restarts is not elected before it can serve;
+//! 1. the Lease is renewed only once the data plane has committed something, or no plane runs here, and only while
+//!    every interface that is needed can be listened on: a node that cannot serve is not elected;
 //! 2. an address is answered for only once the plane holds the batch that made this node able to serve it;
 //! 3. answers end by themselves when the Lease's renewals no longer come back ([`crate::membership`]).
 
+mod deaf;
 mod lease;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,7 @@ use crate::moment::Moment;
 use crate::pool::POOL_NAMESPACE;
 use crate::reserved::default_service_cidrs;
 use crate::view::View;
+use deaf::{Attempt, Deaf};
 use lease::{Heartbeat, News, Stamps, Watch};
 
 /// How an announcer is set up.
@@ -147,6 +149,7 @@ struct Task {
     living: Living,
     owners: BTreeMap<IpAddr, Owner>,
     ports: BTreeMap<u32, Port>,
+    deaf: Deaf,
     mine: BTreeSet<IpAddr>,
     metrics: Arc<Metrics>,
 }
@@ -197,6 +200,7 @@ impl Task {
             living: Living::new(),
             owners: BTreeMap::new(),
             ports: BTreeMap::new(),
+            deaf: Deaf::default(),
             mine: BTreeSet::new(),
             subscription,
             plane,
@@ -266,6 +270,9 @@ impl Task {
             return;
         }
         if *self.plane.borrow() == PlaneStatus::Starting || !self.renewing.is_empty() {
+            return;
+        }
+        if !self.deaf.hears(&self.listed, Port::probe) {
             return;
         }
         let written = self.stamps.next();
@@ -351,11 +358,9 @@ impl Task {
                 None => match Port::open(link, Arc::clone(&self.metrics)) {
                     Ok(port) => Some(&*self.ports.entry(index).or_insert(port)),
                     Err(error) => {
-                        add(&self.metrics.interface_failures);
-                        tracing::warn!(
-                            interface = %link.name, %error,
-                            "load-balancer addresses cannot be answered on this interface; it needs CAP_NET_RAW"
-                        );
+                        if self.deaf.failed(link, &error) == Attempt::First {
+                            add(&self.metrics.interface_failures);
+                        }
                         None
                     }
                 },
@@ -385,15 +390,13 @@ impl Task {
             tracing::info!(%address, "announced from this node");
             for key in self.view.services_of(*address) {
                 let api: Api<Service> = Api::namespaced(self.client.clone(), &key.namespace);
-                let (events, name, node) = (
-                    self.events.clone(),
-                    key.name.to_string(),
-                    Arc::clone(&self.config.node),
+                let (events, name) = (self.events.clone(), key.name.to_string());
+                let message = format!(
+                    "announcing {address} from node {:?} with protocol \"layer2\"",
+                    self.config.node
                 );
                 self.telling.spawn(async move {
                     if let Ok(Some(service)) = api.get_opt(&name).await {
-                        let message =
-                            format!("announcing from node {node:?} with protocol \"layer2\"");
                         let about = service.object_ref(&());
                         events
                             .publish(about, Severity::Normal, "nodeAssigned", message)

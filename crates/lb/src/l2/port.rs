@@ -82,6 +82,16 @@ impl Port {
         })
     }
 
+    /// Whether the link could be listened on: opens its sockets and closes them.
+    ///
+    /// # Errors
+    /// As [`Port::open`].
+    pub(crate) fn probe(link: &Link) -> io::Result<()> {
+        packet::open(link.index, Traffic::Arp)?;
+        packet::open(link.index, Traffic::NeighbourSolicitations)?;
+        Ok(())
+    }
+
     /// The interface.
     pub(crate) fn link(&self) -> &Link {
         &self.link
