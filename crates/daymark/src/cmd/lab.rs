@@ -6,12 +6,12 @@ use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use daymark_lab::cluster::{Cluster, Lock, Running, RunningError, Spec, Where};
 use daymark_sys::ns::{self, Entered, UserNamespace};
 use daymark_sys::process::{Isolation, Session, inherited};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Flags of `daymark lab`.
 #[derive(clap::Args)]
@@ -36,7 +36,7 @@ enum Verb {
     Run(Run),
     /// Print the path of the kubeconfig for this machine's shells.
     Kubeconfig(Name),
-    /// Show the nodes and Pods of a running lab.
+    /// Show the processes, nodes and Pods of a running lab.
     Status(Status),
     /// The process that keeps a lab, started by `up`.
     #[command(hide = true)]
@@ -216,18 +216,31 @@ fn keep_inside(args: &Up, listener: TcpListener, report: &mut File) -> anyhow::R
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let cluster = Cluster::up(spec, |_| ()).await?;
+        let mut cluster = Cluster::up(spec, |_| ()).await?;
         cluster.create_basics().await?;
+        cluster
+            .write_part_states()
+            .context("the state of the parts")?;
         writeln!(report, "{READY}").context("reporting")?;
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            () = lock.vanished() => {}
-        }
+        attend(&mut cluster, &lock).await?;
         cluster.down();
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Until the lab is told to end or nobody can find it any more; meanwhile writes down which of its parts ended.
+async fn attend(cluster: &mut Cluster, lock: &Lock) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut children = signal(SignalKind::child())?;
+    loop {
+        // A full disk makes the status old, and is no reason to end the lab.
+        let _ = cluster.write_part_states();
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            () = lock.vanished() => return Ok(()),
+            _ = children.recv() => {}
+        }
+    }
 }
 
 fn down(args: &Name) -> anyhow::Result<ExitCode> {
@@ -323,15 +336,13 @@ fn status(args: &Status) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let overview = runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(5), running.overview())
-            .await
-            .context("the API does not answer")?
-            .context("asking the API")
-    })?;
+    let overview = runtime.block_on(running.overview());
     match args.output {
         Output::Json => print(&serde_json::to_string_pretty(&overview)?),
         Output::Table => print(overview.to_string().trim_end()),
+    }
+    if let Some(problem) = overview.problem {
+        bail!("{problem}");
     }
     Ok(ExitCode::SUCCESS)
 }

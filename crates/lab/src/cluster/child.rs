@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal};
 use thiserror::Error;
@@ -39,7 +39,7 @@ pub enum ChildError {
         /// The part's name.
         name: String,
         /// How it ended.
-        status: std::process::ExitStatus,
+        status: ExitStatus,
         /// Its log.
         log: PathBuf,
         /// The last lines of it.
@@ -85,12 +85,17 @@ impl Child {
         self.process.id()
     }
 
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().ok().flatten()
+    }
+
     /// Fails with the end of its log when it has ended.
     ///
     /// # Errors
     /// [`ChildError::Ended`].
     pub fn check(&mut self) -> Result<(), ChildError> {
-        let Ok(Some(status)) = self.process.try_wait() else {
+        let Some(status) = self.ended() else {
             return Ok(());
         };
         let (name, log) = (self.name.clone(), self.log.clone());

@@ -182,6 +182,10 @@ impl Running {
         &self.record
     }
 
+    pub(super) fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// The kubeconfig for the machine's own shells.
     pub fn kubeconfig(&self) -> PathBuf {
         self.state.join(OUTER_KUBECONFIG)
