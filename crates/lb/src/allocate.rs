@@ -116,10 +116,10 @@ pub fn allocate(pools: &Pools, mut claims: Vec<Claim<'_>>) -> Assignments {
     for claim in &claims {
         round.keep(claim);
     }
-    for claim in claims.iter().filter(|claim| !asked(claim).is_empty()) {
+    for claim in claims.iter().filter(|claim| names_some(claim)) {
         round.give_asked(claim);
     }
-    for claim in claims.iter().filter(|claim| asked(claim).is_empty()) {
+    for claim in claims.iter().filter(|claim| !names_some(claim)) {
         round.give_any(claim);
     }
     round.finish(&claims)
@@ -131,6 +131,12 @@ fn request<'a>(claim: &Claim<'a>) -> Option<&'a LoadBalancerRequest> {
 
 fn asked<'a>(claim: &Claim<'a>) -> &'a [IpAddr] {
     request(claim).map_or(&[], |request| &request.addresses)
+}
+
+/// Whether addresses are asked for by name, readable or not: then no other one is given.
+fn names_some(claim: &Claim<'_>) -> bool {
+    request(claim)
+        .is_some_and(|request| !request.addresses.is_empty() || !request.unreadable.is_empty())
 }
 
 fn asked_pool<'a>(claim: &Claim<'a>) -> Option<&'a Arc<str>> {
@@ -179,7 +185,7 @@ impl<'p> Round<'p> {
         if !claim.service.families.contains(&family) || self.has(claim, family) {
             return Err(Lost::Family);
         }
-        if !asked(claim).is_empty() && !asked(claim).contains(&address) {
+        if names_some(claim) && !asked(claim).contains(&address) {
             return Err(Lost::NotAsked);
         }
         if let Some(name) = asked_pool(claim).filter(|name| **name != pool.key().name) {
@@ -207,6 +213,12 @@ impl<'p> Round<'p> {
                 Ok(pool) => self.give(claim, address, pool),
                 Err(refusal) => self.outcome(claim).refused.push(refusal),
             }
+        }
+        for text in request(claim).map_or(&[][..], |request| &request.unreadable) {
+            let text = Arc::clone(text);
+            self.outcome(claim)
+                .refused
+                .push(Refusal::Unreadable { text });
         }
     }
 

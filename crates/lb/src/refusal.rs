@@ -77,6 +77,15 @@ pub enum Refusal {
         /// The address asked for.
         address: IpAddr,
     },
+    /// What is asked for is no address.
+    #[error(
+        "annotation metallb.io/loadBalancerIPs or spec.loadBalancerIP: {text:?} is not an IP address: correct it, or \
+         remove it to get any free address"
+    )]
+    Unreadable {
+        /// What stands there.
+        text: Arc<str>,
+    },
     /// The address asked for is a Node's, a Pod's or a cluster IP.
     #[error(
         "annotation metallb.io/loadBalancerIPs or spec.loadBalancerIP: {address} is never given, because {holder}: \
@@ -147,6 +156,7 @@ impl Refusal {
             Self::Unsupported { .. } => "PoolUnsupported",
             Self::OutsidePools { .. } => "AddressOutsidePools",
             Self::OutsidePool { .. } => "AddressOutsidePool",
+            Self::Unreadable { .. } => "AddressUnreadable",
             Self::Reserved { .. } => "AddressReserved",
             Self::Taken { .. } => "AddressTaken",
             Self::WrongFamily { .. } => "WrongFamily",

@@ -111,6 +111,7 @@ pub(crate) fn asks(mut service: Service, addresses: &[&str], pool: Option<&str>)
     service.load_balancer = Some(Box::new(LoadBalancerRequest {
         class: None,
         addresses: addresses.iter().map(|text| ip(text)).collect(),
+        unreadable: Vec::new(),
         pool: pool.map(Arc::from),
     }));
     service

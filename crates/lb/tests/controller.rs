@@ -326,6 +326,9 @@ async fn wishes_and_classes_are_respected() {
     let outside =
         json!({ "metadata": { "annotations": { "metallb.io/loadBalancerIPs": "192.0.2.1" } } });
     call(&client, "POST", SERVICES, service("outside", outside)).await;
+    let misspelt =
+        json!({ "metadata": { "annotations": { "metallb.io/loadBalancerIPs": "foo" } } });
+    call(&client, "POST", SERVICES, service("misspelt", misspelt)).await;
     let dual = json!({ "spec": { "ipFamilyPolicy": "RequireDualStack" } });
     call(&client, "POST", SERVICES, service("dual", dual)).await;
     has(&client, "asks", &["172.30.0.240"]).await;
@@ -335,6 +338,15 @@ async fn wishes_and_classes_are_respected() {
         message.contains("192.0.2.1 is in no IPAddressPool"),
         "{message}"
     );
+    let message = condition(&client, "misspelt", "AddressUnreadable").await;
+    let named = "annotation metallb.io/loadBalancerIPs";
+    assert!(
+        message.contains(named) && message.contains("\"foo\""),
+        "{message}"
+    );
+    event(&client, "misspelt", "AllocationFailed").await;
+    let misspelt = get(&client, &format!("{SERVICES}/misspelt")).await;
+    assert_eq!(ingress(&misspelt), [""; 0]);
     let other = get(&client, &format!("{SERVICES}/other")).await;
     assert_eq!(ingress(&other), [""; 0]);
     assert!(other["status"]["conditions"].is_null());

@@ -141,6 +141,8 @@ pub struct LoadBalancerRequest {
     pub class: Option<Arc<str>>,
     /// Addresses asked for: `spec.loadBalancerIP`, or the MetalLB annotation `loadBalancerIPs`.
     pub addresses: Vec<IpAddr>,
+    /// What stands among those addresses and is none, as written.
+    pub unreadable: Vec<Arc<str>>,
     /// The pool asked for by the MetalLB annotation `address-pool`.
     pub pool: Option<Arc<str>>,
 }

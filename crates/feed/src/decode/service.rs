@@ -330,20 +330,22 @@ fn load_balancer(
         return None;
     }
     let pool = present(&annotations.address_pool, &annotations.address_pool_old);
+    let (addresses, unreadable) = requested_addresses(spec, annotations, reader);
     let request = LoadBalancerRequest {
         class: reader.share_text(&spec.load_balancer_class),
-        addresses: requested_addresses(spec, annotations, reader),
+        addresses,
+        unreadable,
         pool: reader.share_text(pool),
     };
     (request != LoadBalancerRequest::default()).then(|| Box::new(request))
 }
 
-/// The MetalLB annotation, a list with commas, outranks the deprecated field.
+/// The MetalLB annotation, a list with commas, outranks the deprecated field. Also what is no address.
 fn requested_addresses(
     spec: &Spec<'_>,
     annotations: &Annotations<'_>,
     reader: &mut Reader<'_, '_>,
-) -> Vec<IpAddr> {
+) -> (Vec<IpAddr>, Vec<Arc<str>>) {
     let annotation = present(
         &annotations.load_balancer_ips,
         &annotations.load_balancer_ips_old,
@@ -357,6 +359,7 @@ fn requested_addresses(
         )
     };
     let mut addresses = Vec::new();
+    let mut unreadable = Vec::new();
     for part in text
         .split(',')
         .map(str::trim)
@@ -364,13 +367,14 @@ fn requested_addresses(
     {
         match parse_address(part) {
             Some(address) => addresses.push(address),
-            None => reader.refuse(
-                field,
-                format!("{part:?} is not an IP address; it is left out"),
-            ),
+            None => {
+                let why = format!("{part:?} is not an IP address; it is left out");
+                reader.refuse(field, why);
+                unreadable.push(Arc::from(part));
+            }
         }
     }
-    addresses
+    (addresses, unreadable)
 }
 
 fn present<'t, 'a>(new: &'t Text<'a>, old: &'t Text<'a>) -> &'t Text<'a> {

@@ -209,6 +209,21 @@ fn wishes_are_granted_or_refused_with_the_reason() {
 }
 
 #[test]
+fn a_wish_that_is_no_address_is_refused_and_nothing_else_is_given() {
+    let pools = pools(&[("p", &["10.0.0.1-10.0.0.9"])]);
+    let misspelt = |addresses: &[&str]| {
+        let mut one = asks(service("a", &[]), addresses, None);
+        if let Some(request) = &mut one.load_balancer {
+            request.unreadable = vec!["foo".into()];
+        }
+        one
+    };
+    check(&pools, &[misspelt(&[])], &[("a", "AddressUnreadable")]);
+    let both = [misspelt(&["10.0.0.3"])];
+    check(&pools, &both, &[("a", "10.0.0.3 AddressUnreadable")]);
+}
+
+#[test]
 fn a_wish_is_granted_before_somebody_gets_that_address_by_chance() {
     let pools = pools(&[("p", &["10.0.0.1-10.0.0.9"])]);
     let services = [
