@@ -199,7 +199,7 @@ impl View {
         let Some(pool) = self.pools.of(address) else {
             return Owner::Nobody(Nobody::NoPool);
         };
-        if !self.is_advertised(&pool.key().name) {
+        if !is_advertised(self.advertisements.values(), &pool.key().name) {
             return Owner::Nobody(Nobody::NotAdvertised);
         }
         let usable: Vec<_> = of
@@ -214,19 +214,6 @@ impl View {
             Some(node) => Owner::Node(node),
             None => Owner::Nobody(Nobody::NoNode),
         }
-    }
-
-    /// Whether an L2Advertisement covers the pool: it names it, or names none at all. One that sets a field this
-    /// version does not know (`nodeSelectors`, `interfaces`) covers nothing: announcing from everywhere what was
-    /// meant to be announced from somewhere would be worse than not announcing it.
-    fn is_advertised(&self, pool: &str) -> bool {
-        let known = self
-            .advertisements
-            .values()
-            .filter(|one| one.other_fields.is_empty());
-        known
-            .into_iter()
-            .any(|one| one.pools.is_empty() || one.pools.iter().any(|name| **name == *pool))
     }
 
     /// Whether the data plane of this node serves the address: it has committed everything up to the batch
@@ -258,6 +245,19 @@ impl View {
             .into_iter()
             .flat_map(BTreeMap::keys)
     }
+}
+
+/// Whether an L2Advertisement covers the pool: it names it, or names none at all. One that sets a field this
+/// version does not know (`nodeSelectors`, `interfaces`) covers nothing: announcing from everywhere what was
+/// meant to be announced from somewhere would be worse than not announcing it.
+pub(crate) fn is_advertised<'a>(
+    advertisements: impl IntoIterator<Item = &'a Arc<L2Advertisement>>,
+    pool: &str,
+) -> bool {
+    advertisements
+        .into_iter()
+        .filter(|one| one.other_fields.is_empty())
+        .any(|one| one.pools.is_empty() || one.pools.iter().any(|name| **name == *pool))
 }
 
 fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, Arc<V>>, key: &K, value: Option<&Arc<V>>) {

@@ -128,6 +128,12 @@ async fn a_service_gets_an_address_its_pool_is_named_and_the_count_is_kept() {
         allocated["involvedObject"]["uid"],
         service["metadata"]["uid"]
     );
+    let silent = event(&client, "web", "NotAdvertised").await;
+    let message = silent["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("172.30.0.200") && message.contains("spec.ipAddressPools"),
+        "{message}"
+    );
     until("the pool counts", SOON, || async {
         let pool = get(&client, &format!("{POOLS}/p")).await;
         let status = &pool["status"];

@@ -26,6 +26,7 @@ use crate::allocate::{Assignments, Claim, Outcome, Usage, allocate};
 use crate::events::Events;
 use crate::pool::{POOL_NAMESPACE, Pools};
 use crate::reserved::{self, Reserved, default_service_cidrs};
+use crate::view::is_advertised;
 use write::{Fault, Writer};
 
 /// How the controller is set up.
@@ -85,6 +86,8 @@ enum Subject {
     Service(ServiceKey),
     Pool(ObjectKey),
     Advertisement(ObjectKey),
+    /// A Service whose pool nobody announces.
+    Silent(ServiceKey),
 }
 
 struct Task {
@@ -103,6 +106,9 @@ struct Task {
     reported: BTreeMap<ObjectKey, (Usage, Vec<Fault>)>,
     /// What was said of advertisements, so that it is said once.
     warned: BTreeMap<ObjectKey, Vec<Fault>>,
+    /// What is to be said of Services that have an address which nobody announces, and what was said.
+    silent: BTreeMap<ServiceKey, String>,
+    said: BTreeMap<ServiceKey, String>,
     waiting: BTreeSet<Subject>,
     busy: BTreeSet<Subject>,
     jobs: JoinSet<(Subject, Result<(), kube::Error>)>,
@@ -129,6 +135,8 @@ impl Task {
             told: BTreeMap::new(),
             reported: BTreeMap::new(),
             warned: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            said: BTreeMap::new(),
             waiting: BTreeSet::new(),
             busy: BTreeSet::new(),
             jobs: JoinSet::new(),
@@ -209,6 +217,7 @@ impl Task {
             self.advertisements.values().filter(|one| here(&one.key)),
         );
         self.misplaced();
+        self.find_silent();
         self.warned
             .retain(|key, _| self.advertisements.contains_key(key));
         self.reported
@@ -224,6 +233,35 @@ impl Task {
                 self.waiting.insert(subject);
             }
         }
+    }
+
+    /// Finds the Services with an address of a pool that no L2Advertisement names.
+    fn find_silent(&mut self) {
+        let here: Vec<_> = self
+            .advertisements
+            .values()
+            .filter(|one| one.key.namespace == self.pool_namespace)
+            .collect();
+        let mut silent = BTreeMap::new();
+        for (key, outcome) in &self.given.services {
+            let unnamed =
+                |(_, pool): &&(IpAddr, ObjectKey)| !is_advertised(here.iter().copied(), &pool.name);
+            if let Some((address, pool)) = outcome.given.iter().find(unnamed) {
+                let message = format!(
+                    "no node answers for {address}, because no L2Advertisement names IPAddressPool {pool}: create one \
+                     in namespace {} with {:?} in spec.ipAddressPools",
+                    self.pool_namespace, pool.name
+                );
+                silent.insert(key.clone(), message);
+            }
+        }
+        self.said.retain(|key, _| silent.contains_key(key));
+        for (key, message) in &silent {
+            if self.said.get(key) != Some(message) {
+                self.waiting.insert(Subject::Silent(key.clone()));
+            }
+        }
+        self.silent = silent;
     }
 
     /// Finds what is in a namespace that does not count.
@@ -286,6 +324,7 @@ impl Task {
                 Subject::Service(key) => self.write_service(key),
                 Subject::Pool(key) => self.write_pool(&key),
                 Subject::Advertisement(key) => self.warn_advertisement(&key),
+                Subject::Silent(key) => self.warn_silent(key),
             }
         }
     }
@@ -368,6 +407,17 @@ impl Task {
                     .await;
             }
             Ok(())
+        });
+    }
+
+    fn warn_silent(&mut self, key: ServiceKey) {
+        let Some(message) = self.silent.get(&key).cloned() else {
+            return;
+        };
+        self.said.insert(key.clone(), message.clone());
+        let writer = self.writer.clone();
+        self.spawn(Subject::Silent(key.clone()), async move {
+            writer.not_advertised(&key, message).await
         });
     }
 

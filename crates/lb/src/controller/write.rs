@@ -130,6 +130,22 @@ impl Writer {
         }
     }
 
+    /// Says that nobody announces an address of the Service.
+    pub(super) async fn not_advertised(
+        &self,
+        key: &ServiceKey,
+        message: String,
+    ) -> Result<(), kube::Error> {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), &key.namespace);
+        if let Some(service) = api.get_opt(&key.name).await? {
+            let about = service.object_ref(&());
+            self.events
+                .publish(about, Severity::Warning, "NotAdvertised", message)
+                .await;
+        }
+        Ok(())
+    }
+
     /// Takes the annotation from a Service that is no longer of type LoadBalancer; the API server has emptied
     /// its status (kubernetes pkg/registry/core/service, `dropTypeDependentFields`).
     pub(super) async fn forget(&self, key: &ServiceKey) -> Result<(), kube::Error> {
