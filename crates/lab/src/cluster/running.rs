@@ -33,7 +33,7 @@ pub enum LockError {
         state: PathBuf,
     },
     /// The folder, or the one that holds it, is not this user's alone.
-    #[error("state folder: {0}")]
+    #[error(transparent)]
     Private(#[from] FolderError),
     /// The folder cannot be used.
     #[error("state folder {}: {source}", state.display())]
@@ -129,7 +129,7 @@ pub enum RunningError {
         state: PathBuf,
     },
     /// Its folder, or the one that holds it, is not this user's alone: what it says is not to be believed.
-    #[error("state folder: {0}")]
+    #[error(transparent)]
     Private(#[from] FolderError),
     /// Its processes cannot be joined.
     #[error(transparent)]
