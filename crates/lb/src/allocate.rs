@@ -180,7 +180,10 @@ impl<'p> Round<'p> {
         if let Some(holder) = self.pools.reserved().holder(address) {
             return Err(Lost::Reserved(holder.clone()));
         }
-        let pool = self.pools.of(address).ok_or(Lost::NoPool)?;
+        let pool = self
+            .pools
+            .of_given(address, claim.service)
+            .ok_or(Lost::NoPool)?;
         let family = Family::of(address);
         if !claim.service.families.contains(&family) || self.has(claim, family) {
             return Err(Lost::Family);

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use daymark_feed::record::{self, AddressRange, Assignment, BuggyIps, ObjectKey};
-use daymark_model::Family;
+use daymark_model::{Family, Service};
 
 use crate::reserved::Reserved;
 
@@ -110,6 +110,18 @@ impl Pools {
     #[must_use]
     pub fn of(&self, address: IpAddr) -> Option<&Pool> {
         self.pools.iter().find(|pool| pool.contains(address))
+    }
+
+    /// The pool that a Service's address belongs to: of those that hold it the one that gave it, as far as
+    /// the Service says so, or else the oldest.
+    #[must_use]
+    pub fn of_given(&self, address: IpAddr, service: &Service) -> Option<&Pool> {
+        let from = service
+            .load_balancer
+            .as_ref()
+            .map_or(&[][..], |request| &request.given_from);
+        let gave = |pool: &&Pool| from.contains(&pool.key().name) && pool.contains(address);
+        self.pools.iter().find(gave).or_else(|| self.of(address))
     }
 
     /// Addresses that are in two pools, one entry for each pair of pools and each run of addresses.

@@ -112,6 +112,7 @@ pub(crate) fn asks(mut service: Service, addresses: &[&str], pool: Option<&str>)
         class: None,
         addresses: addresses.iter().map(|text| ip(text)).collect(),
         unreadable: Vec::new(),
+        given_from: Vec::new(),
         pool: pool.map(Arc::from),
     }));
     service

@@ -196,7 +196,13 @@ impl View {
         if self.pools.reserved().holder(address).is_some() {
             return Owner::Nobody(Nobody::Reserved);
         }
-        let Some(pool) = self.pools.of(address) else {
+        // The oldest pool, unless the first of its Services says that another one gave the address.
+        let service = of.keys().next().and_then(|key| self.services.get(key));
+        let pool = service.map_or_else(
+            || self.pools.of(address),
+            |service| self.pools.of_given(address, service),
+        );
+        let Some(pool) = pool else {
             return Owner::Nobody(Nobody::NoPool);
         };
         if !is_advertised(self.advertisements.values(), &pool.key().name) {

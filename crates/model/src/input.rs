@@ -145,6 +145,8 @@ pub struct LoadBalancerRequest {
     pub unreadable: Vec<Arc<str>>,
     /// The pool asked for by the MetalLB annotation `address-pool`.
     pub pool: Option<Arc<str>>,
+    /// The pools that its addresses came from: the MetalLB annotation `ip-allocated-from-pool`.
+    pub given_from: Vec<Arc<str>>,
 }
 
 /// A Service.

@@ -171,6 +171,7 @@ fn load_balancer(line: &mut Line, fields: &Fields) -> Result<Option<Box<LoadBala
         class: fields.get("lb-class").map(Into::into),
         addresses: fields.list(line, "lb-addresses", |line, text| line.address(text))?,
         unreadable: Vec::new(),
+        given_from: Vec::new(),
         pool: fields.get("lb-pool").map(Into::into),
     };
     Ok((request != LoadBalancerRequest::default()).then(|| Box::new(request)))

@@ -252,6 +252,7 @@ fn request(random: &mut Random) -> LoadBalancerRequest {
         class: Some("example.com/lb".into()),
         addresses: addresses(random, 2, &OUTER_IPS),
         unreadable: Vec::new(),
+        given_from: Vec::new(),
         pool: random.percent(50).then(|| "pool".into()),
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct Annotations<'a> {
     pub(super) address_pool: Text<'a>,
     #[serde(borrow, rename = "metallb.universe.tf/address-pool")]
     pub(super) address_pool_old: Text<'a>,
+    #[serde(borrow, rename = "metallb.io/ip-allocated-from-pool")]
+    pub(super) allocated_from: Text<'a>,
 }
 
 impl Shape for Metadata<'_> {}

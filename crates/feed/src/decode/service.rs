@@ -336,6 +336,13 @@ fn load_balancer(
         addresses,
         unreadable,
         pool: reader.share_text(pool),
+        given_from: annotations
+            .allocated_from
+            .text()
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(|name| reader.share(name))
+            .collect(),
     };
     (request != LoadBalancerRequest::default()).then(|| Box::new(request))
 }

@@ -326,6 +326,21 @@ fn an_address_of_a_node_or_a_cluster_ip_is_neither_given_nor_kept() {
 }
 
 #[test]
+fn an_address_stays_with_the_pool_that_gave_it_when_an_older_one_grows_over_it() {
+    let pools = pools(&[("a", &["10.0.0.0/24"]), ("b", &["10.0.0.7/32"])]);
+    let mut one = asks(service("s", &["10.0.0.7"]), &[], None);
+    if let Some(request) = &mut one.load_balancer {
+        request.given_from = vec!["b".into()];
+    }
+    let from = |service: &Service| {
+        let found = run(&pools, std::slice::from_ref(service));
+        found.services[&service.key].given[0].1.name.to_string()
+    };
+    assert_eq!(from(&one), "b");
+    assert_eq!(from(&service("s", &["10.0.0.7"])), "a");
+}
+
+#[test]
 fn usage_counts_what_is_given_and_what_is_left() {
     let pools = pools(&[("p", &["10.0.0.0/29", "fd00::/126"])]);
     let services = [of_families(service("a", &[]), &BOTH), service("b", &[])];
