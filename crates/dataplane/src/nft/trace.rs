@@ -146,28 +146,26 @@ fn walk(machine: &mut Machine, packet: &Packet) -> Result<Single, TraceError> {
         Arrival::Link => Hook::Prerouting,
         Arrival::Node => Hook::Output,
     };
-    let second = match packet.arrival {
-        Arrival::Node => None,
-        Arrival::Link if is_ours(machine.table, machine.connection.destination) => {
-            Some(Hook::Input)
-        }
-        Arrival::Link => Some(Hook::Forward),
+    if let Some(end) = pass(machine, first)? {
+        return Ok(end);
+    }
+    let ours = is_ours(machine.table, machine.connection.destination);
+    let second = match (packet.arrival, ours) {
+        (Arrival::Node, _) => None,
+        (Arrival::Link, true) => Some(Hook::Input),
+        (Arrival::Link, false) => Some(Hook::Forward),
     };
-    for hook in [Some(first), second, Some(Hook::Postrouting)]
-        .into_iter()
-        .flatten()
+    if let Some(hook) = second
+        && let Some(end) = pass(machine, hook)?
     {
-        // A packet for this host never sees postrouting; the rule there changes nothing else.
-        if hook == Hook::Postrouting && !machine.connection.translated {
-            break;
-        }
-        for chain in base_chains(machine.table, hook) {
-            match machine.run(&chain)? {
-                End::Accept => {}
-                End::Drop => return Ok(Single::Dropped),
-                End::Refuse => return Ok(Single::Refused),
-            }
-        }
+        return Ok(end);
+    }
+    // What was delivered never sees postrouting, and the rules there leave untranslated packets alone.
+    if second != Some(Hook::Input)
+        && machine.connection.translated
+        && let Some(end) = pass(machine, Hook::Postrouting)?
+    {
+        return Ok(end);
     }
     let Connection {
         destination,
@@ -189,6 +187,18 @@ fn walk(machine: &mut Machine, packet: &Packet) -> Result<Single, TraceError> {
         port,
         source,
     }))
+}
+
+/// Runs the base chains of a hook; how the packet ended, if it did.
+fn pass(machine: &mut Machine, hook: Hook) -> Result<Option<Single>, TraceError> {
+    for chain in base_chains(machine.table, hook) {
+        match machine.run(&chain)? {
+            End::Accept => {}
+            End::Drop => return Ok(Some(Single::Dropped)),
+            End::Refuse => return Ok(Some(Single::Refused)),
+        }
+    }
+    Ok(None)
 }
 
 /// Base chains of a hook in the order of their priority.
