@@ -101,7 +101,6 @@ const POD_CIDRS: [&str; 4] = [
 /// Random settings; mostly the default ones.
 pub fn options(random: &mut Random) -> Options {
     Options {
-        node_name: "node-1".into(),
         detector: match random.below(10) {
             0 => Detector::None,
             1 | 2 => Detector::Cidrs(cidrs(random, 3, &PREFIXES)),
@@ -116,6 +115,7 @@ pub fn options(random: &mut Random) -> Options {
         } else {
             MasqueradeAll::No
         },
+        ..Options::default()
     }
 }
 
