@@ -140,7 +140,6 @@ async fn take_over(
     let taken = now != gone;
     for ((family, gap), ip) in gaps.into_iter().zip(balancer) {
         let next = Ask::new(at(ip, 80), family, 200)
-            .within(1.0)
             .start(&tour.cluster, &Where::Outside)?
             .finish()
             .await?;

@@ -88,6 +88,16 @@ impl Tour {
         })
         .await?;
         let served = microseconds();
+        // Addresses are answered for a moment after they are given.
+        let (_, balancer) = apply::addresses(&self.client, "loadbalancer-service").await?;
+        for ip in balancer {
+            let outside = ask::Ask::new(ask::at(&ip, 80), ask::Family::of(&ip), 1).within(1.0);
+            apply::until("loadbalancer-service answers from outside", || async {
+                let job = outside.start(&self.cluster, &Where::Outside)?;
+                Ok(job.finish().await?.failed() == 0)
+            })
+            .await?;
+        }
         let measured = format!(
             "nodes ready after {}, first request served after {}",
             seconds(ready - started),
