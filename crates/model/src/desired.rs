@@ -328,7 +328,11 @@ fn map_changes<K: Ord + Clone, V: PartialEq + Clone>(
         .collect()
 }
 
-fn set_changes<K: Ord + Copy>(old: &BTreeSet<K>, new: &BTreeSet<K>) -> BTreeMap<K, bool> {
+/// What has to go from `old` (`false`) and come to it (`true`) to make it `new`.
+pub(crate) fn set_changes<K: Ord + Copy>(
+    old: &BTreeSet<K>,
+    new: &BTreeSet<K>,
+) -> BTreeMap<K, bool> {
     let gone = old.difference(new).map(|key| (*key, false));
     gone.chain(new.difference(old).map(|key| (*key, true)))
         .collect()

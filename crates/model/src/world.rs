@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::desire::{Here, Wishes, desire};
-use crate::desired::{Delta, Desired, Frontend, FrontendKey, PortName, Refusal};
+use crate::desired::{Delta, Desired, Frontend, FrontendKey, PortName, Refusal, set_changes};
 use crate::input::{Change, Inputs, Options, ServiceKey, Slice, SliceKey};
 
 /// All inputs, and the state of the node that follows from them.
@@ -187,15 +187,7 @@ impl World {
             self.desired.own_pods = own_pods;
         }
         let wanted: BTreeSet<IpAddr> = self.here.node_port_addresses().into_iter().collect();
-        let gone = self
-            .desired
-            .node_port_addresses
-            .difference(&wanted)
-            .map(|ip| (*ip, false));
-        let fresh = wanted
-            .difference(&self.desired.node_port_addresses)
-            .map(|ip| (*ip, true));
-        delta.node_port_addresses = gone.chain(fresh).collect();
+        delta.node_port_addresses = set_changes(&self.desired.node_port_addresses, &wanted);
         self.desired.node_port_addresses = wanted;
     }
 
