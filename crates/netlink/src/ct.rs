@@ -102,6 +102,8 @@ pub struct Filter {
     pub reply: TupleFilter,
     /// These bits of the status are all set.
     pub status: Status,
+    /// These bits of the status are all clear.
+    pub without: Status,
     /// The mark, under a mask.
     pub mark: Option<Masked>,
     /// The conntrack zone.
@@ -173,6 +175,7 @@ impl Filter {
             && self.original.matches(&flow.original)
             && self.reply.matches(&flow.reply)
             && flow.status.contains(self.status)
+            && flow.status.bits() & self.without.bits() == 0
             && self
                 .mark
                 .is_none_or(|mark| flow.mark & mark.mask == mark.value)

@@ -184,9 +184,10 @@ fn put_filter(out: &mut Writer, filter: &Filter) {
         out.be32(CTA_MARK, mark.value);
         out.be32(CTA_MARK_MASK, mark.mask);
     }
-    if filter.status != Status::NONE {
+    let mask = filter.status.bits() | filter.without.bits();
+    if mask != 0 {
         out.be32(CTA_STATUS, filter.status.bits());
-        out.be32(CTA_STATUS_MASK, filter.status.bits());
+        out.be32(CTA_STATUS_MASK, mask);
     }
     if filter.family().is_none() {
         return;

@@ -146,6 +146,21 @@ fn filters(socket: &mut NfSocket) {
         ),
         (
             Filter {
+                without: Status::ASSURED,
+                ..Filter::default()
+            },
+            0,
+        ),
+        (
+            Filter {
+                status: Status::ASSURED,
+                without: Status::DYING,
+                ..Filter::default()
+            },
+            151,
+        ),
+        (
+            Filter {
                 status: Status::DST_NAT,
                 original: service,
                 ..Filter::default()
