@@ -1,13 +1,13 @@
-//! Forgets UDP flows whose endpoint answers no more, whatever plane translated them.
+//! Forgets flows whose endpoint answers no more, whatever plane translated them.
 //!
 //! Which flows those are says the model ([`daymark_model::flows`]); here the kernel's flows are listed,
 //! once a family, and held against it.
 
 use std::net::SocketAddr;
 
-use daymark_model::flows::{self, Verdicts};
+use daymark_model::flows::{self, Stage, Verdicts};
 use daymark_model::{Family, Protocol};
-use daymark_netlink::ct::{Filter, Flow, Ports, Tuple, TupleFilter};
+use daymark_netlink::ct::{Filter, Flow, Ports, Status, Tuple, TupleFilter};
 use daymark_netlink::nft;
 use daymark_sys::ct::Removed;
 use daymark_sys::netlink::{NfSocket, QueryError, TransactError};
@@ -29,40 +29,78 @@ pub enum ForgetError {
     Remove(#[from] TransactError),
 }
 
+/// Which flows are looked at: what may be stale differs, and so does when to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those of UDP.
+    Datagrams,
+    /// TCP connections and SCTP associations that nobody has answered. One whose answer is on its way is among them for
+    /// as long as a round trip takes: look that much after the endpoint has left.
+    Openings,
+}
+
 /// Forgets every flow that the verdicts call stale.
 ///
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
-pub fn forget(socket: &mut NfSocket, verdicts: &Verdicts) -> Result<Removed, ForgetError> {
+pub fn forget(
+    socket: &mut NfSocket,
+    verdicts: &Verdicts,
+    which: Which,
+) -> Result<Removed, ForgetError> {
     let mut stale = Vec::new();
-    for family in Family::BOTH {
-        let listed = socket.flows(&udp(family));
-        let mut flows = listed.map_err(|source| ForgetError::List { family, source })?;
-        flows.retain(|flow| as_the_model_sees(flow).is_some_and(|flow| verdicts.is_stale(&flow)));
-        stale.append(&mut flows);
+    for (family, protocol) in which.dumps(verdicts) {
+        let listed = socket.flows(&filter(family, protocol));
+        let flows = listed.map_err(|source| ForgetError::List { family, source })?;
+        let seen = |flow: &Flow| as_the_model_sees(protocol, flow);
+        let is_stale = |flow: &Flow| seen(flow).is_some_and(|flow| verdicts.is_stale(&flow));
+        stale.extend(flows.into_iter().filter(is_stale));
     }
     Ok(socket.remove_flows(&stale)?)
 }
 
-fn udp(family: Family) -> Filter {
+impl Which {
+    /// One walk of the kernel's table each.
+    fn dumps(self, verdicts: &Verdicts) -> impl Iterator<Item = (Family, Protocol)> {
+        let protocols: &[Protocol] = match self {
+            Self::Datagrams => &[Protocol::Udp],
+            Self::Openings => &[Protocol::Tcp, Protocol::Sctp],
+        };
+        let concerned = protocols.iter().filter(|one| verdicts.concern(**one));
+        concerned.flat_map(|one| Family::BOTH.map(|family| (family, *one)))
+    }
+}
+
+fn filter(family: Family, protocol: Protocol) -> Filter {
     Filter {
         family: Some(match family {
             Family::V4 => nft::Family::Ip,
             Family::V6 => nft::Family::Ip6,
         }),
         original: TupleFilter {
-            protocol: Some(Protocol::Udp.number()),
+            protocol: Some(protocol.number()),
             ..TupleFilter::default()
+        },
+        without: match protocol {
+            Protocol::Udp => Status::NONE,
+            Protocol::Tcp | Protocol::Sctp => Status::SEEN_REPLY,
         },
         ..Filter::default()
     }
 }
 
 /// Where a flow was sent to, and who answers: the source of its reply direction.
-fn as_the_model_sees(flow: &Flow) -> Option<flows::Flow> {
+fn as_the_model_sees(protocol: Protocol, flow: &Flow) -> Option<flows::Flow> {
     let (_, to) = ports(&flow.original)?;
     let (from, _) = ports(&flow.reply)?;
+    let answered = flow.status.contains(Status::SEEN_REPLY);
     Some(flows::Flow {
+        protocol,
+        stage: if answered {
+            Stage::Answered
+        } else {
+            Stage::Opening
+        },
         original: SocketAddr::new(flow.original.dst, to),
         answers: SocketAddr::new(flow.reply.src, from),
     })

@@ -1,18 +1,18 @@
-//! A UDP client that never changes its port follows its Service to another Pod: real packets.
+//! Clients that chose an endpoint before it left follow their Service to another: real packets.
 
 mod common;
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use daymark_case::Case;
-use daymark_dataplane::conntrack::forget;
+use daymark_dataplane::conntrack::{Which, forget};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::Plane;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Node, Place, Pod, Spec};
-use daymark_lab::net::PodAddresses;
+use daymark_lab::net::{Cable, PodAddresses};
 use daymark_model::{World, flows};
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
@@ -47,8 +47,21 @@ fn lab() -> BareLab {
             .into(),
         pods: vec![pod(5), pod(6), pod(9)],
     };
+    let away = Node {
+        name: "node-2".to_owned(),
+        addresses: ["172.30.0.12", "fd00:30::12"]
+            .map(|ip| ip.parse().expect("an address"))
+            .into(),
+        pods: vec![Pod {
+            name: "pod-away".to_owned(),
+            addresses: PodAddresses {
+                v4: Some([10, 244, 2, 5].into()),
+                v6: Some([0xfd00, 0x10, 0x244, 2, 0, 0, 0, 5].into()),
+            },
+        }],
+    };
     BareLab::new(&Spec {
-        nodes: vec![node],
+        nodes: vec![node, away],
         outside: Vec::new(),
         ports: vec![53],
     })
@@ -117,11 +130,70 @@ fn a_client_with_one_port_follows_its_service() {
                 let now: Vec<_> = clients.iter().map(Client::ask).map(Result::ok).collect();
                 assert_eq!(now, before, "{}", step.name);
             }
-            forget(&mut socket, &suspects.judge(&world)).expect("forgotten");
+            forget(&mut socket, &suspects.judge(&world), Which::Datagrams).expect("forgotten");
             for client in &clients {
                 let answered = client.ask().ok();
                 assert_eq!(answered.as_deref(), expected, "{}", step.name);
             }
+        }
+    });
+}
+
+const OPENING: &str = "\
+node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
+service web ClusterIP 53/TCP cluster=10.96.0.20,fd00:10:96::14
+endpoint 10.244.2.5 ready on node-2
+endpoint fd00:10:244:2::5 ready on node-2
+step its node is found dead, and another Pod is ready
+endpoint 10.244.2.5 not-ready on node-2 of web
+endpoint fd00:10:244:2::5 not-ready on node-2 of web
+endpoint 10.244.1.6 ready on node-1 of web
+endpoint fd00:10:244:1::6 ready on node-1 of web
+";
+
+#[test]
+fn a_connection_that_nobody_answers_reaches_another_endpoint() {
+    let name = "a_connection_that_nobody_answers_reaches_another_endpoint";
+    isolated_test(name, || {
+        let mut lab = lab();
+        let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
+        let kernel = ns.within(Netlink::open).expect("on the node");
+        let mut socket = ns
+            .within(NfSocket::open)
+            .expect("on the node")
+            .expect("a netfilter socket");
+        let kernel = kernel.expect("a netfilter socket");
+        let (mut plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
+        let case = Case::parse("inline", OPENING).expect("a case");
+        let mut world = World::default();
+        let [before, after] = &case.steps[..] else {
+            panic!("two steps")
+        };
+        let first = world.apply(before.changes.iter().cloned());
+        plane.update(&first).expect("a commit");
+        lab.set_cable("node-2", Cable::Cut).expect("a cable");
+        let pod = lab.ns(&Place::Pod("pod-9".to_owned())).expect("a Pod");
+        let connect = |service: &str| {
+            let (pod, service) = (pod.clone(), service.parse().expect("an address and port"));
+            std::thread::spawn(move || {
+                let connect = || TcpStream::connect_timeout(&service, Duration::from_secs(10));
+                pod.within(connect).expect("in the Pod")
+            })
+        };
+        let clients = ["10.96.0.20:53", "[fd00:10:96::14]:53"].map(connect);
+        // The first SYN is on its way, to nobody.
+        std::thread::sleep(Duration::from_millis(200));
+        let suspects = flows::suspects(&world, &after.changes);
+        let second = world.apply(after.changes.iter().cloned());
+        plane.update(&second).expect("a commit");
+        let verdicts = suspects.judge(&world);
+        let removed = forget(&mut socket, &verdicts, Which::Openings).expect("forgotten");
+        assert_eq!(removed.removed, 2, "one flow a family");
+        for client in clients {
+            client
+                .join()
+                .expect("a client")
+                .expect("its next SYN goes to the Pod that is ready");
         }
     });
 }

@@ -1,20 +1,24 @@
 //! Which tracked flows may stay when endpoints change.
 //!
-//! A UDP client that sends from one port is one flow for the kernel, and a flow keeps the endpoint of its
-//! first packet as long as it talks. When that endpoint goes, the flow must be forgotten, or the client talks to
-//! nobody. TCP needs none of this: a connection to an endpoint that left ends by itself.
+//! The kernel decides once where a flow goes, for its first packet. A UDP client that sends from one port is one flow
+//! as long as it talks: when its endpoint goes the flow must be forgotten, or the client talks to nobody. A TCP or SCTP
+//! connection that stands ends by itself. One that is still being *opened* does not: its SYN is sent again and again to an
+//! endpoint that will never answer, and for two minutes any new connection from that port goes there too.
 //!
 //! A flow is stale, in this order:
-//! 1. it is not UDP, or was sent to no place of a Service: never, it is not ours;
-//! 2. that place is no frontend any more: always;
-//! 3. the endpoint that it was sent to is neither ready nor serving while it terminates, in no slice of the
+//! 1. it was sent to no place of a Service: never, it is not ours;
+//! 2. it is a connection that was answered: never, it belongs to its endpoint;
+//! 3. that place is no frontend any more: always;
+//! 4. the endpoint that it was sent to is neither ready nor serving while it terminates, in no slice of the
 //!    frontend's Service port: yes.
 //!
 //! Policies, hints and affinity are not asked: they choose an endpoint for a new flow and end none that works. A flow that
-//! no rule translated went through before its Service was there, and is stale as soon as it is.
+//! no rule translated went through before its Service was there, and is stale as soon as it is. kube-proxy knows
+//! UDP alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::address::{Family, Protocol};
 use crate::desired::{FrontendKey, PortName};
@@ -22,20 +26,33 @@ use crate::endpoints;
 use crate::input::{Change, ServiceKey, Slice};
 use crate::world::World;
 
-/// A UDP flow as the kernel tracks it.
+/// A flow as the kernel tracks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// How far it has come.
+    pub stage: Stage,
     /// Where the client sent it.
     pub original: SocketAddr,
     /// Who answers: the endpoint, or `original` if nothing was translated.
     pub answers: SocketAddr,
 }
 
+/// How far a flow has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nobody has answered.
+    Opening,
+    /// Packets went both ways.
+    Answered,
+}
+
 /// Where flows may go on, for the places that some changes touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdicts {
-    /// The endpoints that still answer, none for a frontend that is gone.
-    living: BTreeMap<FrontendKey, BTreeSet<SocketAddr>>,
+    /// The endpoints that still answer, sorted; none for a frontend that is gone.
+    living: BTreeMap<FrontendKey, Arc<[SocketAddr]>>,
     /// Addresses at which the node ports among them answer, or did.
     node_addresses: BTreeSet<IpAddr>,
 }
@@ -53,16 +70,27 @@ impl Verdicts {
         self.node_addresses.extend(newer.node_addresses);
     }
 
+    /// Whether some place among them is of this protocol.
+    #[must_use]
+    pub fn concern(&self, protocol: Protocol) -> bool {
+        self.living
+            .keys()
+            .any(|at| at.protocol_port().0 == protocol)
+    }
+
     /// Whether a flow must be forgotten.
     #[must_use]
     pub fn is_stale(&self, flow: &Flow) -> bool {
-        let living = self.at(flow.original);
-        living.is_some_and(|living| !living.contains(&flow.answers))
+        if flow.protocol != Protocol::Udp && flow.stage == Stage::Answered {
+            return false;
+        }
+        let living = self.at(flow.protocol, flow.original);
+        living.is_some_and(|living| living.binary_search(&flow.answers).is_err())
     }
 
     /// The endpoints of the place that a flow was sent to: the one at its very address first.
-    fn at(&self, to: SocketAddr) -> Option<&BTreeSet<SocketAddr>> {
-        let (ip, port, protocol) = (to.ip(), to.port(), Protocol::Udp);
+    fn at(&self, protocol: Protocol, to: SocketAddr) -> Option<&[SocketAddr]> {
+        let (ip, port) = (to.ip(), to.port());
         let address = FrontendKey::Address { ip, protocol, port };
         let node_port = FrontendKey::NodePort {
             family: Family::of(ip),
@@ -73,11 +101,14 @@ impl Verdicts {
             let served = self.node_addresses.contains(&ip);
             served.then(|| self.living.get(&node_port)).flatten()
         };
-        self.living.get(&address).or_else(at_node)
+        self.living
+            .get(&address)
+            .or_else(at_node)
+            .map(|living| &**living)
     }
 }
 
-/// The UDP places of a batch of changes, gathered before it is taken in and judged afterwards.
+/// The places of a batch of changes, gathered before it is taken in and judged afterwards.
 ///
 /// ```
 /// use daymark_model::{Options, World, flows};
@@ -118,11 +149,15 @@ impl Suspects {
     #[must_use]
     pub fn judge(mut self, world: &World) -> Verdicts {
         self.gather(world);
-        let living = |at: &FrontendKey| {
-            let frontend = world.desired().frontends.get(at);
-            frontend
-                .map(|frontend| serving(world, &frontend.port, at.family()))
-                .unwrap_or_default()
+        let mut of_port: BTreeMap<(Arc<PortName>, Family), Arc<[SocketAddr]>> = BTreeMap::new();
+        let mut living = |at: &FrontendKey| {
+            let Some(frontend) = world.desired().frontends.get(at) else {
+                return Arc::default();
+            };
+            let key = (frontend.port.clone(), at.family());
+            let found = of_port.entry(key);
+            let found = found.or_insert_with(|| serving(world, &frontend.port, at.family()));
+            Arc::clone(found)
         };
         Verdicts {
             living: self.frontends.iter().map(|at| (*at, living(at))).collect(),
@@ -130,12 +165,10 @@ impl Suspects {
         }
     }
 
-    /// Adds the UDP places that the Services have now.
+    /// Adds the places that the Services have now.
     fn gather(&mut self, world: &World) {
         for service in &self.services {
-            let all = world.frontends_of(service);
-            let udp = all.filter(|at| at.protocol_port().0 == Protocol::Udp);
-            self.frontends.extend(udp);
+            self.frontends.extend(world.frontends_of(service));
         }
         let is_node_port = |at: &FrontendKey| matches!(at, FrontendKey::NodePort { .. });
         if self.frontends.iter().any(is_node_port) {
@@ -152,11 +185,11 @@ fn owner(slice: &Slice) -> ServiceKey {
     }
 }
 
-/// Every endpoint of a Service port that still answers.
-fn serving(world: &World, name: &PortName, family: Family) -> BTreeSet<SocketAddr> {
+/// Every endpoint of a Service port that still answers, sorted.
+fn serving(world: &World, name: &PortName, family: Family) -> Arc<[SocketAddr]> {
     let service = world.inputs().services.get(&name.service);
     let mut ports = service.into_iter().flat_map(|service| &service.ports);
     let port = ports.find(|port| port.name == name.port && port.protocol == name.protocol);
-    port.map(|port| endpoints::serving(world.slices_of(&name.service), port, family))
-        .unwrap_or_default()
+    let serving = port.map(|port| endpoints::serving(world.slices_of(&name.service), port, family));
+    serving.into_iter().flatten().collect()
 }

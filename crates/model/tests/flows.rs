@@ -1,14 +1,16 @@
-//! Which UDP flows go on when endpoints and Services change.
+//! Which flows go on when endpoints and Services change.
 
 use daymark_case::Case;
-use daymark_model::flows::{self, Flow};
-use daymark_model::{Change, Options, World};
+use daymark_model::flows::{self, Flow, Stage};
+use daymark_model::{Change, Options, Protocol, World};
 
 /// A cluster, one change of it, and flows with what becomes of them.
 struct Row {
     what: &'static str,
     before: &'static str,
     after: &'static str,
+    protocol: Protocol,
+    stage: Stage,
     /// Where to, who answers, whether it must go.
     flows: &'static [(&'static str, &'static str, Fate)],
 }
@@ -26,11 +28,17 @@ endpoint 10.244.1.5 ready on node-1
 endpoint 10.244.2.5 ready on node-2
 endpoint fd00:10:244:1::5 ready on node-1";
 
+const WEB: &str = "service web NodePort 80/TCP@30080 cluster=10.96.0.20
+endpoint 10.244.1.5 ready on node-1
+endpoint 10.244.2.5 ready on node-2";
+
 const ROWS: &[Row] = &[
     Row {
         what: "an endpoint goes",
         before: TWO,
         after: "remove endpoint 10.244.2.5 of dns",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
         flows: &[
             ("10.96.0.10:53", "10.244.1.5:53", Stays),
             ("10.96.0.10:53", "10.244.2.5:53", Goes),
@@ -45,24 +53,32 @@ const ROWS: &[Row] = &[
         what: "an endpoint terminates and serves on",
         before: TWO,
         after: "endpoint 10.244.2.5 draining on node-2 of dns",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
         flows: &[("10.96.0.10:53", "10.244.2.5:53", Stays)],
     },
     Row {
         what: "an endpoint terminates and is silent",
         before: TWO,
         after: "endpoint 10.244.2.5 terminating on node-2 of dns",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
         flows: &[("10.96.0.10:53", "10.244.2.5:53", Goes)],
     },
     Row {
         what: "the policy becomes Local: what works goes on",
         before: TWO,
         after: "service dns NodePort 53/UDP@30053 cluster=10.96.0.10,fd00:10:96::a internal-policy=Local external-policy=Local",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
         flows: &[("10.96.0.10:53", "10.244.2.5:53", Stays)],
     },
     Row {
         what: "the last endpoint of a family goes",
         before: TWO,
         after: "remove endpoint fd00:10:244:1::5 of dns",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
         flows: &[
             ("[fd00:10:96::a]:53", "[fd00:10:244:1::5]:53", Goes),
             ("10.96.0.10:53", "10.244.1.5:53", Stays),
@@ -72,6 +88,8 @@ const ROWS: &[Row] = &[
         what: "the Service goes",
         before: TWO,
         after: "remove service dns",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
         flows: &[
             ("10.96.0.10:53", "10.244.1.5:53", Goes),
             ("172.30.0.11:30053", "10.244.1.5:53", Goes),
@@ -82,6 +100,8 @@ const ROWS: &[Row] = &[
         what: "the Service comes after its clients",
         before: "",
         after: TWO,
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
         flows: &[
             ("10.96.0.10:53", "10.96.0.10:53", Goes),
             ("10.96.0.99:53", "10.96.0.99:53", Stays),
@@ -91,16 +111,57 @@ const ROWS: &[Row] = &[
         what: "a node port changes its number",
         before: TWO,
         after: "service dns NodePort 53/UDP@30054 cluster=10.96.0.10,fd00:10:96::a",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
         flows: &[
             ("172.30.0.11:30053", "10.244.1.5:53", Goes),
             ("10.96.0.10:53", "10.244.1.5:53", Stays),
         ],
     },
     Row {
-        what: "TCP is none of it",
-        before: "service web ClusterIP 80/TCP cluster=10.96.0.20\nendpoint 10.244.1.5 ready on node-1",
+        what: "a connection that stands belongs to its endpoint",
+        before: WEB,
         after: "remove endpoint 10.244.1.5 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Answered,
         flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
+        what: "a connection that nobody answered looks for another endpoint",
+        before: WEB,
+        after: "remove endpoint 10.244.1.5 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Opening,
+        flows: &[
+            ("10.96.0.20:80", "10.244.1.5:80", Goes),
+            ("10.96.0.20:80", "10.244.2.5:80", Stays),
+            ("172.30.0.11:30080", "10.244.1.5:80", Goes),
+            ("10.96.0.20:81", "10.244.1.5:80", Stays),
+        ],
+    },
+    Row {
+        what: "an endpoint that is not ready any more answers no opening",
+        before: WEB,
+        after: "endpoint 10.244.1.5 not-ready on node-1 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Opening,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Goes)],
+    },
+    Row {
+        what: "protocols are apart",
+        before: WEB,
+        after: "remove endpoint 10.244.1.5 of web",
+        protocol: Protocol::Udp,
+        stage: Stage::Opening,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
+        what: "SCTP is as TCP",
+        before: "service sig ClusterIP 80/SCTP cluster=10.96.0.20\nendpoint 10.244.1.5 ready on node-1",
+        after: "remove service sig",
+        protocol: Protocol::Sctp,
+        stage: Stage::Opening,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Goes)],
     },
 ];
 
@@ -117,6 +178,8 @@ fn a_flow_goes_when_its_endpoint_answers_no_more() {
         let verdicts = suspects.judge(&world);
         for (original, answers, fate) in row.flows {
             let flow = Flow {
+                protocol: row.protocol,
+                stage: row.stage,
                 original: original.parse().expect("an address and port"),
                 answers: answers.parse().expect("an address and port"),
             };
@@ -140,6 +203,8 @@ fn of_two_verdicts_the_newer_counts() {
         all.extend(suspects.judge(&world));
     }
     let flow = Flow {
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
         original: "10.96.0.10:53".parse().expect("an address"),
         answers: "10.244.2.5:53".parse().expect("an address"),
     };

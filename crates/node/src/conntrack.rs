@@ -1,18 +1,25 @@
-//! A thread beside the plane that forgets UDP flows of endpoints that left.
+//! A thread beside the plane that forgets flows of endpoints that left.
 //!
-//! It is told after each commit that touched a UDP Service, and works off the commit's path: listing the
-//! flows of a busy node takes longer than a commit. What comes meanwhile is one more look, not one each.
+//! It is told after each commit and works off the commit's path: listing the flows of a busy node takes longer than a
+//! commit. UDP flows are looked at at once. Connections that nobody has answered are looked at once the answer of
+//! an endpoint that was alive would have come ([`SETTLE`]), and before the client sends its SYN again (a second after the
+//! first). What comes meanwhile is one more look, not one each, and looks take at most a twentieth of a core.
+
+mod pending;
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use daymark_dataplane::conntrack::forget;
 use daymark_model::flows::Verdicts;
 use daymark_sys::netlink::{NfSocket, OpenError};
 use thiserror::Error;
 use tracing::{debug, warn};
+
+use crate::clock;
+use pending::Pending;
 
 /// Why flows cannot be followed.
 #[derive(Debug, Error)]
@@ -40,35 +47,74 @@ pub fn start() -> Result<Sender<Verdicts>, CleanerError> {
 }
 
 fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>) {
-    let mut pending = Verdicts::default();
-    let mut wait = FIRST_WAIT;
+    let mut pending = Pending::default();
+    let mut failures = Failures::default();
+    // Not before this is the table walked again.
+    let mut rest: Option<Instant> = None;
     loop {
-        let news = if pending.is_empty() {
-            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            inbox.recv_timeout(wait)
+        let due = pending
+            .due()
+            .map(|due| rest.map_or(due, |rest| rest.max(due)));
+        let news = match due {
+            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => inbox.recv_timeout(due.saturating_duration_since(clock::now())),
         };
         match news {
-            Ok(verdicts) => pending.extend(verdicts),
+            Ok(verdicts) => {
+                let now = clock::now();
+                pending.add(now, verdicts);
+                inbox.try_iter().for_each(|more| pending.add(now, more));
+                if due.is_none_or(|due| now < due) {
+                    continue;
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        inbox.try_iter().for_each(|more| pending.extend(more));
-        match forget(&mut socket, &pending) {
-            Ok(done) => {
-                debug!(
-                    removed = done.removed,
-                    "forgot flows of endpoints that left"
-                );
-                (pending, wait) = (Verdicts::default(), FIRST_WAIT);
-            }
-            Err(error) => {
-                wait = (wait * 2).min(LONGEST_WAIT);
-                warn!(%error, ?wait, "stale UDP flows stay; tried again");
-            }
-        }
+        let started = clock::now();
+        let looked = pending.look(started, |verdicts, which| {
+            let removed = forget(&mut socket, verdicts, which)?;
+            debug!(
+                removed = removed.removed,
+                ?which,
+                "forgot flows of endpoints that left"
+            );
+            Ok(())
+        });
+        let ended = clock::now();
+        let wait = match looked {
+            Ok(()) => failures.none(),
+            Err(error) => failures.another(&error),
+        };
+        rest = Some(ended + wait.max((ended - started) * SHARE));
+    }
+}
+
+/// Longer waits, the more looks fail in a row.
+#[derive(Default)]
+struct Failures {
+    wait: Option<Duration>,
+}
+
+impl Failures {
+    fn none(&mut self) -> Duration {
+        self.wait = None;
+        Duration::ZERO
+    }
+
+    fn another(&mut self, error: &daymark_dataplane::conntrack::ForgetError) -> Duration {
+        let wait = self
+            .wait
+            .map_or(FIRST_WAIT, |wait| (wait * 2).min(LONGEST_WAIT));
+        self.wait = Some(wait);
+        warn!(%error, ?wait, "stale flows stay; tried again");
+        wait
     }
 }
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// After a look the thread rests so many times as long as it took.
+const SHARE: u32 = 20;
+/// How long after a commit an opening that is still unanswered counts as one that will not be.
+const SETTLE: Duration = Duration::from_millis(300);
