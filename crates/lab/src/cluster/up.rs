@@ -133,6 +133,9 @@ impl Cluster {
                     Via::Gateway(fabric.address),
                 )
             }));
+            // A Pod that is gone is not looked for elsewhere: a default route would send the packet round in circles.
+            let own = plan.pod_cidrs.iter();
+            routes.extend(own.map(|prefix| (*prefix, Via::Nowhere)));
             host.add_routes(&routes)?;
             nodes.insert(
                 plan.name.clone(),

@@ -338,6 +338,8 @@ pub(super) enum Hop {
     Gateway(IpAddr),
     /// It is this host: every address of the prefix is accepted.
     Local,
+    /// Nowhere: whoever asks for an address of the prefix is told that it cannot be reached.
+    Unreachable,
 }
 
 impl Route {
@@ -354,8 +356,10 @@ impl Route {
         // Every setter of the address builder fails only on mixed families; those are set field by field here.
         let message = match self.to.address {
             IpAddr::V4(to) => {
-                let mut builder =
-                    RouteMessageBuilder::<Ipv4Addr>::new().output_interface(self.interface);
+                let mut builder = RouteMessageBuilder::<Ipv4Addr>::new();
+                if self.hop != Hop::Unreachable {
+                    builder = builder.output_interface(self.interface);
+                }
                 if self.to.length > 0 {
                     builder = builder.destination_prefix(to, self.to.length);
                 }
@@ -368,8 +372,10 @@ impl Route {
                 builder.build()
             }
             IpAddr::V6(to) => {
-                let mut builder =
-                    RouteMessageBuilder::<Ipv6Addr>::new().output_interface(self.interface);
+                let mut builder = RouteMessageBuilder::<Ipv6Addr>::new();
+                if self.hop != Hop::Unreachable {
+                    builder = builder.output_interface(self.interface);
+                }
                 if self.to.length > 0 {
                     builder = builder.destination_prefix(to, self.to.length);
                 }
@@ -392,6 +398,7 @@ impl Route {
                 message.header.kind = RouteType::Local;
                 message.header.scope = RouteScope::Host;
             }
+            Hop::Unreachable => message.header.kind = RouteType::Unreachable,
             Hop::Link | Hop::Gateway(_) => {}
         }
         message
@@ -406,6 +413,7 @@ impl std::fmt::Display for Route {
                 write!(f, "{} via {gateway} dev {} onlink", self.to, self.interface)
             }
             Hop::Local => write!(f, "local {} dev {}", self.to, self.interface),
+            Hop::Unreachable => write!(f, "unreachable {}", self.to),
         }
     }
 }

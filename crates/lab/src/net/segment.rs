@@ -43,6 +43,8 @@ pub enum Via {
     Link,
     /// Through this neighbour.
     Gateway(IpAddr),
+    /// Nowhere: what no longer route takes is refused.
+    Nowhere,
 }
 
 impl Segment {
@@ -249,9 +251,11 @@ impl Host {
         let hop = match via {
             Via::Link => Hop::Link,
             Via::Gateway(gateway) => Hop::Gateway(gateway),
+            Via::Nowhere => Hop::Unreachable,
         };
+        let sends = via != Via::Nowhere;
         Route {
-            source: self.address_like(to.address),
+            source: sends.then(|| self.address_like(to.address)).flatten(),
             ..Route::new(to, hop, ETH0)
         }
     }

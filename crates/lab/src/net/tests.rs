@@ -36,6 +36,8 @@ fn two_nodes() -> (Segment, [Host; 2], [PodLink; 2]) {
         .unwrap();
     let via = |address: &str| Via::Gateway(address.parse().unwrap());
     a.add_routes(&[
+        (prefix("10.244.1.0/24"), Via::Nowhere),
+        (prefix("fd00:10:244:1::/64"), Via::Nowhere),
         (prefix("10.244.2.0/24"), via("172.30.0.12")),
         (prefix("fd00:10:244:2::/64"), via("fd00:30::12")),
         (prefix("0.0.0.0/0"), via("172.30.0.1")),
@@ -121,6 +123,18 @@ fn a_removed_pod_is_unreachable_and_its_number_is_free() {
         || {
             let (_segment, [mut a, _b], [pod_a, pod_b]) = two_nodes();
             a.remove_pod(&pod_a).unwrap();
+            for address in ["10.244.1.2", "fd00:10:244:1::2"] {
+                let target = (address.parse::<IpAddr>().unwrap(), 8080).into();
+                let asked = || TcpStream::connect_timeout(&target, Duration::from_secs(3));
+                let refused = pod_b.ns.run(asked).unwrap().unwrap_err();
+                // The node says so at once, although it has a default route.
+                use std::io::ErrorKind::{HostUnreachable, NetworkUnreachable};
+                let kind = refused.kind();
+                assert!(
+                    [HostUnreachable, NetworkUnreachable].contains(&kind),
+                    "{refused}"
+                );
+            }
             assert!(connect(&pod_b.ns, a.ns(), "172.30.0.11").is_ok());
             let again = a
                 .add_pod(1, addresses("10.244.1.3", "fd00:10:244:1::3"))
