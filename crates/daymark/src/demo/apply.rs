@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use daymark_lab::cluster::create_all;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Client;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::Value;
 
 /// One Service of each type, and their Pods.
@@ -70,6 +71,13 @@ pub(crate) async fn delete_pod(
         .await
         .with_context(|| format!("delete Pod {name}"))?;
     Ok(())
+}
+
+/// How many nodes take part in announcing addresses.
+pub(crate) async fn announcers(client: &Client) -> anyhow::Result<usize> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-system");
+    let ours = ListParams::default().labels("daymark.io/part=announcer");
+    Ok(leases.list(&ours).await.context("list Leases")?.items.len())
 }
 
 /// A Pod.

@@ -246,13 +246,16 @@ impl Answers {
         self.0.iter().find(of_pod).map(|answer| answer.started)
     }
 
-    /// The start of the last request that failed.
-    pub(crate) fn last_failure(&self) -> Option<u64> {
-        self.0
-            .iter()
-            .filter(|answer| answer.result.is_err())
-            .map(|answer| answer.started)
-            .next_back()
+    /// What failed, seen from a moment (microseconds since 1970) at which something was broken.
+    pub(crate) fn outage(&self, since: u64) -> Outage {
+        let wrong = |answer: &Answer| Some((answer.started, answer.result.clone().err()?));
+        let wrong: Vec<(u64, String)> = self.0.iter().filter_map(wrong).collect();
+        let last = wrong.last();
+        Outage {
+            failed: wrong.len(),
+            last: last.map_or(0, |(started, _)| started.saturating_sub(since)),
+            reason: last.map(|(_, reason)| reason.clone()).unwrap_or_default(),
+        }
     }
 
     /// Requests a second, from the first start to the last.
@@ -266,5 +269,30 @@ impl Answers {
         } else {
             0.0
         }
+    }
+}
+
+/// How long requests went on failing.
+#[derive(Clone, Debug)]
+pub(crate) struct Outage {
+    /// How many failed.
+    pub(crate) failed: usize,
+    /// When the last of them was started, microseconds after the moment.
+    pub(crate) last: u64,
+    /// What went wrong with it.
+    pub(crate) reason: String,
+}
+
+impl std::fmt::Display for Outage {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.failed == 0 {
+            return out.write_str("0 failed");
+        }
+        let (failed, last) = (self.failed, self.last as f64 / 1e6);
+        write!(
+            out,
+            "{failed} failed, the last {last:.2} s after ({})",
+            self.reason
+        )
     }
 }

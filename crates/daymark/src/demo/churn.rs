@@ -106,21 +106,14 @@ async fn abrupt(tour: &mut Tour) -> anyhow::Result<()> {
     sleep_ms(700).await;
     let killed = replace(tour, "backend-1b", "backend-1c", "node-1", Some(0)).await?;
     for (family, answers) in finish(jobs).await? {
-        let last = answers
-            .last_failure()
-            .map_or(0, |last| last.saturating_sub(killed));
-        let measured = format!(
-            "{} failed of {}, the last {:.0} ms after the DELETE",
-            answers.failed(),
-            answers.0.len(),
-            last as f64 / 1e3
-        );
+        let outage = answers.outage(killed);
+        let measured = format!("of {}: {outage}", answers.0.len());
         let name = format!("a Pod killed without grace: failures counted ({family})");
         tour.table.add(Row::new(
             name,
-            last <= 1_000_000,
+            outage.last <= 1_000_000,
             measured,
-            "none later than 1 s",
+            "none later than 1 s after the DELETE",
         ));
     }
     Ok(())

@@ -62,14 +62,12 @@ async fn cut_a_node(tour: &mut Tour, balancer: &[String]) -> anyhow::Result<()> 
     let created = microseconds();
     for (family, job) in inside {
         let answers = job.finish().await?;
-        let last = answers
-            .last_failure()
-            .map_or(0, |last| last.saturating_sub(cut));
-        let measured = format!("its last Pod was chosen {} after the cut", seconds(last));
+        let outage = answers.outage(cut);
+        let measured = outage.to_string();
         let name =
             format!("{owner} dies: none of its Pods is chosen once its Lease lapsed ({family})");
         tour.table
-            .add(Row::new(name, last <= NODE_DEAD, measured, "5 s"));
+            .add(Row::new(name, outage.last <= NODE_DEAD, measured, "5 s"));
         let served = answers
             .first_of_since("backend-new", created)
             .map(|first| first - created);
@@ -129,12 +127,7 @@ async fn take_over(
     let mut gaps = Vec::new();
     for (family, job) in jobs {
         let answers: Answers = job.finish().await?;
-        gaps.push((
-            family,
-            answers
-                .last_failure()
-                .map_or(0, |last| last.saturating_sub(since)),
-        ));
+        gaps.push((family, answers.outage(since)));
     }
     let now = owner(tour, balancer).await?;
     let taken = now != gone;
@@ -143,12 +136,8 @@ async fn take_over(
             .start(&tour.cluster, &Where::Outside)?
             .finish()
             .await?;
-        let good = gap <= TAKE_OVER && next.failed() == 0 && taken;
-        let measured = format!(
-            "last failure {} after, {now} answers now, then {}",
-            seconds(gap),
-            next.share()
-        );
+        let good = gap.last <= TAKE_OVER && next.failed() == 0 && taken;
+        let measured = format!("{gap}, {now} answers now, then {}", next.share());
         tour.table.add(Row::new(
             format!("{what}: another serves ({family})"),
             good,

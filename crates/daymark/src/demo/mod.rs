@@ -88,7 +88,12 @@ impl Tour {
         })
         .await?;
         let served = microseconds();
-        // Addresses are answered for a moment after they are given.
+        // An address moves when a node joins that is the better owner: nodes come before connections are counted.
+        let nodes = self.cluster.nodes().count();
+        apply::until("every node announces", || async {
+            Ok(apply::announcers(&self.client).await? == nodes)
+        })
+        .await?;
         let (_, balancer) = apply::addresses(&self.client, "loadbalancer-service").await?;
         for ip in balancer {
             let outside = ask::Ask::new(ask::at(&ip, 80), ask::Family::of(&ip), 1).within(1.0);
