@@ -23,9 +23,11 @@ use crate::input::{Change, Inputs, Options, ServiceKey, Slice, SliceKey};
 pub struct World {
     inputs: Inputs,
     here: Here,
-    slices_of: BTreeMap<ServiceKey, BTreeSet<SliceKey>>,
+    /// Sorted: most Services have one slice, or two.
+    slices_of: BTreeMap<ServiceKey, Vec<SliceKey>>,
     wishes: BTreeMap<ServiceKey, Wishes>,
-    claims: BTreeMap<FrontendKey, BTreeMap<Claim, Arc<Frontend>>>,
+    /// Sorted: the first one has the place. Hardly ever more than one.
+    claims: BTreeMap<FrontendKey, Vec<(Claim, Arc<Frontend>)>>,
     addresses: Counted,
     local_backends: Counted,
     desired: Desired,
@@ -91,7 +93,7 @@ impl World {
     pub fn refusals(&self) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         for (at, claims) in self.claims.iter().filter(|(_, claims)| claims.len() > 1) {
-            let mut ports = claims.keys().map(|claim| &claim.port);
+            let mut ports = claims.iter().map(|(claim, _)| &claim.port);
             let Some(holder) = ports.next() else { continue };
             refusals.extend(ports.map(|port| Refusal {
                 port: port.clone(),
@@ -163,7 +165,7 @@ impl World {
         let new = slice.as_ref().map(|new| owner(new));
         if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
             if let Some(keys) = self.slices_of.get_mut(&old) {
-                keys.remove(&key);
+                keys.retain(|known| *known != key);
                 if keys.is_empty() {
                     self.slices_of.remove(&old);
                 }
@@ -171,10 +173,11 @@ impl World {
             touched.services.insert(old);
         }
         if let Some(new) = new {
-            self.slices_of
-                .entry(new.clone())
-                .or_default()
-                .insert(key.clone());
+            let keys = self.slices_of.entry(new.clone()).or_default();
+            if let Err(at) = keys.binary_search(&key) {
+                keys.reserve_exact(1);
+                keys.insert(at, key.clone());
+            }
             touched.services.insert(new);
         }
         put(&mut self.inputs.slices, &key, slice);
@@ -233,7 +236,7 @@ impl World {
     fn replace_claims(&mut self, old: &Wishes, new: &Wishes) {
         for (at, frontend) in &old.frontends {
             if let Some(claims) = self.claims.get_mut(at) {
-                claims.retain(|claim, _| claim.port != frontend.port);
+                claims.retain(|(claim, _)| claim.port != frontend.port);
             }
         }
         for (at, frontend) in &new.frontends {
@@ -241,10 +244,14 @@ impl World {
                 created: new.created,
                 port: frontend.port.clone(),
             };
-            self.claims
-                .entry(*at)
-                .or_default()
-                .insert(claim, frontend.clone());
+            let claims = self.claims.entry(*at).or_default();
+            match claims.binary_search_by(|(known, _)| known.cmp(&claim)) {
+                Ok(at) => claims[at].1 = frontend.clone(),
+                Err(at) => {
+                    claims.reserve_exact(1);
+                    claims.insert(at, (claim, frontend.clone()));
+                }
+            }
         }
     }
 
@@ -253,8 +260,8 @@ impl World {
         let winner = self
             .claims
             .get(&at)
-            .and_then(|claims| claims.values().next())
-            .cloned();
+            .and_then(|claims| claims.first())
+            .map(|(_, frontend)| frontend.clone());
         if winner.is_none() {
             self.claims.remove(&at);
         }
