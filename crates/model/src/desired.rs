@@ -287,6 +287,50 @@ impl Delta {
         *self == Self::default()
     }
 
+    /// The steps from nothing to `desired`: each has `size` frontends, or some more so that those of one Service
+    /// port stay together, and refers to nothing that a later one brings. Each step is a valid state: addresses at
+    /// which unknown ports are refused come last.
+    pub fn from_nothing(desired: &Desired, size: usize) -> impl Iterator<Item = Self> + '_ {
+        let mut by_port: Vec<(&Arc<PortName>, FrontendKey)> = desired
+            .frontends
+            .iter()
+            .map(|(at, frontend)| (&frontend.port, *at))
+            .collect();
+        by_port.sort_unstable();
+        let all = |ips: &BTreeSet<IpAddr>| ips.iter().map(|ip| (*ip, true)).collect();
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let from = next?;
+            let mut to = by_port.len().min(from + size.max(1));
+            while 0 < to && to < by_port.len() && by_port[to - 1].0 == by_port[to].0 {
+                to += 1;
+            }
+            let mut delta = Self::default();
+            for (port, at) in &by_port[from..to] {
+                delta
+                    .frontends
+                    .insert(*at, desired.frontends.get(at).cloned());
+                delta.pools.extend(pools_of(desired, port));
+            }
+            if from == 0 {
+                delta.own_pods = Some(desired.own_pods.clone());
+                delta.local_backends = all(&desired.local_backends);
+            }
+            next = (to < by_port.len()).then_some(to);
+            if next.is_none() {
+                // Those of ports that lost every place to an older Service.
+                let named = |port| by_port.binary_search_by(|(known, _)| (*known).cmp(port));
+                let rest = desired.pools.iter();
+                let rest = rest.filter(|(key, _)| named(&key.port).is_err());
+                let rest = rest.map(|(key, pool)| (key.clone(), Some(pool.clone())));
+                delta.pools.extend(rest);
+                delta.service_addresses = all(&desired.service_addresses);
+                delta.node_port_addresses = all(&desired.node_port_addresses);
+            }
+            Some(delta)
+        })
+    }
+
     /// The step from `old` to `new`: applied to `old`, it gives `new`.
     #[must_use]
     pub fn between(old: &Desired, new: &Desired) -> Self {
@@ -311,6 +355,22 @@ impl Delta {
             desired.own_pods.clone_from(own);
         }
     }
+}
+
+/// The pools of a Service port, as additions.
+fn pools_of<'a>(
+    desired: &'a Desired,
+    port: &Arc<PortName>,
+) -> impl Iterator<Item = (PoolKey, Option<Arc<Pool>>)> + use<'a> {
+    let port = port.clone();
+    let first = PoolKey {
+        port: port.clone(),
+        family: Family::V4,
+        list: List::Cluster,
+    };
+    let of_port = move |(key, _): &(&PoolKey, &Arc<Pool>)| key.port == port;
+    let pools = desired.pools.range(first..).take_while(of_port);
+    pools.map(|(key, pool)| (key.clone(), Some(pool.clone())))
 }
 
 fn map_changes<K: Ord + Clone, V: PartialEq + Clone>(

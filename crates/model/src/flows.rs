@@ -145,6 +145,13 @@ pub fn suspects(world: &World, changes: &[Change]) -> Suspects {
 }
 
 impl Suspects {
+    /// Takes those of further changes in.
+    pub fn extend(&mut self, further: Self) {
+        self.services.extend(further.services);
+        self.frontends.extend(further.frontends);
+        self.node_addresses.extend(further.node_addresses);
+    }
+
     /// What may go on of the flows to these places, now that `world` has taken the changes in.
     #[must_use]
     pub fn judge(mut self, world: &World) -> Verdicts {

@@ -171,3 +171,35 @@ proptest! {
         prop_assert_eq!(&followed, &new, "twice is once");
     }
 }
+
+#[test]
+fn the_steps_from_nothing_are_whole_and_refer_to_nothing_later() {
+    for seed in 600..640 {
+        let case = random::case(seed, Size::default());
+        let mut world = World::new(case.options.clone());
+        for step in &case.steps {
+            world.apply(step.changes.iter().cloned());
+        }
+        for size in [0, 1, 4, 10_000] {
+            let mut built = Desired::default();
+            let mut steps = 0;
+            for delta in Delta::from_nothing(world.desired(), size) {
+                delta.apply_to(&mut built);
+                steps += 1;
+                for (at, frontend) in &built.frontends {
+                    let ports = built.frontends.values().filter(|f| f.port == frontend.port);
+                    let all = world.desired().frontends.values();
+                    let all = all.filter(|f| f.port == frontend.port);
+                    assert_eq!(ports.count(), all.count(), "{at} came without its port");
+                }
+                for (key, pool) in &world.desired().pools {
+                    let mut ports = built.frontends.values().map(|frontend| &frontend.port);
+                    let wanted = ports.any(|port| *port == key.port);
+                    assert!(!wanted || built.pools.get(key) == Some(pool), "{key:?}");
+                }
+            }
+            assert_eq!(&built, world.desired(), "seed {seed}, size {size}");
+            assert!(steps >= 1 && (size < 10_000 || steps == 1));
+        }
+    }
+}

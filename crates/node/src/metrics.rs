@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use daymark_dataplane::nft::compile::Update;
 use daymark_model::Desired;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -117,10 +116,10 @@ impl Metrics {
         *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    pub(crate) fn committed(&self, update: &Update, commit: Duration, programming: Duration) {
+    pub(crate) fn committed(&self, changed: usize, commit: Duration, programming: Duration) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.elements
-            .inc_by(u64::try_from(update.len()).unwrap_or(u64::MAX));
+            .inc_by(u64::try_from(changed).unwrap_or(u64::MAX));
         self.commit.observe(commit.as_secs_f64());
         self.programming.observe(programming.as_secs_f64());
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane, StartError};
 use daymark_feed::{PlaneSender, PlaneStatus};
-use daymark_model::flows::{self, Verdicts};
+use daymark_model::flows::{self, Suspects, Verdicts};
 use daymark_model::{Change, Options, World};
 use tracing::{debug, info, warn};
 
@@ -46,10 +46,10 @@ pub struct Proxy<K> {
     state: State,
     /// Whether a missing Node was told.
     told: bool,
-    /// Where verdicts about UDP flows go, once the kernel holds what they are about.
+    /// Where verdicts about flows go, once the kernel holds what they are about.
     cleaner: Sender<Verdicts>,
-    /// Verdicts that wait for a commit.
-    stale: Verdicts,
+    /// Places whose flows are judged after the next commit.
+    suspects: Suspects,
 }
 
 /// Whether the kernel follows the world.
@@ -74,7 +74,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl<K: Kernel> Proxy<K> {
-    /// A proxy over tables that were brought up. `cleaner` hears which UDP flows are stale after each commit
+    /// A proxy over tables that were brought up. `cleaner` hears which flows are stale after each commit
     /// ([`crate::conntrack`]).
     #[must_use]
     pub fn new(
@@ -93,7 +93,7 @@ impl<K: Kernel> Proxy<K> {
             state: State::Waiting,
             told: false,
             cleaner,
-            stale: Verdicts::default(),
+            suspects: Suspects::default(),
         }
     }
 
@@ -164,8 +164,8 @@ impl<K: Kernel> Proxy<K> {
 
     fn follow(&mut self, changes: Vec<Change>, fresh: Fresh, arrived: Instant) {
         let suspects = flows::suspects(&self.world, &changes);
+        self.suspects.extend(suspects);
         let delta = self.world.apply(changes);
-        self.stale.extend(suspects.judge(&self.world));
         if self.batch.is_none() || !self.is_registered() {
             return;
         }
@@ -180,17 +180,17 @@ impl<K: Kernel> Proxy<K> {
             }
         };
         match outcome {
-            Ok(update) => {
+            Ok(changed) => {
                 let now = clock::now();
-                if !update.is_empty() {
+                if changed > 0 {
                     self.metrics
-                        .committed(&update, now - started, now - arrived);
+                        .committed(changed, now - started, now - arrived);
                 }
                 if first {
                     let services = self.world.inputs().services.len();
                     info!(
                         services,
-                        elements = update.len(),
+                        elements = changed,
                         "the kernel holds the first state"
                     );
                 }
@@ -213,9 +213,10 @@ impl<K: Kernel> Proxy<K> {
 
     fn in_step(&mut self) {
         self.state = State::InStep;
-        if !self.stale.is_empty() {
+        let verdicts = std::mem::take(&mut self.suspects).judge(&self.world);
+        if !verdicts.is_empty() {
             // Without its thread flows end by their timeouts.
-            let _ = self.cleaner.send(std::mem::take(&mut self.stale));
+            let _ = self.cleaner.send(verdicts);
         }
         self.metrics.set_behind(None);
         self.metrics.set_world(self.world.desired());
@@ -267,13 +268,13 @@ impl<K: Kernel> Proxy<K> {
         foreign.pending = false;
         foreign.looked = Some(now);
         match self.plane.verify() {
-            Ok(update) if update.is_empty() => {
+            Ok(0) => {
                 debug!("another process committed; the tables are unchanged")
             }
-            Ok(update) => {
+            Ok(changed) => {
                 self.metrics.repaired();
                 warn!(
-                    elements = update.len(),
+                    elements = changed,
                     "another process had changed the tables; they are mended"
                 );
             }

@@ -138,20 +138,20 @@ impl<K: Kernel> Plane<K> {
         &mut self.kernel
     }
 
-    /// Carries a change out.
+    /// Carries a change out. Returns how many elements and other objects changed in the kernel.
     ///
     /// # Errors
     /// What the kernel refused; call [`Plane::reconcile`] with the whole state then.
-    pub fn update(&mut self, delta: &Delta) -> Result<Update, CommitError> {
+    pub fn update(&mut self, delta: &Delta) -> Result<usize, CommitError> {
         let update = self.compiler.update(delta);
-        self.carry_out(update)
+        self.carry_out(&update)
     }
 
-    /// Brings the kernel to `desired`, whatever it holds.
+    /// Brings the kernel to `desired`, whatever it holds. Returns how much had to be changed there.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn reconcile(&mut self, desired: Desired) -> Result<Update, StartError> {
+    pub fn reconcile(&mut self, desired: Desired) -> Result<usize, StartError> {
         if self.doubt == Doubt::ReadBack {
             let opened = open(&mut self.kernel, self.flags)?;
             (self.compiler, self.replacement) = (opened.compiler, opened.replacement);
@@ -163,29 +163,42 @@ impl<K: Kernel> Plane<K> {
             self.kernel.commit(&std::mem::take(&mut self.replacement))?;
             self.doubt = Doubt::None;
         }
+        if self.compiler.is_empty() {
+            return Ok(self.load(&desired)?);
+        }
         let update = self.compiler.reconcile(desired);
-        Ok(self.carry_out(update)?)
+        Ok(self.carry_out(&update)?)
     }
 
-    /// Compares the kernel with what it should hold, and mends it. Returns what had to be done.
+    /// Fills empty tables. One piece after the other is translated, sent and forgotten: what a large cluster
+    /// needs beside the program itself is a piece, not all of it a second and a third time.
+    fn load(&mut self, desired: &Desired) -> Result<usize, CommitError> {
+        let pieces = Delta::from_nothing(desired, PIECE);
+        pieces.map(|piece| self.update(&piece)).sum()
+    }
+
+    /// Compares the kernel with what it should hold, and mends it. Returns how much had to be changed.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn verify(&mut self) -> Result<Update, StartError> {
+    pub fn verify(&mut self) -> Result<usize, StartError> {
         self.doubt = Doubt::ReadBack;
         self.reconcile(self.compiler.desired().clone())
     }
 
-    fn carry_out(&mut self, update: Update) -> Result<Update, CommitError> {
+    fn carry_out(&mut self, update: &Update) -> Result<usize, CommitError> {
         for transaction in &update.transactions {
             if let Err(error) = self.kernel.commit(transaction) {
                 self.doubt = Doubt::ReadBack;
                 return Err(error);
             }
         }
-        Ok(update)
+        Ok(update.len())
     }
 }
+
+/// How many frontends a first load takes at a time.
+const PIECE: usize = 500;
 
 /// What was found in the kernel, and what is to be done about it.
 struct Opened {

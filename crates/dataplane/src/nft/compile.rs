@@ -66,7 +66,8 @@ struct Port {
     number: u32,
     pool: u32,
     contents: Contents,
-    frontends: BTreeSet<FrontendKey>,
+    /// Sorted, and few.
+    frontends: Vec<FrontendKey>,
 }
 
 /// The backends of a port, and whether clients keep them.
@@ -123,6 +124,14 @@ impl Compiler {
     #[must_use]
     pub fn desired(&self) -> &Desired {
         &self.desired
+    }
+
+    /// Whether no Service was ever installed, or found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let [four, six] = &self.planes;
+        let fresh = |plane: &Plane| plane.frontends.is_empty() && plane.plans.is_empty();
+        self.desired == Desired::default() && fresh(four) && fresh(six) && self.program.is_bare()
     }
 
     /// Takes a change in and says which transactions carry it out, in order.
@@ -239,7 +248,7 @@ impl Plane {
             return;
         };
         if let Some(known) = self.ports.get_mut(&port) {
-            known.frontends.remove(key);
+            known.frontends.retain(|known| known != key);
             touched.ports.insert(port);
         }
     }
@@ -251,7 +260,10 @@ impl Plane {
             .ports
             .entry(frontend.port.clone())
             .or_insert_with(|| numbers.port_for(found));
-        port.frontends.insert(key);
+        if let Err(at) = port.frontends.binary_search(&key) {
+            port.frontends.reserve_exact(1);
+            port.frontends.insert(at, key);
+        }
         touched.ports.insert(frontend.port.clone());
     }
 

@@ -3,6 +3,9 @@
 //! It takes the messages that are sent to the kernel and refuses what the kernel would refuse, so that it
 //! is the expected state, the fake kernel of tests, and what a dump decodes to, all in one.
 
+mod elems;
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use daymark_netlink::nft::{
@@ -10,6 +13,8 @@ use daymark_netlink::nft::{
     Ruleset, Set, SetElem, SetKind, Table, TableId, Value, Verdict, Victim,
 };
 use thiserror::Error;
+
+pub use elems::Elems;
 
 /// Tables by family and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +38,8 @@ pub struct Contents {
 pub struct Filled {
     /// The set.
     pub set: Set,
-    /// The elements by key. In an interval set of one field the end of a range is an element too.
-    pub elems: BTreeMap<Data, SetElem>,
+    /// Its elements.
+    pub elems: Elems,
 }
 
 /// Why a message was refused, as the kernel would.
@@ -70,6 +75,13 @@ impl Program {
             }
         }
         Ok(program)
+    }
+
+    /// Whether no set has an element.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        let sets = self.tables.values().flat_map(|table| table.sets.values());
+        sets.into_iter().all(|filled| filled.elems.is_empty())
     }
 
     /// A table.
@@ -185,21 +197,16 @@ impl Contents {
         ruleset.elements = filled
             .map(|(name, filled)| Elements {
                 set: name.clone(),
-                elems: filled.elems.values().cloned().collect(),
+                elems: filled.elems.iter().collect(),
             })
             .collect();
         ruleset
     }
 
-    /// The elements of a set; none if there is no such set.
-    pub fn elements<'a>(
-        &'a self,
-        set: &str,
-    ) -> impl Iterator<Item = (&'a Data, &'a SetElem)> + use<'a> {
-        self.sets
-            .get(set)
-            .into_iter()
-            .flat_map(|filled| &filled.elems)
+    /// The elements of a set in the order of their keys; none if there is no such set.
+    pub fn elements<'a>(&'a self, set: &str) -> impl Iterator<Item = SetElem> + use<'a> {
+        let filled = self.sets.get(set).into_iter();
+        filled.flat_map(|filled| filled.elems.iter())
     }
 
     /// The elements of a set whose keys begin with `prefix`.
@@ -207,21 +214,17 @@ impl Contents {
         &'a self,
         set: &str,
         prefix: &[u8],
-    ) -> impl Iterator<Item = &'a SetElem> + use<'a> {
+    ) -> impl Iterator<Item = SetElem> + use<'a> {
         let prefix = Data::new(prefix);
-        let elems = self.sets.get(set).into_iter().flat_map({
-            let prefix = prefix.clone();
-            move |filled| filled.elems.range(prefix.clone()..)
-        });
-        elems
-            .take_while(move |(key, _)| key.starts_with(&prefix))
-            .map(|(_, elem)| elem)
+        let elems = self.sets.get(set).map(|filled| filled.elems.from(&prefix));
+        let elems = elems.into_iter().flatten();
+        elems.take_while(move |elem| elem.key.starts_with(&prefix))
     }
 
     /// The data of an element of a map.
     #[must_use]
-    pub fn data(&self, set: &str, key: &Data) -> Option<&Data> {
-        match &self.sets.get(set)?.elems.get(key)?.value {
+    pub fn data(&self, set: &str, key: &Data) -> Option<Data> {
+        match self.sets.get(set)?.elems.get(key)?.value {
             Value::Data(data) => Some(data),
             Value::None | Value::Verdict(_) | Value::Object(_) => None,
         }
@@ -269,17 +272,13 @@ impl Contents {
                 .iter()
                 .any(|e| matches!(e, Expr::Verdict(v) if named(v)))
         };
-        let in_elem = |elem: &SetElem| matches!(&elem.value, Value::Verdict(v) if named(v));
+        let in_elem = |elem: SetElem| matches!(&elem.value, Value::Verdict(v) if named(v));
         let used = self
             .chains
             .values()
             .flat_map(|(_, rules)| rules)
             .any(in_rule)
-            || self
-                .sets
-                .values()
-                .flat_map(|filled| filled.elems.values())
-                .any(in_elem);
+            || self.leading().any(in_elem);
         if used {
             return Err(Refused::Busy(format!("chain {name}")));
         }
@@ -303,7 +302,7 @@ impl Contents {
                     set.name.clone(),
                     Filled {
                         set: set.clone(),
-                        elems: BTreeMap::new(),
+                        elems: Elems::of(set),
                     },
                 );
                 Ok(())
@@ -400,9 +399,7 @@ impl Contents {
                     )));
                 }
                 Some(_) => {}
-                None => {
-                    filled.elems.insert(elem.key.clone(), elem.clone());
-                }
+                None => filled.elems.insert(elem.clone()),
             }
         }
         Ok(())
@@ -412,11 +409,18 @@ impl Contents {
         let filled = self.set_mut(&elements.set)?;
         for elem in &elements.elems {
             let gone = filled.elems.remove(&elem.key);
-            gone.ok_or_else(|| {
+            gone.then_some(()).ok_or_else(|| {
                 Refused::Missing(format!("element {:?} of {}", elem.key, elements.set))
             })?;
         }
         Ok(())
+    }
+
+    /// The elements that may lead to a chain.
+    fn leading(&self) -> impl Iterator<Item = SetElem> + '_ {
+        let verdicts = |filled: &&Filled| filled.set.kind == SetKind::Verdicts;
+        let sets = self.sets.values().filter(verdicts);
+        sets.flat_map(|filled| filled.elems.iter())
     }
 
     fn set_mut(&mut self, name: &Name) -> Result<&mut Filled, Refused> {
@@ -463,20 +467,16 @@ pub fn targets(contents: &Contents) -> BTreeSet<Name> {
             None
         }
     });
-    let elems = contents
-        .sets
-        .values()
-        .flat_map(|filled| filled.elems.values());
-    let by_elem = elems.filter_map(|elem| {
-        if let Value::Verdict(verdict) = &elem.value {
+    let by_elem = contents.leading().filter_map(|elem| {
+        if let Value::Verdict(verdict) = elem.value {
             Some(verdict)
         } else {
             None
         }
     });
-    let all = by_rule.chain(by_elem);
+    let all = by_rule.cloned().chain(by_elem);
     all.filter_map(|verdict| match verdict {
-        Verdict::Goto(to) | Verdict::Jump(to) => Some(to.clone()),
+        Verdict::Goto(to) | Verdict::Jump(to) => Some(to),
         _ => None,
     })
     .collect()

@@ -221,7 +221,7 @@ fn is_ours(table: &Contents, ip: IpAddr) -> bool {
     let key = Data::addr(ip);
     table
         .elements(set::NODE_PORT_ADDRESSES)
-        .any(|(known, _)| *known == key)
+        .any(|known| known.key == key)
 }
 
 fn gather(all: &BTreeSet<Single>) -> Outcome {

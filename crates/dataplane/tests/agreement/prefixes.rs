@@ -4,7 +4,7 @@ use daymark_case::random::{Manner, Random, Size, case};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::compile::{Compiler, Update};
 use daymark_dataplane::nft::program::Program;
-use daymark_model::{Desired, Packet, World};
+use daymark_model::{Delta, Desired, Packet, World};
 
 use crate::common::{compiled, compiled_desired, pieces, sizes};
 use crate::singles;
@@ -84,6 +84,31 @@ fn hold_all_along(step: &Step<'_>, program: &mut Program, update: &Update) {
 fn at_every_element_of_an_update_each_packet_gets_the_old_or_the_new_verdict() {
     each_step(2_000..2_030, |step, before, update| {
         hold_all_along(step, &mut before.clone(), update);
+    });
+}
+
+#[test]
+fn a_first_load_in_pieces_is_valid_all_along_and_ends_as_one_in_whole() {
+    let empty = Desired::default();
+    each_step(5_000..5_012, |step, _, _| {
+        for size in [1, 3] {
+            let (mut compiler, _) = Compiler::new(TableFlags::NONE);
+            let mut program = compiler.program().clone();
+            let first = Step {
+                old: &empty,
+                ..*step
+            };
+            for delta in Delta::from_nothing(step.new, size) {
+                hold_all_along(&first, &mut program, &compiler.update(&delta));
+            }
+            assert_eq!(
+                (compiler.desired(), compiler.program()),
+                (step.new, &program)
+            );
+            assert_eq!(sizes(&program), sizes(&compiled_desired(step.new)));
+            let idle = compiler.reconcile(step.new.clone());
+            assert!(idle.is_empty(), "seed {}: {idle:?}", step.seed);
+        }
     });
 }
 

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use daymark_dataplane::nft::layout::{FrontendValue, chain, flag, set};
 use daymark_dataplane::nft::plan::Plan;
-use daymark_dataplane::nft::program::{Contents, Program};
+use daymark_dataplane::nft::program::{Contents, Elems, Program};
 use daymark_model::World;
-use daymark_netlink::nft::{Data, Expr, Rule, SetElem, Value};
+use daymark_netlink::nft::{Expr, Rule, Value};
 
 use crate::common::compiled;
 
@@ -133,7 +133,10 @@ fn lost_elements() -> Vec<Fault> {
     });
     let last = [set::SLOTS, set::PLANS, set::SERVICE_ADDRESSES].map(|name| {
         Fault::new(format!("{name} loses its last element"), move |table| {
-            elements(table, name).pop_last();
+            let elems = elements(table, name);
+            if let Some(last) = elems.iter().last() {
+                elems.remove(&last.key);
+            }
         })
     });
     all.into_iter().chain(last).collect()
@@ -236,10 +239,7 @@ fn asks(rule: &Rule, name: &str) -> bool {
     rule.exprs.iter().any(asked)
 }
 
-fn elements<'a>(
-    table: &'a mut Contents,
-    name: &str,
-) -> &'a mut std::collections::BTreeMap<Data, SetElem> {
+fn elements<'a>(table: &'a mut Contents, name: &str) -> &'a mut Elems {
     &mut table.sets.get_mut(name).expect("a set of the layout").elems
 }
 
@@ -247,12 +247,14 @@ fn elements<'a>(
 fn values(name: impl Into<String>, change: impl Fn(&mut FrontendValue) + 'static) -> Fault {
     Fault::new(name, move |table| {
         for map in set::FRONTENDS.into_iter().chain(set::NODE_PORTS) {
-            for elem in elements(table, map).values_mut() {
+            let elems = elements(table, map);
+            for mut elem in elems.iter().collect::<Vec<_>>() {
                 if let Value::Data(data) = &mut elem.value {
                     let mut value = FrontendValue::decode(data).expect("a frontend's value");
                     change(&mut value);
                     *data = value.encode();
                 }
+                elems.insert(elem);
             }
         }
     })

@@ -12,7 +12,7 @@ use daymark_model::{Desired, Family};
 use daymark_netlink::nft::{Data, SetElem, TableFlags, Value, Verdict};
 
 use super::draft::Draft;
-use super::{Compiler, Contents, Installed, Plane, wanted};
+use super::{Compiler, Contents, Installed, Plane, Port, wanted};
 use crate::nft::base;
 use crate::nft::layout::{FrontendValue, Side, Words, decode_frontend_key, set};
 use crate::nft::plan::Plan;
@@ -45,8 +45,8 @@ impl Plane {
         let expected = expected.table(&id).ok_or("no layout for the family")?;
         same_base(contents, expected)?;
         let mut plane = Self::new(words);
-        for (number, elem) in contents.elements(set::PLANS) {
-            let number = number.host_word(0).ok_or("a plan without a number")?;
+        for elem in contents.elements(set::PLANS) {
+            let number = elem.key.host_word(0).ok_or("a plan without a number")?;
             let Value::Verdict(Verdict::Jump(chain)) = &elem.value else {
                 return Err("a plan without a chain".into());
             };
@@ -60,7 +60,7 @@ impl Plane {
         plane.find_frontends(contents);
         let pools = contents
             .elements(set::SLOTS)
-            .filter_map(|(key, _)| key.host_word(0));
+            .filter_map(|elem| elem.key.host_word(0));
         plane.numbers.pool = pools.max().unwrap_or(0) & !1;
         Ok(plane)
     }
@@ -77,8 +77,8 @@ impl Plane {
             )
         }) {
             for map in maps {
-                for (key, elem) in contents.elements(map) {
-                    let Some(key) = decode_frontend_key(self.words.family, map, key) else {
+                for elem in contents.elements(map) {
+                    let Some(key) = decode_frontend_key(self.words.family, map, &elem.key) else {
                         continue;
                     };
                     let Value::Data(data) = &elem.value else {
@@ -114,10 +114,11 @@ impl Plane {
                 set::FRONTENDS[side as usize],
                 set::NODE_PORTS[side as usize],
             ] {
-                for (key, elem) in contents.elements(map) {
-                    let double = self.doubles.contains(&(map, elem.clone()));
-                    if !double && !self.is_installed(map, side, key, elem) {
-                        draft.withdraw(map, elem.clone());
+                for elem in contents.elements(map) {
+                    let is_double = |(of, double): &(_, SetElem)| *of == map && *double == elem;
+                    let double = self.doubles.iter().any(is_double);
+                    if !double && !self.is_installed(map, side, &elem) {
+                        draft.withdraw(map, elem);
                     }
                 }
             }
@@ -157,8 +158,8 @@ impl Plane {
         self.sweep_ranges(desired, contents, draft);
     }
 
-    fn is_installed(&self, map: &str, side: Side, key: &Data, elem: &SetElem) -> bool {
-        let Some(key) = decode_frontend_key(self.words.family, map, key) else {
+    fn is_installed(&self, map: &str, side: Side, elem: &SetElem) -> bool {
+        let Some(key) = decode_frontend_key(self.words.family, map, &elem.key) else {
             return false;
         };
         // One that changed stays in its map until it is withdrawn by the draft itself.
@@ -169,15 +170,22 @@ impl Plane {
 
     /// Slots of pools that exist are kept if they are right; all others go.
     fn sweep_pools(&self, contents: &program::Contents, draft: &mut Draft) {
-        let ports = self.ports.values();
-        let wanted: BTreeMap<(&str, Data), SetElem> = ports
-            .flat_map(|port| wanted::pool(port.pool, &port.contents))
-            .map(|(name, elem)| ((name, elem.key.clone()), elem))
-            .collect();
+        let pool = |port: &Port| (port.pool, port.contents.clone());
+        let wanted: BTreeMap<u32, Contents> = self.ports.values().map(pool).collect();
         for name in [set::SLOTS, set::MEMBERS] {
-            for (key, elem) in contents.elements(name) {
-                if wanted.get(&(name, key.clone())) != Some(elem) {
-                    draft.bury(name, elem.clone());
+            // Elements of one pool come one after the other.
+            let mut current: (Option<u32>, BTreeMap<Data, SetElem>) = Default::default();
+            for elem in contents.elements(name) {
+                let number = elem.key.host_word(0).map(|number| number & !1);
+                if current.0 != number {
+                    let known = number.and_then(|number| Some((number, wanted.get(&number)?)));
+                    let elems = known.map(|(number, contents)| wanted::pool(number, contents));
+                    let of_set = elems.into_iter().flatten().filter(|(of, _)| *of == name);
+                    let by_key = of_set.map(|(_, elem)| (elem.key.clone(), elem)).collect();
+                    current = (number, by_key);
+                }
+                if current.1.get(&elem.key) != Some(&elem) {
+                    draft.bury(name, elem);
                 }
             }
         }
@@ -203,9 +211,9 @@ impl Plane {
             at.is_some_and(|at| self.frontends.contains_key(&at))
         };
         // Those of frontends that are there were replaced already.
-        for (key, elem) in contents.elements(set::RANGES) {
-            if !wanted.contains(key) && !owned(key) {
-                draft.bury(set::RANGES, elem.clone());
+        for elem in contents.elements(set::RANGES) {
+            if !wanted.contains(&elem.key) && !owned(&elem.key) {
+                draft.bury(set::RANGES, elem);
             }
         }
     }
@@ -227,6 +235,7 @@ impl Plane {
                     .sets
                     .get(*name)
                     .and_then(|s| s.elems.get(&elem.key))
+                    .as_ref()
                     == Some(elem)
             })
     }
@@ -250,16 +259,15 @@ fn sweep_plain(
             draft.change_inner(name, elem.clone(), present)
         }
     };
-    for (key, elem) in contents.elements(name) {
-        if !wanted.contains_key(key) {
-            change(elem, false);
-        }
+    let present: BTreeMap<Data, SetElem> = contents
+        .elements(name)
+        .map(|elem| (elem.key.clone(), elem))
+        .collect();
+    for (_, elem) in present.iter().filter(|(key, _)| !wanted.contains_key(*key)) {
+        change(elem, false);
     }
-    let present: BTreeSet<&Data> = contents.elements(name).map(|(key, _)| key).collect();
-    for (key, elem) in &wanted {
-        if !present.contains(key) {
-            change(elem, true);
-        }
+    for (_, elem) in wanted.iter().filter(|(key, _)| !present.contains_key(*key)) {
+        change(elem, true);
     }
 }
 

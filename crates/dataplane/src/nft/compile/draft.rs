@@ -170,7 +170,7 @@ impl Draft {
         let present = table
             .into_iter()
             .flat_map(|table| table.elements_from(set::RANGES, &at));
-        let present: BTreeSet<_> = present.map(|elem| Order(elem.clone())).collect();
+        let present: BTreeSet<_> = present.map(Order).collect();
         let come = wanted.difference(&present).map(|Order(elem)| elem.clone());
         let go = present.difference(&wanted).map(|Order(elem)| elem.clone());
         if present.is_empty() {
@@ -189,7 +189,7 @@ impl Draft {
         let old = table
             .into_iter()
             .flat_map(|table| table.elements(set::OWN_PODS));
-        let old: Vec<SetElem> = old.map(|(_, elem)| elem.clone()).collect();
+        let old: Vec<SetElem> = old.collect();
         if old != new {
             self.replace.insert((set::OWN_PODS, None), [old, new]);
         }

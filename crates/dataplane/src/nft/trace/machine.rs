@@ -253,7 +253,7 @@ impl Machine<'_> {
             .sticky
             .get(&(lookup.set.clone(), Data::new(&key)));
         let found = find(filled, &key);
-        match (lookup.result, kept, found.map(|elem| &elem.value)) {
+        match (lookup.result, kept, found.as_ref().map(|elem| &elem.value)) {
             (LookupResult::Member, None, None) => Ok(Err(NoMatch)),
             (LookupResult::Member, ..) | (LookupResult::NotMember, None, None) => Ok(Ok(None)),
             (LookupResult::NotMember, ..) => Ok(Err(NoMatch)),

@@ -9,15 +9,15 @@ use crate::nft::program::Filled;
 /// Plain sets compare whole keys. An interval set of one field finds the last boundary not behind the
 /// key and asks whether a range begins there (`nft_set_rbtree.c`); one of several fields compares field
 /// by field (`nft_set_pipapo.c`).
-pub(super) fn find<'a>(filled: &'a Filled, key: &[u8]) -> Option<&'a SetElem> {
+pub(super) fn find(filled: &Filled, key: &[u8]) -> Option<SetElem> {
     if !filled.set.flags.contains(SetFlags::INTERVAL) {
         return filled.elems.get(key);
     }
     if filled.set.key.fields().len() == 1 {
-        let (_, boundary) = filled.elems.range(..=Data::new(key)).next_back()?;
+        let boundary = filled.elems.last_not_behind(key)?;
         return (boundary.role() == Role::Key).then_some(boundary);
     }
-    filled.elems.values().find(|elem| covers(filled, elem, key))
+    filled.elems.iter().find(|elem| covers(filled, elem, key))
 }
 
 fn covers(filled: &Filled, elem: &SetElem, key: &[u8]) -> bool {

@@ -216,6 +216,12 @@ impl SetElem {
         self.change(|more| more.exprs = exprs)
     }
 
+    /// Whether it is a key and a value and nothing else.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.more.is_none()
+    }
+
     /// The last key of the range, in a concatenation with intervals.
     #[must_use]
     pub fn key_end(&self) -> Option<&Data> {
