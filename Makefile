@@ -24,7 +24,8 @@ unit: ## unit, property and integration tests
 lint: ## formatting, clippy, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then \
+	  $(CARGO) fetch --locked --quiet && $(CARGO) deny --offline check bans licenses sources; \
 	 else echo "skipped: cargo deny is not installed (cargo install --locked cargo-deny)"; fi
 
 cases: build ## every case before every judge
