@@ -50,11 +50,10 @@ pub fn forget(
 ) -> Result<Removed, ForgetError> {
     let mut stale = Vec::new();
     for (family, protocol) in which.dumps(verdicts) {
-        let listed = socket.flows(&filter(family, protocol));
-        let flows = listed.map_err(|source| ForgetError::List { family, source })?;
         let seen = |flow: &Flow| as_the_model_sees(protocol, flow);
         let is_stale = |flow: &Flow| seen(flow).is_some_and(|flow| verdicts.is_stale(&flow));
-        stale.extend(flows.into_iter().filter(is_stale));
+        let listed = socket.flows_that(&filter(family, protocol), is_stale);
+        stale.extend(listed.map_err(|source| ForgetError::List { family, source })?);
     }
     Ok(socket.remove_flows(&stale)?)
 }

@@ -27,14 +27,25 @@ impl NfSocket {
     /// # Errors
     /// [`QueryError`].
     pub fn flows(&mut self, filter: &Filter) -> Result<Vec<Flow>, QueryError> {
+        self.flows_that(filter, |_| true)
+    }
+
+    /// The same, but only those that `keep` wants are held: a busy node tracks more than one would have in memory.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn flows_that(
+        &mut self,
+        filter: &Filter,
+        keep: impl Fn(&Flow) -> bool,
+    ) -> Result<Vec<Flow>, QueryError> {
         let request = Request::Dump(filter.clone());
-        let mut flows = self.exchange(
+        let wanted = |flow: &Flow| filter.matches(flow) && keep(flow);
+        self.exchange(
             Answer::Dump,
             |out, seq| request.encode(out, seq),
-            Flow::decode,
-        )?;
-        flows.retain(|flow| filter.matches(flow));
-        Ok(flows)
+            |frame| Ok(Some(Flow::decode(frame)?).filter(wanted)),
+        )
     }
 
     /// Removes these very connections; one that is gone is no error.
@@ -86,8 +97,12 @@ impl NfSocket {
     /// [`QueryError::Refused`] with EEXIST if there is one of a tuple already.
     pub fn add_flow(&mut self, flow: &Flow) -> Result<(), QueryError> {
         let request = Request::Insert(flow.clone());
-        self.exchange(Answer::Ack, |out, seq| request.encode(out, seq), |_| Ok(()))
-            .map(drop)
+        self.exchange(
+            Answer::Ack,
+            |out, seq| request.encode(out, seq),
+            |_| Ok(Some(())),
+        )
+        .map(drop)
     }
 }
 

@@ -142,7 +142,8 @@ impl NfSocket {
         } else {
             Answer::One
         };
-        self.exchange(answer, |out, seq| query.encode(out, seq), Reply::decode)
+        let decode = |frame: &Frame<'_>| Reply::decode(frame).map(Some);
+        self.exchange(answer, |out, seq| query.encode(out, seq), decode)
     }
 
     /// The current generation of the ruleset: about 5 microseconds.
@@ -156,12 +157,12 @@ impl NfSocket {
         }
     }
 
-    /// Sends one request and decodes its answer.
+    /// Sends one request and decodes its answer; what `decode` makes nothing of is not held.
     pub(crate) fn exchange<T>(
         &mut self,
         answer: Answer,
         encode: impl Fn(&mut Writer, u32),
-        decode: impl Fn(&Frame<'_>) -> Result<T, DecodeError>,
+        decode: impl Fn(&Frame<'_>) -> Result<Option<T>, DecodeError>,
     ) -> Result<Vec<T>, QueryError> {
         for _ in 0..TRIES {
             self.drain()?;
@@ -180,7 +181,7 @@ impl NfSocket {
     fn collect<T>(
         &mut self,
         answer: Answer,
-        decode: &impl Fn(&Frame<'_>) -> Result<T, DecodeError>,
+        decode: &impl Fn(&Frame<'_>) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<Vec<T>>, QueryError> {
         let seq = self.seq;
         let mut items = Vec::new();
@@ -204,7 +205,7 @@ impl NfSocket {
                         Some(refusal) => return Err(QueryError::Refused(refusal)),
                         None => return Ok(Some(items)),
                     },
-                    _ => items.push(decode(&frame)?),
+                    _ => items.extend(decode(&frame)?),
                 }
                 if answer == Answer::One {
                     return Ok(Some(items));
