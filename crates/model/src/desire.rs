@@ -339,7 +339,21 @@ fn sources(service: &Service, ip: IpAddr, here: &Here) -> Sources {
     {
         allowed.push(Cidr::host(ip));
     }
-    allowed.sort_unstable();
-    allowed.dedup();
-    Sources::Only(allowed.into())
+    Sources::Only(without_nested(allowed).into())
+}
+
+/// The prefixes in order, without those that lie inside another.
+fn without_nested(mut prefixes: Vec<Cidr>) -> Vec<Cidr> {
+    // Of two that begin alike the wider one comes first, so that what holds a prefix is the last that was kept.
+    prefixes.sort_unstable();
+    let mut kept: Vec<Cidr> = Vec::with_capacity(prefixes.len());
+    for prefix in prefixes {
+        if !kept
+            .last()
+            .is_some_and(|wider| wider.contains(prefix.first()))
+        {
+            kept.push(prefix);
+        }
+    }
+    kept
 }

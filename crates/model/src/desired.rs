@@ -191,8 +191,8 @@ pub enum Masquerade {
 pub enum Sources {
     /// All.
     Any,
-    /// Those inside these prefixes, all of the frontend's family. Empty means nobody: a list that
-    /// names only the other family closes this one.
+    /// Those inside these prefixes, all of the frontend's family, sorted, none inside another. Empty means
+    /// nobody: a list that names only the other family closes this one.
     Only(Arc<[Cidr]>),
 }
 

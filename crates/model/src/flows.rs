@@ -70,6 +70,17 @@ impl Verdicts {
         self.node_addresses.extend(newer.node_addresses);
     }
 
+    /// For places that `newer` verdicts are about too: what may go on by those may go on here. For verdicts that wait for
+    /// their moment, while endpoints come back.
+    pub fn soften(&mut self, newer: &Self) {
+        for (at, living) in &mut self.living {
+            if let Some(more) = newer.living.get(at).filter(|more| more != &living) {
+                let both: BTreeSet<SocketAddr> = living.iter().chain(&**more).copied().collect();
+                *living = both.into_iter().collect();
+            }
+        }
+    }
+
     /// Whether some place among them is of this protocol.
     #[must_use]
     pub fn concern(&self, protocol: Protocol) -> bool {

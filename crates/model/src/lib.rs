@@ -13,7 +13,7 @@
 //! 5. [`mod@desire`]: the rules that turn records into that;
 //! 6. [`world`]: the same, kept up to date change by change;
 //! 7. [`mod@decide`]: the reference verdict for one packet, the judge of every data plane;
-//! 8. [`flows`]: which tracked UDP flows may stay when endpoints go.
+//! 8. [`flows`]: which tracked flows may stay when endpoints go.
 //!
 //! Nothing here does IO, reads a clock, draws a random number or fails: bad input becomes a value
 //! with a reason ([`desired::Refusal`]). The crate uses the standard library alone.

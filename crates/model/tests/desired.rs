@@ -2,6 +2,7 @@
 
 use daymark_case::Case;
 use daymark_case::random::{self, Size};
+use daymark_model::desired::Sources;
 use daymark_model::{Change, Delta, Desired, Family, Protocol, World};
 use proptest::prelude::*;
 
@@ -202,4 +203,20 @@ fn the_steps_from_nothing_are_whole_and_refer_to_nothing_later() {
             assert!(steps >= 1 && (size < 10_000 || steps == 1));
         }
     }
+}
+
+#[test]
+fn source_ranges_are_in_order_and_none_lies_inside_another() {
+    let world = world(
+        "node node-1 172.30.0.11\n\
+         service web LoadBalancer 80/TCP cluster=10.96.0.20 lb=172.30.0.200 \
+         ranges=203.0.113.0/24,198.51.100.7/32,198.51.0.0/16,203.0.113.0/25,198.51.0.0/16,198.52.0.0/32\n",
+    );
+    let frontends = world.desired().frontends.values();
+    let mut sources = frontends.filter_map(|frontend| match &frontend.sources {
+        Sources::Only(ranges) => Some(ranges.iter().map(ToString::to_string)),
+        Sources::Any => None,
+    });
+    let ranges: Vec<String> = sources.next().expect("a load-balancer address").collect();
+    assert_eq!(ranges, ["198.51.0.0/16", "198.52.0.0/32", "203.0.113.0/24"]);
 }

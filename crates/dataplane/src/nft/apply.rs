@@ -284,21 +284,40 @@ fn take_over(
     Ok(Compiler::adopt(Program::from_rulesets(rulesets)?, flags))
 }
 
-/// Whether a transaction may end behind this message of an update.
+/// Where the messages of an update may be cut into transactions.
 ///
 /// A table comes with its hooks in one piece or not at all, and so does a plan: its chain, rules and number.
 /// Elements that change places with others of their set do so in one piece, because together they would
 /// overlap. Everything else may be cut, also between two elements of one message; only the boundaries of
 /// own Pods' ranges mean nothing one by one, and are too few to be cut.
-#[must_use]
-pub fn may_end_after(messages: &[Message], index: usize) -> bool {
-    let is_table =
-        |message: &Message| matches!(message, Message::NewTable { .. } | Message::DelTable { .. });
-    let is_plan = matches!(
-        messages.get(index),
-        Some(Message::NewChain { .. } | Message::NewRule { .. })
-    );
-    !is_plan && !changes_places(messages, index) && !messages.iter().any(is_table)
+#[derive(Clone, Copy, Debug)]
+pub struct Borders<'a> {
+    messages: &'a [Message],
+    has_table: bool,
+}
+
+impl<'a> Borders<'a> {
+    /// Those of an update's messages.
+    #[must_use]
+    pub fn of(messages: &'a [Message]) -> Self {
+        let is_table = |message: &Message| {
+            matches!(message, Message::NewTable { .. } | Message::DelTable { .. })
+        };
+        Self {
+            messages,
+            has_table: messages.iter().any(is_table),
+        }
+    }
+
+    /// Whether a transaction may end behind this message.
+    #[must_use]
+    pub fn behind(&self, index: usize) -> bool {
+        let is_plan = matches!(
+            self.messages.get(index),
+            Some(Message::NewChain { .. } | Message::NewRule { .. } | Message::DelRule { .. })
+        );
+        !is_plan && !changes_places(self.messages, index) && !self.has_table
+    }
 }
 
 /// Whether this message removes elements and the next adds others to the same set.

@@ -12,6 +12,7 @@
 
 mod adopt;
 mod draft;
+mod plans;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,14 +21,14 @@ use std::sync::Arc;
 use daymark_model::desired::{Frontend, List, Pool, PoolKey, PortName, Sources};
 use daymark_model::input::Affinity;
 use daymark_model::{Delta, Desired, Family, FrontendKey};
-use daymark_netlink::nft::{Exists, Message, SetElem, TableFlags};
+use daymark_netlink::nft::{Data, Exists, Message, SetElem, TableFlags};
 
 use super::base;
 use super::layout::{FrontendValue, Side, Words, set};
-use super::plan::Plan;
 use super::program::Program;
 use draft::Draft;
 pub use draft::Update;
+use plans::Plans;
 
 /// The state of the tables: what is installed, under which numbers.
 #[derive(Clone, Debug)]
@@ -43,12 +44,10 @@ struct Plane {
     words: Words,
     frontends: BTreeMap<FrontendKey, Installed>,
     ports: BTreeMap<Arc<PortName>, Port>,
-    plans: BTreeMap<String, u32>,
-    /// Chains of plans that lost their number, in a table that was found.
-    orphans: BTreeSet<String>,
+    plans: Plans,
     numbers: Numbers,
     /// Second copies of frontends, in a table that was found.
-    doubles: Vec<(&'static str, SetElem)>,
+    doubles: BTreeMap<(&'static str, Data), SetElem>,
 }
 
 /// A frontend as it is in the kernel.
@@ -82,7 +81,6 @@ struct Contents {
 #[derive(Clone, Debug, Default)]
 struct Numbers {
     port: u32,
-    plan: u32,
     pool: u32,
     ports_used: BTreeSet<u32>,
     pools_used: BTreeSet<u32>,
@@ -124,6 +122,15 @@ impl Compiler {
     #[must_use]
     pub fn desired(&self) -> &Desired {
         &self.desired
+    }
+
+    /// The same, but so many plans are kept that no frontend names; for tests of how they go.
+    #[must_use]
+    pub fn keeping_plans(mut self, spare: usize) -> Self {
+        for plane in &mut self.planes {
+            plane.plans.set_spare(spare);
+        }
+        self
     }
 
     /// Whether no Service was ever installed, or found.
@@ -189,10 +196,9 @@ impl Plane {
             words,
             frontends: BTreeMap::new(),
             ports: BTreeMap::new(),
-            plans: BTreeMap::new(),
-            orphans: BTreeSet::new(),
+            plans: Plans::new(),
             numbers: Numbers::default(),
-            doubles: Vec::new(),
+            doubles: BTreeMap::new(),
         }
     }
 
@@ -279,6 +285,7 @@ impl Plane {
         }
         for key in &touched.gone {
             if let Some(installed) = self.frontends.remove(key) {
+                self.plans.release(&installed.value);
                 draft.withdraw(
                     installed.side.map(key),
                     wanted::frontend(key, &installed.value),
@@ -286,6 +293,7 @@ impl Plane {
                 draft.replace_ranges(program, key, &Sources::Any);
             }
         }
+        self.plans.retire(&self.words, draft);
     }
 
     fn install_port(
@@ -362,7 +370,7 @@ impl Plane {
         draft: &mut Draft,
     ) {
         let plans = wanted::plans(&key, frontend, &port.contents);
-        let [inside, outside] = plans.map(|plan| self.plan_number(&plan, draft));
+        let [inside, outside] = plans.map(|plan| self.plans.number(&plan, &self.words, draft));
         let flags = wanted::flags(frontend);
         let value = FrontendValue {
             flags,
@@ -379,9 +387,11 @@ impl Plane {
                 .and_modify(|old| old.port = Some(frontend.port.clone()));
             return;
         }
+        self.plans.take(&value);
         let side = old.map_or(Side::A, |old| old.side.other());
         draft.publish(side.map(&key), wanted::frontend(&key, &value));
         if let Some(old) = old {
+            self.plans.release(&old.value);
             draft.withdraw(old.side.map(&key), wanted::frontend(&key, &old.value));
         }
         self.frontends.insert(
@@ -392,22 +402,6 @@ impl Plane {
                 port: Some(frontend.port.clone()),
             },
         );
-    }
-
-    fn plan_number(&mut self, plan: &Plan, draft: &mut Draft) -> u32 {
-        let chain = plan.chain();
-        if let Some(number) = self.plans.get(&chain) {
-            return *number;
-        }
-        self.numbers.plan += 1;
-        let number = self.numbers.plan;
-        if self.orphans.remove(&chain) {
-            draft.plans.push(plan.enter(&self.words, number));
-        } else {
-            draft.plans.extend(plan.create(&self.words, number));
-        }
-        self.plans.insert(chain, number);
-        number
     }
 
     /// The sets that the model names outright.

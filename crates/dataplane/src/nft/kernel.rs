@@ -5,7 +5,7 @@ use daymark_netlink::nft::{
 };
 use daymark_sys::netlink::{NfSocket, OpenError, QueryError, Refusal, TransactError};
 
-use super::apply::{CommitError, Kernel, may_end_after};
+use super::apply::{Borders, CommitError, Kernel};
 
 /// A netfilter socket of one network namespace. Tables with an owner belong to it: they can be changed
 /// through no other socket, and lose their owner, not their rules, when it closes.
@@ -41,9 +41,10 @@ impl Kernel for Netlink {
     fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
         let encode = |error: BatchError| CommitError::Encode(error.to_string());
         let mut batch = Batch::new(self.limit()?);
+        let borders = Borders::of(messages);
         for (index, message) in messages.iter().enumerate() {
             batch.push(message).map_err(encode)?;
-            if may_end_after(messages, index) {
+            if borders.behind(index) {
                 batch.border().map_err(encode)?;
             }
             // What is full goes at once: a first load is not held twice.

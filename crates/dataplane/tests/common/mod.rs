@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use daymark_case::Case;
 use daymark_dataplane::nft::TableFlags;
-use daymark_dataplane::nft::apply::may_end_after;
+use daymark_dataplane::nft::apply::Borders;
 use daymark_dataplane::nft::compile::{Compiler, Update};
 use daymark_dataplane::nft::layout::set;
 use daymark_dataplane::nft::program::Program;
@@ -84,9 +84,10 @@ pub(crate) fn pieces(update: &Update) -> Vec<Vec<Message>> {
     let mut pieces = Vec::new();
     for transaction in &update.transactions {
         let mut open = Vec::new();
+        let borders = Borders::of(transaction);
         for (index, message) in transaction.iter().enumerate() {
             open.push(message.clone());
-            if may_end_after(transaction, index) {
+            if borders.behind(index) {
                 let group = std::mem::take(&mut open);
                 match <[Message; 1]>::try_from(group) {
                     Ok([alone]) => pieces.extend(single_elements(&alone).map(|piece| vec![piece])),

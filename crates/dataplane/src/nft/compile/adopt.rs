@@ -50,13 +50,10 @@ impl Plane {
             let Value::Verdict(Verdict::Jump(chain)) = &elem.value else {
                 return Err("a plan without a chain".into());
             };
-            plane.plans.insert(chain.to_string(), number);
-            plane.numbers.plan = plane.numbers.plan.max(number);
+            plane.plans.found(chain, number);
         }
         let chains = contents.chains.keys();
-        let without_number = chains
-            .filter(|name| Plan::of_chain(name).is_some() && !plane.plans.contains_key(&***name));
-        plane.orphans = without_number.map(ToString::to_string).collect();
+        chains.for_each(|chain| plane.plans.found_chain(chain));
         plane.find_frontends(contents);
         let pools = contents
             .elements(set::SLOTS)
@@ -90,13 +87,16 @@ impl Plane {
                     self.numbers.port = self.numbers.port.max(value.port);
                     match self.frontends.entry(key) {
                         Entry::Vacant(free) => {
+                            self.plans.take(&value);
                             free.insert(Installed {
                                 value,
                                 side,
                                 port: None,
                             });
                         }
-                        Entry::Occupied(_) => self.doubles.push((map, elem.clone())),
+                        Entry::Occupied(_) => {
+                            self.doubles.insert((map, elem.key.clone()), elem);
+                        }
                     }
                 }
             }
@@ -115,15 +115,14 @@ impl Plane {
                 set::NODE_PORTS[side as usize],
             ] {
                 for elem in contents.elements(map) {
-                    let is_double = |(of, double): &(_, SetElem)| *of == map && *double == elem;
-                    let double = self.doubles.iter().any(is_double);
-                    if !double && !self.is_installed(map, side, &elem) {
+                    let double = self.doubles.get(&(map, elem.key.clone()));
+                    if double != Some(&elem) && !self.is_installed(map, side, &elem) {
                         draft.withdraw(map, elem);
                     }
                 }
             }
         }
-        for (map, elem) in self.doubles.drain(..) {
+        for ((map, _), elem) in std::mem::take(&mut self.doubles) {
             draft.drop_double(map, elem);
         }
         self.sweep_pools(contents, draft);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use daymark_model::FrontendKey;
 use daymark_model::desired::Sources;
-use daymark_netlink::nft::{Elements, Exists, Message, SetElem};
+use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem};
 
 use super::wanted;
 use crate::nft::layout::{Words, frontend_key, set};
@@ -22,14 +22,15 @@ pub(super) struct Draft {
     words: Words,
     /// New plans: chains, rules, numbers.
     pub(super) plans: Vec<Message>,
-    /// Elements that change places with others in one piece: those that go, those that come. One entry for
-    /// each frontend, so that a piece stays small.
-    replace: BTreeMap<(&'static str, Option<FrontendKey>), [Vec<SetElem>; 2]>,
-    /// Second copies of frontends, which go before anything else.
-    doubles: Stage,
+    /// Elements that change places with others in one piece: those that go, those that come.
+    replace: Vec<(&'static str, [Vec<SetElem>; 2])>,
+    /// Second copies of frontends, and ranges that must make room, which go before anything else.
+    first: Stage,
     publish: Stage,
     withdraw: Stage,
     bury: Stage,
+    /// Plans that go, behind everything else.
+    pub(super) retired: Vec<Message>,
 }
 
 /// In any order, some perhaps twice: a first load is large, and order costs memory.
@@ -100,11 +101,12 @@ impl Draft {
         Self {
             words,
             plans: Vec::new(),
-            replace: BTreeMap::new(),
-            doubles: Stage::new(),
+            replace: Vec::new(),
+            first: Stage::new(),
             publish,
             withdraw,
             bury,
+            retired: Vec::new(),
         }
     }
 
@@ -150,8 +152,8 @@ impl Draft {
         }
     }
 
-    /// Makes the ranges of a frontend those of `sources`. Ranges must not overlap in the kernel, so that
-    /// old and new ones change places in one transaction.
+    /// Makes the ranges of a frontend those of `sources`. What comes is published and what goes is buried, but ranges
+    /// must not overlap in the kernel: those that do change places in one transaction.
     pub(super) fn replace_ranges(
         &mut self,
         program: &Program,
@@ -171,15 +173,31 @@ impl Draft {
             .into_iter()
             .flat_map(|table| table.elements_from(set::RANGES, &at));
         let present: BTreeSet<_> = present.map(Order).collect();
-        let come = wanted.difference(&present).map(|Order(elem)| elem.clone());
-        let go = present.difference(&wanted).map(|Order(elem)| elem.clone());
-        if present.is_empty() {
-            come.for_each(|elem| self.publish(set::RANGES, elem));
-        } else if wanted.is_empty() {
-            go.for_each(|elem| self.bury(set::RANGES, elem));
-        } else if wanted != present {
-            let pair = [go.collect(), come.collect()];
-            self.replace.insert((set::RANGES, Some(*key)), pair);
+        let come = wanted
+            .difference(&present)
+            .map(|Order(elem)| (elem, Way::In));
+        let go = present
+            .difference(&wanted)
+            .map(|Order(elem)| (elem, Way::Out));
+        for [go, come] in overlapping(come.chain(go).collect()) {
+            self.replace_overlapping(go, come);
+        }
+    }
+
+    /// Ranges that overlap each other and no others.
+    fn replace_overlapping(&mut self, go: Vec<SetElem>, come: Vec<SetElem>) {
+        if go.is_empty() {
+            come.into_iter()
+                .for_each(|elem| self.publish(set::RANGES, elem));
+        } else if come.is_empty() {
+            go.into_iter().for_each(|elem| self.bury(set::RANGES, elem));
+        } else if go.len() + come.len() <= IN_ONE_PIECE {
+            self.replace.push((set::RANGES, [go, come]));
+        } else {
+            // More than a transaction holds. Clients inside them are dropped for the moment in between.
+            self.first.entry(set::RANGES).or_default().extend(go);
+            come.into_iter()
+                .for_each(|elem| self.publish(set::RANGES, elem));
         }
     }
 
@@ -191,13 +209,13 @@ impl Draft {
             .flat_map(|table| table.elements(set::OWN_PODS));
         let old: Vec<SetElem> = old.collect();
         if old != new {
-            self.replace.insert((set::OWN_PODS, None), [old, new]);
+            self.replace.push((set::OWN_PODS, [old, new]));
         }
     }
 
     /// A second copy of a frontend that is in both maps: it goes before anything else.
     pub(super) fn drop_double(&mut self, map: &'static str, elem: SetElem) {
-        self.doubles.entry(map).or_default().push(elem);
+        self.first.entry(map).or_default().push(elem);
     }
 
     fn stages(self) -> [Vec<Message>; 4] {
@@ -205,10 +223,11 @@ impl Draft {
             words,
             plans,
             replace,
-            doubles,
+            first,
             publish,
             withdraw,
             bury,
+            retired,
         } = self;
         let elements = |name: &str, elems: Vec<SetElem>| Elements {
             set: name.into(),
@@ -223,10 +242,10 @@ impl Draft {
             table: words.table(),
             elements: elements(name, elems),
         };
-        let mut first: Vec<Message> = in_order(doubles, PUBLISHED)
+        let mut first: Vec<Message> = in_order(first, PUBLISHED)
             .map(|(name, elems)| del(name, elems))
             .collect();
-        for ((name, _), [old, new]) in replace {
+        for (name, [old, new]) in replace {
             first.extend((!old.is_empty()).then(|| del(name, old)));
             first.extend((!new.is_empty()).then(|| add(name, new)));
         }
@@ -237,9 +256,10 @@ impl Draft {
         let third = in_order(withdraw, backwards)
             .map(|(name, elems)| del(name, elems))
             .collect();
-        let fourth = in_order(bury, backwards)
+        let mut fourth: Vec<Message> = in_order(bury, backwards)
             .map(|(name, elems)| del(name, elems))
             .collect();
+        fourth.extend(retired);
         [first, second, third, fourth]
     }
 }
@@ -274,3 +294,31 @@ impl Ord for Order {
         (&self.0.key, self.0.key_end()).cmp(&(&other.0.key, other.0.key_end()))
     }
 }
+
+/// Whether an element comes or goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Out,
+    In,
+}
+
+/// Groups of ranges, each overlapping nothing outside of its group: those that go, those that come.
+fn overlapping(mut ranges: Vec<(&SetElem, Way)>) -> Vec<[Vec<SetElem>; 2]> {
+    ranges.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+    let mut groups: Vec<[Vec<SetElem>; 2]> = Vec::new();
+    let mut end: Option<Data> = None;
+    for (elem, way) in ranges {
+        let last = elem.key_end().unwrap_or(&elem.key);
+        if end.as_ref().is_none_or(|end| *end < elem.key) {
+            groups.push(Default::default());
+        }
+        end = end.max(Some(last.clone()));
+        if let Some([go, come]) = groups.last_mut() {
+            if way == Way::Out { go } else { come }.push(elem.clone());
+        }
+    }
+    groups
+}
+
+/// How many ranges may change places at once: 100 bytes each at most, in transactions of 200,000.
+const IN_ONE_PIECE: usize = 1_000;

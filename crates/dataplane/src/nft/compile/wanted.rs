@@ -106,17 +106,7 @@ pub(super) fn ranges(key: &FrontendKey, sources: &Sources) -> Vec<SetElem> {
         let first = Data::concat(&[&at, &octets(range.first())]);
         SetElem::key(first).with_key_end(Data::concat(&[&at, &octets(range.last())]))
     };
-    // Two prefixes are apart, or one holds the other: the kernel wants them apart.
-    let inside_other = |range: &&Cidr| {
-        ranges.iter().any(|other| {
-            other != *range && other.length() <= range.length() && other.contains(range.first())
-        })
-    };
-    ranges
-        .iter()
-        .filter(|range| !inside_other(range))
-        .map(element)
-        .collect()
+    ranges.iter().map(element).collect()
 }
 
 /// The element of a plain address.
