@@ -17,13 +17,16 @@ pub enum AddressError {
     /// The dump failed.
     #[error("cannot list the addresses of this machine: {0}")]
     Dump(#[source] rtnetlink::Error),
+    /// The socket has nothing more to say.
+    #[error("the kernel's announcements of addresses ended")]
+    Ended,
 }
 
 /// Follows the machine's addresses, loopback and link-local ones excepted: tells `changed` the list at
-/// once, and again after each change. Ends when `changed` says so, or the socket does.
+/// once, and again after each change. Ends when `changed` says so.
 ///
 /// # Errors
-/// If they cannot be read at all.
+/// If they cannot be read, or not any more.
 pub async fn follow(mut changed: impl FnMut(Arc<[IpAddr]>) -> Listen) -> Result<(), AddressError> {
     let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, handle, mut news) =
@@ -38,7 +41,7 @@ pub async fn follow(mut changed: impl FnMut(Arc<[IpAddr]>) -> Listen) -> Result<
         }
         known = Some(now);
         if news.next().await.is_none() {
-            break;
+            return Err(AddressError::Ended);
         }
         // One change of an interface is several messages; what is here already is one change.
         while news.try_recv().is_ok() {}

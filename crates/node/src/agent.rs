@@ -11,6 +11,7 @@ use daymark_dataplane::nft::apply::{Found, Kernel, Plane, StartError};
 use daymark_feed::{Event, PlaneSender, Subscription};
 use daymark_model::{Change, Options};
 use thiserror::Error;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::addresses::{self, Listen};
@@ -88,7 +89,8 @@ impl Agent {
         self.orders.clone()
     }
 
-    /// Hands what the feed brings to the plane, until the feed ends.
+    /// Hands what the feed brings to the plane, until the feed ends. A batch is asked for once the plane has taken the one
+    /// before: what comes meanwhile waits in the feed, where a newer version of an object replaces an older.
     pub async fn follow(&self, mut feed: Subscription) -> Ended {
         let followed = addresses_of(self.orders());
         let addresses = tokio::spawn(followed);
@@ -97,15 +99,20 @@ impl Agent {
                 Event::Model(change) => Some(change.clone()),
                 _ => None,
             });
+            let (taken, is_taken) = oneshot::channel();
             let order = Order::Changes {
                 batch: Some(batch.number),
                 changes: changes.collect(),
                 arrived: clock::now(),
+                taken: Some(taken),
             };
+            drop(batch);
             if self.orders.send(order).is_err() {
                 addresses.abort();
                 return Ended::Plane;
             }
+            // The sender is dropped, not used.
+            let _ = is_taken.await;
         }
         addresses.abort();
         Ended::Feed
@@ -128,6 +135,7 @@ async fn addresses_of(orders: Sender<Order>) {
                 batch: None,
                 changes,
                 arrived: clock::now(),
+                taken: None,
             };
             if orders.send(order).is_ok() {
                 Listen::On

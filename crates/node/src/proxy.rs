@@ -11,6 +11,7 @@ use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane, StartError};
 use daymark_feed::{PlaneSender, PlaneStatus};
 use daymark_model::flows::{self, Suspects, Verdicts};
 use daymark_model::{Change, Options, World};
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use crate::clock;
@@ -27,6 +28,8 @@ pub enum Order {
         changes: Vec<Change>,
         /// When they arrived, to measure how long they took.
         arrived: Instant,
+        /// Dropped once the changes are taken in: whoever waits for that may send the next.
+        taken: Option<oneshot::Sender<()>>,
     },
     /// Another process committed to nf_tables: look whether our tables are as they should be.
     ForeignCommit,
@@ -46,6 +49,11 @@ pub struct Proxy<K> {
     state: State,
     /// Whether a missing Node was told.
     told: bool,
+    /// Whether the machine's addresses were read. Before that, which of them serve node ports is not known, and
+    /// adopted tables would lose those that do.
+    addresses_known: bool,
+    /// Whether the first state has been in the kernel.
+    loaded: bool,
     /// Where verdicts about flows go, once the kernel holds what they are about.
     cleaner: Sender<Verdicts>,
     /// Places whose flows are judged after the next commit.
@@ -65,6 +73,8 @@ enum State {
         wait: Duration,
         /// When all is tried again.
         due: Instant,
+        /// When it failed first.
+        since: Instant,
     },
 }
 
@@ -72,6 +82,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// After somebody else's commit the tables are read at most so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// And there are so many times as long between two looks as the first of them took.
+const SHARE: u32 = 4;
 
 impl<K: Kernel> Proxy<K> {
     /// A proxy over tables that were brought up. `cleaner` hears which flows are stale after each commit
@@ -92,6 +104,8 @@ impl<K: Kernel> Proxy<K> {
             batch: None,
             state: State::Waiting,
             told: false,
+            addresses_known: false,
+            loaded: false,
             cleaner,
             suspects: Suspects::default(),
         }
@@ -132,24 +146,19 @@ impl<K: Kernel> Proxy<K> {
         let mut gathered = Vec::new();
         let mut oldest: Option<Instant> = None;
         let mut next = Some(first);
-        let mut fresh = Fresh::No;
+        let mut handled = Vec::new();
         while let Some(order) = next {
             match order {
                 Order::Changes {
                     batch,
                     changes,
                     arrived,
+                    taken,
                 } => {
+                    handled.extend(taken);
                     oldest = Some(oldest.map_or(arrived, |oldest| oldest.min(arrived)));
                     gathered.extend(changes);
-                    if batch.is_some() {
-                        fresh = if self.batch.is_none() {
-                            Fresh::First
-                        } else {
-                            fresh
-                        };
-                        self.batch = batch;
-                    }
+                    self.batch = batch.or(self.batch);
                 }
                 Order::ForeignCommit => foreign.pending = true,
                 Order::Stop => return Next::Stop,
@@ -157,47 +166,50 @@ impl<K: Kernel> Proxy<K> {
             next = orders.try_recv().ok();
         }
         if let Some(oldest) = oldest {
-            self.follow(gathered, fresh, oldest);
+            self.follow(gathered, oldest);
         }
         Next::GoOn
     }
 
-    fn follow(&mut self, changes: Vec<Change>, fresh: Fresh, arrived: Instant) {
+    fn follow(&mut self, changes: Vec<Change>, arrived: Instant) {
+        let tells_addresses = |change: &Change| matches!(change, Change::MachineAddresses(_));
+        self.addresses_known |= changes.iter().any(tells_addresses);
         let suspects = flows::suspects(&self.world, &changes);
         self.suspects.extend(suspects);
         let delta = self.world.apply(changes);
-        if self.batch.is_none() || !self.is_registered() {
+        if self.batch.is_none() || !self.addresses_known || !self.is_registered() {
             return;
         }
-        let first = self.state == State::Waiting;
         let started = clock::now();
-        let outcome = match (self.state, fresh) {
+        let outcome = match self.state {
             // What failed is tried when it is due, with everything that came meanwhile.
-            (State::Behind { .. }, _) => return,
-            (State::InStep, Fresh::No) => self.plane.update(&delta).map_err(StartError::from),
-            (State::InStep, Fresh::First) | (State::Waiting, _) => {
-                self.plane.reconcile(self.world.desired().clone())
-            }
+            State::Behind { .. } => return,
+            State::InStep => self.plane.update(&delta).map_err(StartError::from),
+            State::Waiting => self.plane.reconcile(self.world.desired().clone()),
         };
-        match outcome {
-            Ok(changed) => {
-                let now = clock::now();
-                if changed > 0 {
-                    self.metrics
-                        .committed(changed, now - started, now - arrived);
-                }
-                if first {
-                    let services = self.world.inputs().services.len();
-                    info!(
-                        services,
-                        elements = changed,
-                        "the kernel holds the first state"
-                    );
-                }
-                self.in_step();
-            }
-            Err(error) => self.fall_behind(&error),
+        self.settle(outcome, started, arrived);
+    }
+
+    /// What follows from an attempt to bring the kernel in step.
+    fn settle(&mut self, outcome: Result<usize, StartError>, started: Instant, arrived: Instant) {
+        let changed = match outcome {
+            Ok(changed) => changed,
+            Err(error) => return self.fall_behind(&error),
+        };
+        let now = clock::now();
+        if changed > 0 {
+            self.metrics
+                .committed(changed, now - started, now - arrived);
         }
+        if !std::mem::replace(&mut self.loaded, true) {
+            let services = self.world.inputs().services.len();
+            info!(
+                services,
+                elements = changed,
+                "the kernel holds the first state"
+            );
+        }
+        self.in_step();
     }
 
     /// Before the first state the Node object must be there: without it the node would have no addresses and
@@ -228,11 +240,11 @@ impl<K: Kernel> Proxy<K> {
 
     fn fall_behind(&mut self, error: &StartError) {
         let now = clock::now();
-        let wait = match self.state {
-            State::Behind { wait, .. } => wait,
+        let (wait, since) = match self.state {
+            State::Behind { wait, since, .. } => (wait, since),
             State::Waiting | State::InStep => {
                 self.metrics.set_behind(Some(now));
-                FIRST_WAIT
+                (FIRST_WAIT, now)
             }
         };
         if let StartError::Commit(CommitError::Refused { shown, reason }) = error {
@@ -248,26 +260,28 @@ impl<K: Kernel> Proxy<K> {
         self.metrics.failed();
         let due = now + wait;
         let wait = (wait * 2).min(LONGEST_WAIT);
-        self.state = State::Behind { wait, due };
+        self.state = State::Behind { wait, due, since };
     }
 
     /// What is due after a wait: a failed state again, or a look after somebody else's commit.
     fn catch_up(&mut self, foreign: &mut Foreign) {
-        if let State::Behind { due, .. } = self.state
-            && clock::now() >= due
+        let started = clock::now();
+        if let State::Behind { due, since, .. } = self.state
+            && started >= due
         {
-            match self.plane.reconcile(self.world.desired().clone()) {
-                Ok(_) => self.in_step(),
-                Err(error) => self.fall_behind(&error),
-            }
+            let outcome = self.plane.reconcile(self.world.desired().clone());
+            self.settle(outcome, started, since);
         }
         let now = clock::now();
         if !foreign.pending || foreign.due_in(now) > Duration::ZERO || self.state != State::InStep {
             return;
         }
         foreign.pending = false;
-        foreign.looked = Some(now);
-        match self.plane.verify() {
+        let verified = self.plane.verify();
+        let ended = clock::now();
+        // A table of a large cluster takes long to read: others who commit often must not keep the thread from its work.
+        foreign.rest = Some(ended + LOOK_AGAIN.max((ended - now) * SHARE));
+        match verified {
             Ok(0) => {
                 debug!("another process committed; the tables are unchanged")
             }
@@ -287,22 +301,15 @@ impl<K: Kernel> Proxy<K> {
 #[derive(Default)]
 struct Foreign {
     pending: bool,
-    looked: Option<Instant>,
+    /// Not before this is the next look.
+    rest: Option<Instant>,
 }
 
 impl Foreign {
     fn due_in(&self, now: Instant) -> Duration {
-        self.looked.map_or(Duration::ZERO, |looked| {
-            (looked + LOOK_AGAIN).saturating_duration_since(now)
-        })
+        self.rest
+            .map_or(Duration::ZERO, |rest| rest.saturating_duration_since(now))
     }
-}
-
-/// Whether this is the feed's first batch: then the kernel is compared with the whole state.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fresh {
-    No,
-    First,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

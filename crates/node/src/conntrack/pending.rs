@@ -1,7 +1,7 @@
 //! Verdicts that wait for a look at the kernel's flows, and when it is due.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use daymark_dataplane::conntrack::Which;
 use daymark_model::Protocol;
@@ -13,13 +13,12 @@ use super::SETTLE;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     datagrams: Option<(Instant, Verdicts)>,
-    /// The oldest first. What comes within [`TOGETHER`] waits together, for as long as its youngest part has to.
+    /// The oldest first.
     openings: VecDeque<Waiting>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    since: Instant,
     due: Instant,
     verdicts: Verdicts,
 }
@@ -31,20 +30,9 @@ impl Pending {
             let (_, all) = self.datagrams.get_or_insert((now, Verdicts::default()));
             all.extend(verdicts.clone());
         }
-        if !verdicts.concern(Protocol::Tcp) && !verdicts.concern(Protocol::Sctp) {
-            return;
-        }
-        let due = now + SETTLE;
-        match self.openings.back_mut() {
-            Some(last) if now.saturating_duration_since(last.since) < TOGETHER => {
-                last.due = due;
-                last.verdicts.extend(verdicts);
-            }
-            _ => self.openings.push_back(Waiting {
-                since: now,
-                due,
-                verdicts,
-            }),
+        if verdicts.concern(Protocol::Tcp) || verdicts.concern(Protocol::Sctp) {
+            let due = now + SETTLE;
+            self.openings.push_back(Waiting { due, verdicts });
         }
     }
 
@@ -55,7 +43,7 @@ impl Pending {
         datagrams.into_iter().chain(openings).min()
     }
 
-    /// Looks for everything that is due. What a look fails for stays.
+    /// Looks for everything that is due. What a look fails for stays, as one; neither kind waits for the other.
     ///
     /// # Errors
     /// The first failure of `look`.
@@ -64,37 +52,49 @@ impl Pending {
         now: Instant,
         mut look: impl FnMut(&Verdicts, Which) -> Result<(), E>,
     ) -> Result<(), E> {
+        let mut looked = Ok(());
         if let Some((_, verdicts)) = &self.datagrams {
-            look(verdicts, Which::Datagrams)?;
-            self.datagrams = None;
+            match look(verdicts, Which::Datagrams) {
+                Ok(()) => self.datagrams = None,
+                Err(error) => looked = Err(error),
+            }
         }
         let count = self
             .openings
             .iter()
             .take_while(|one| one.due <= now)
             .count();
-        let mut ripe = self.openings.drain(..count);
-        let Some(mut all) = ripe.next() else {
-            return Ok(());
+        // Of two ripe verdicts about a place the newer counts.
+        let newer = |mut all: Waiting, newer: Waiting| {
+            all.verdicts.extend(newer.verdicts);
+            all
         };
-        // Newer verdicts about a place replace older ones.
-        ripe.for_each(|newer| all.verdicts.extend(newer.verdicts));
-        let looked = look(&all.verdicts, Which::Openings);
-        if looked.is_err() {
-            self.openings.push_front(all);
+        let Some(ripe) = self.openings.drain(..count).reduce(newer) else {
+            return looked;
+        };
+        // An endpoint that is back since answers again: what has just been opened to it is not to be forgotten.
+        let mut verdicts = ripe.verdicts.clone();
+        for young in &self.openings {
+            verdicts.soften(&young.verdicts);
+        }
+        if let Err(error) = look(&verdicts, Which::Openings) {
+            self.openings.push_front(ripe);
+            return looked.and(Err(error));
         }
         looked
     }
 }
 
-/// Verdicts this close together wait as one.
-const TOGETHER: Duration = Duration::from_millis(100);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use daymark_model::{Change, Options, ServiceKey, World, flows};
 
     use super::*;
+
+    /// Between two commits.
+    const STEP: Duration = Duration::from_millis(70);
 
     /// Verdicts about one port of a protocol that some Service lost.
     fn verdicts(protocol: Protocol, port: u16) -> Verdicts {
@@ -138,27 +138,85 @@ mod tests {
     fn what_came_later_settles_later() {
         let start = crate::clock::now();
         let mut pending = Pending::default();
-        let late = start + SETTLE / 2;
         pending.add(start, verdicts(Protocol::Tcp, 1));
-        pending.add(start + TOGETHER / 2, verdicts(Protocol::Sctp, 2));
-        pending.add(late, verdicts(Protocol::Tcp, 3));
-        assert_eq!(looked(&mut pending, start + SETTLE), []);
+        pending.add(start + STEP, verdicts(Protocol::Sctp, 2));
+        pending.add(start + STEP * 2, verdicts(Protocol::Tcp, 3));
+        assert_eq!(looked(&mut pending, start + SETTLE - STEP), []);
         let mut both = verdicts(Protocol::Tcp, 1);
         both.extend(verdicts(Protocol::Sctp, 2));
-        let first = looked(&mut pending, start + SETTLE + TOGETHER / 2);
+        let first = looked(&mut pending, start + SETTLE + STEP);
         assert_eq!(first, [(both, Which::Openings)]);
-        assert_eq!(pending.due(), Some(late + SETTLE));
+        assert_eq!(pending.due(), Some(start + STEP * 2 + SETTLE));
+    }
+
+    /// Verdicts about a port of a Service with these endpoints.
+    fn living(endpoints: &[&str]) -> Verdicts {
+        let lines = endpoints
+            .iter()
+            .map(|ip| format!("endpoint {ip} ready on n\n"));
+        let text = format!(
+            "service a ClusterIP 80/TCP cluster=10.96.0.9\n{}",
+            lines.collect::<String>()
+        );
+        let case = daymark_case::Case::parse("inline", &text).expect("a case");
+        let mut world = World::new(Options::default());
+        let changes = case.steps[0].changes.clone();
+        world.apply(changes.iter().cloned());
+        flows::suspects(&world, &changes).judge(&world)
     }
 
     #[test]
-    fn what_a_look_fails_for_stays() {
+    fn an_opening_goes_once_its_endpoint_was_away_for_the_whole_time() {
+        const ONE: &[&str] = &["10.244.1.5"];
+        const TWO: &[&str] = &["10.244.1.5", "10.244.1.6"];
+        // The endpoints at each step, how many steps after the first is due to look, and whether an opening to the second
+        // one goes then.
+        let rows: [(&[&[&str]], u32, bool); 6] = [
+            (&[ONE], 0, true),
+            (&[TWO], 0, false),
+            // It went a step after a change that left it in: it goes a step later.
+            (&[TWO, ONE], 0, false),
+            (&[TWO, ONE], 1, true),
+            // It went and is back.
+            (&[ONE, TWO], 0, false),
+            (&[ONE, TWO, ONE], 2, true),
+        ];
+        let flow = flows::Flow {
+            protocol: Protocol::Tcp,
+            stage: flows::Stage::Opening,
+            original: "10.96.0.9:80".parse().expect("an address"),
+            answers: "10.244.1.6:80".parse().expect("an address"),
+        };
+        for (states, late, expected) in rows {
+            let start = crate::clock::now();
+            let mut pending = Pending::default();
+            for (step, endpoints) in (0..).zip(states) {
+                pending.add(start + STEP * step, living(endpoints));
+            }
+            let seen = looked(&mut pending, start + SETTLE + STEP * late);
+            let goes = seen.first().map(|(verdicts, _)| verdicts.is_stale(&flow));
+            assert_eq!(goes, Some(expected), "{states:?}, {late} steps later");
+        }
+    }
+
+    #[test]
+    fn what_a_look_fails_for_stays_as_one_and_stops_nothing_else() {
         let start = crate::clock::now();
         let mut pending = Pending::default();
-        pending.add(start, verdicts(Protocol::Tcp, 1));
         pending.add(start, verdicts(Protocol::Udp, 2));
-        let late = start + SETTLE;
-        assert_eq!(pending.look(late, |_, _| Err("no")), Err("no"));
+        for step in 0..20 {
+            pending.add(start + STEP * step, verdicts(Protocol::Tcp, 1));
+        }
+        let late = start + STEP * 20 + SETTLE;
+        let mut asked = Vec::new();
+        let failed = pending.look(late, |_, which| {
+            asked.push(which);
+            Err("no")
+        });
+        assert_eq!((failed, pending.openings.len()), (Err("no"), 1));
+        assert_eq!(asked, [Which::Datagrams, Which::Openings]);
         let again: Vec<Which> = looked(&mut pending, late).iter().map(|one| one.1).collect();
         assert_eq!(again, [Which::Datagrams, Which::Openings]);
+        assert_eq!(pending.due(), None);
     }
 }

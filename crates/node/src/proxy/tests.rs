@@ -8,20 +8,22 @@ use daymark_netlink::nft::{Message, Ruleset, TableId};
 
 use super::*;
 
-/// A kernel that refuses as often as it was told, from the first transaction after the tables on.
+/// A kernel that refuses as often as it was told, once it took the tables and so many transactions more.
 #[derive(Debug, Default)]
 struct Moody {
     program: Program,
+    patience: usize,
     refusals: usize,
     up: bool,
 }
 
 impl Kernel for Moody {
     fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
-        if self.up && self.refusals > 0 {
+        if self.up && self.patience == 0 && self.refusals > 0 {
             self.refusals -= 1;
             return Err(CommitError::Socket("not now".to_owned()));
         }
+        self.patience = self.patience.saturating_sub(usize::from(self.up));
         self.up = true;
         self.program.commit(messages)
     }
@@ -37,11 +39,22 @@ struct Fixture {
     metrics: Arc<Metrics>,
 }
 
+/// A proxy that knows the machine's addresses: none.
 fn fixture(refusals: usize) -> Fixture {
     let kernel = Moody {
         refusals,
         ..Moody::default()
     };
+    let mut fixture = over(kernel);
+    run(&mut fixture, vec![no_addresses()]);
+    fixture
+}
+
+fn no_addresses() -> Order {
+    order(None, vec![Change::MachineAddresses(Arc::from([]))])
+}
+
+fn over(kernel: Moody) -> Fixture {
     let (plane, _) = Plane::start(kernel, TableFlags::NONE).unwrap();
     let (sender, status) = plane_channel(PlaneStatus::Starting);
     let metrics = Arc::new(Metrics::default());
@@ -74,6 +87,7 @@ fn order(batch: Option<u64>, changes: Vec<Change>) -> Order {
         batch,
         changes,
         arrived: clock::now(),
+        taken: None,
     }
 }
 
@@ -90,20 +104,64 @@ fn run(fixture: &mut Fixture, orders: Vec<Order>) {
 }
 
 #[test]
-fn nothing_is_committed_before_the_first_batch_and_the_node_object() {
-    let mut it = fixture(0);
-    let addresses = vec![Change::MachineAddresses(Arc::from([]))];
-    run(
-        &mut it,
-        vec![order(None, addresses), order(Some(1), Vec::new())],
-    );
-    assert_eq!(*it.status.borrow(), PlaneStatus::Starting);
+fn nothing_is_committed_before_a_batch_the_machines_addresses_and_the_node_object() {
+    let batch = || order(Some(2), vec![node("192.0.2.1")]);
+    let rows = [
+        (
+            "no batch",
+            vec![no_addresses(), order(None, vec![node("192.0.2.1")])],
+        ),
+        ("no addresses", vec![batch()]),
+        ("no Node", vec![no_addresses(), order(Some(1), Vec::new())]),
+    ];
+    for (what, orders) in rows {
+        let mut it = over(Moody::default());
+        run(&mut it, orders);
+        assert_eq!(*it.status.borrow(), PlaneStatus::Starting, "{what}");
+        run(&mut it, vec![no_addresses(), batch()]);
+        let committed = PlaneStatus::Committed { generation: 2 };
+        assert_eq!(*it.status.borrow(), committed, "{what}");
+    }
+}
 
-    run(&mut it, vec![order(Some(2), vec![node("192.0.2.1")])]);
-    assert_eq!(
-        *it.status.borrow(),
-        PlaneStatus::Committed { generation: 2 }
-    );
+#[test]
+fn a_first_load_of_many_pieces_that_fails_anywhere_ends_right() {
+    let services = (0..1_200_u32).map(|number| {
+        let text = format!(
+            "service s{number} ClusterIP 80/TCP cluster=10.96.{}.{}\n",
+            number >> 8,
+            number & 0xff
+        );
+        let case = daymark_case::Case::parse("inline", &text).unwrap();
+        case.steps[0].changes.clone()
+    });
+    let mut changes: Vec<Change> = services.flatten().collect();
+    changes.push(node("192.0.2.1"));
+    let mut commits = 0;
+    for patience in 0..12 {
+        let mut it = over(Moody {
+            patience,
+            refusals: 1,
+            ..Moody::default()
+        });
+        run(
+            &mut it,
+            vec![no_addresses(), order(Some(1), changes.clone())],
+        );
+        let failed = it.metrics.behind().is_some();
+        assert_eq!(failed, it.proxy.plane.kernel().refusals == 0);
+        std::thread::sleep(FIRST_WAIT * 2);
+        it.proxy.catch_up(&mut Foreign::default());
+        assert_eq!(it.metrics.behind(), None, "after {patience} transactions");
+        let held = it.proxy.plane.kernel().program.clone();
+        assert_eq!(held, *it.proxy.plane.compiler().program());
+        assert_eq!(
+            it.proxy.plane.compiler().desired(),
+            it.proxy.world.desired()
+        );
+        commits += usize::from(failed);
+    }
+    assert!(commits >= 3, "it failed in {commits} places");
 }
 
 #[test]
@@ -162,7 +220,7 @@ fn an_element_that_somebody_removed_is_put_back() {
     run(&mut it, vec![Order::ForeignCommit]);
     let mut foreign = Foreign {
         pending: true,
-        looked: None,
+        rest: None,
     };
     it.proxy.catch_up(&mut foreign);
     assert_eq!(it.proxy.plane.kernel().program, whole);
