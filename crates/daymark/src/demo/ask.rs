@@ -149,6 +149,8 @@ pub(crate) struct By {
     pub(crate) pod: String,
     /// Its node.
     pub(crate) node: String,
+    /// The client's address, as the Pod saw it.
+    pub(crate) client: String,
 }
 
 impl Answer {
@@ -162,6 +164,7 @@ impl Answer {
                 Ok(By {
                     pod: rest.next()?.to_owned(),
                     node: rest.next()?.to_owned(),
+                    client: rest.next()?.to_owned(),
                 })
             }
             (_, text) => Err(text.to_owned()),
