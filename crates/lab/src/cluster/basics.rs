@@ -22,14 +22,16 @@ pub enum CreateError {
         name: String,
     },
     /// The API refused it.
-    #[error("create {kind} {name}: {source}")]
+    #[error("create {kind} {name}: {message}{}", before(*.created))]
     Refused {
         /// Its kind.
         kind: String,
         /// Its name.
         name: String,
         /// The API's answer.
-        source: Box<kube::Error>,
+        message: String,
+        /// How many objects of the manifest were created before it.
+        created: usize,
     },
     /// There is no client.
     #[error(transparent)]
@@ -49,51 +51,75 @@ impl Cluster {
         }
         let plans: Vec<&NodePlan> = self.nodes().collect();
         for slice in dns_endpoints(&plans) {
-            create(&client, &slice).await?;
+            create(&client, &slice, 0).await?;
         }
         Ok(())
     }
 }
 
-/// Creates the objects of a manifest of any number of documents, namespaces first.
+/// Creates the objects of a manifest of any number of documents, namespaces first. The API checks every field: one
+/// that it does not know is refused, as kubectl does it.
 ///
 /// # Errors
-/// [`CreateError`] with the first object that was refused; those before it are there.
+/// [`CreateError`] with the first object that was refused; those before it are there. A kind that the lab does not
+/// know is found before anything is created.
 pub async fn create_all(client: &Client, yaml: &str) -> Result<(), CreateError> {
     let objects: Result<Vec<Value>, _> = serde_saphyr::from_multiple(yaml);
     let mut objects = objects.map_err(|error| CreateError::Yaml(error.to_string()))?;
     objects.sort_by_key(|object| object["kind"] != "Namespace");
     for object in &objects {
-        create(client, object).await?;
+        folder(object)?;
+    }
+    for (created, object) in objects.iter().enumerate() {
+        create(client, object, created).await?;
     }
     Ok(())
 }
 
-async fn create(client: &Client, object: &Value) -> Result<(), CreateError> {
-    let word = |value: &Value, default: &str| value.as_str().unwrap_or(default).to_owned();
-    let (kind, name) = (
-        word(&object["kind"], ""),
-        word(&object["metadata"]["name"], ""),
-    );
-    let namespace = word(&object["metadata"]["namespace"], "default");
-    let Some((_, folder)) = KINDS.iter().find(|(known, _)| *known == kind) else {
-        return Err(CreateError::Kind { kind, name });
-    };
-    let refused = |source| CreateError::Refused {
-        kind,
-        name,
-        source: Box::new(source),
-    };
-    let request = http::Request::post(folder.replace("{}", &namespace))
+async fn create(client: &Client, object: &Value, created: usize) -> Result<(), CreateError> {
+    let (kind, name) = kind_and_name(object);
+    let request = http::Request::post(format!("{}?fieldValidation=Strict", folder(object)?))
         .header("content-type", "application/json");
     let request = request
         .body(object.to_string().into_bytes())
         .expect("a folder is a URI");
-    client
-        .request::<Value>(request)
-        .await
-        .map(drop)
-        .map_err(refused)
+    let refused = |error| CreateError::Refused {
+        kind,
+        name,
+        message: match error {
+            kube::Error::Api(status) => status.message,
+            other => other.to_string(),
+        },
+        created,
+    };
+    let created = client.request::<Value>(request).await;
+    created.map(drop).map_err(refused)
+}
+
+/// Where an object is created.
+fn folder(object: &Value) -> Result<String, CreateError> {
+    let (kind, name) = kind_and_name(object);
+    let namespace = word(&object["metadata"]["namespace"], "default");
+    let known = KINDS.iter().find(|(known, _)| *known == kind);
+    let (_, folder) = known.ok_or(CreateError::Kind { kind, name })?;
+    Ok(folder.replace("{}", &namespace))
+}
+
+fn kind_and_name(object: &Value) -> (String, String) {
+    let name = word(&object["metadata"]["name"], "");
+    (word(&object["kind"], ""), name)
+}
+
+fn word(value: &Value, default: &str) -> String {
+    value.as_str().unwrap_or(default).to_owned()
+}
+
+fn before(created: usize) -> String {
+    match created {
+        0 => String::new(),
+        1 => " (the object before it was created)".to_owned(),
+        more => format!(" (the {more} objects before it were created)"),
+    }
 }
 
 /// A slice for each family: every node, at its own address.
