@@ -25,6 +25,8 @@ pub struct View {
     slices: BTreeMap<ServiceKey, BTreeMap<SliceKey, Arc<Slice>>>,
     owner_of_slice: BTreeMap<SliceKey, ServiceKey>,
     addresses: BTreeMap<IpAddr, BTreeMap<ServiceKey, Place>>,
+    /// The way back from a Service to its keys in `addresses`, without which a change of one would look at all.
+    addresses_of: BTreeMap<ServiceKey, Vec<IpAddr>>,
     records: BTreeMap<ObjectKey, Arc<record::Pool>>,
     pools: Pools,
     advertisements: BTreeMap<ObjectKey, Arc<L2Advertisement>>,
@@ -58,6 +60,7 @@ impl View {
             slices: BTreeMap::new(),
             owner_of_slice: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            addresses_of: BTreeMap::new(),
             records: BTreeMap::new(),
             pools: Pools::default(),
             advertisements: BTreeMap::new(),
@@ -148,39 +151,55 @@ impl View {
 
     /// Thinks through where the addresses of one Service can be served.
     fn rethink(&mut self, key: &ServiceKey, number: u64) {
-        let mut places: BTreeMap<IpAddr, Usable> = BTreeMap::new();
-        if let Some(service) = self.services.get(key) {
-            let slices: Vec<_> = self
-                .slices
-                .get(key)
-                .into_iter()
-                .flat_map(BTreeMap::values)
-                .collect();
-            for ingress in service
-                .ingress
-                .iter()
-                .filter(|ingress| ingress.mode == IngressMode::Vip)
-            {
-                places.insert(ingress.ip, usable(service, &slices, Family::of(ingress.ip)));
-            }
+        let usable = self.usable(key);
+        let before = self.withdraw(key);
+        if !usable.is_empty() {
+            let addresses = usable.keys().copied().collect();
+            self.addresses_of.insert(key.clone(), addresses);
         }
-        let mut before = BTreeMap::new();
-        self.addresses.retain(|address, of| {
-            if let Some(place) = of.remove(key) {
-                before.insert(*address, place);
-            }
-            !of.is_empty()
-        });
-        for (address, usable) in places {
-            let known = before
-                .get(&address)
-                .and_then(|place: &Place| place.here_since);
+        for (address, usable) in usable {
+            let known = before.get(&address).and_then(|place| place.here_since);
             let here_since = usable.on(&self.own).then(|| known.unwrap_or(number));
             self.addresses
                 .entry(address)
                 .or_default()
                 .insert(key.clone(), Place { usable, here_since });
         }
+    }
+
+    /// The addresses of a Service, each with the nodes that can serve it.
+    fn usable(&self, key: &ServiceKey) -> BTreeMap<IpAddr, Usable> {
+        let Some(service) = self.services.get(key) else {
+            return BTreeMap::new();
+        };
+        let slices = self.slices.get(key).into_iter().flat_map(BTreeMap::values);
+        let slices: Vec<_> = slices.collect();
+        let vips = service
+            .ingress
+            .iter()
+            .filter(|ingress| ingress.mode == IngressMode::Vip);
+        vips.map(|ingress| {
+            let family = Family::of(ingress.ip);
+            (ingress.ip, usable(service, &slices, family))
+        })
+        .collect()
+    }
+
+    /// Forgets the addresses of a Service; where they could be served is what is left of them.
+    fn withdraw(&mut self, key: &ServiceKey) -> BTreeMap<IpAddr, Place> {
+        let mut places = BTreeMap::new();
+        for address in self.addresses_of.remove(key).unwrap_or_default() {
+            let Some(of) = self.addresses.get_mut(&address) else {
+                continue;
+            };
+            if let Some(place) = of.remove(key) {
+                places.insert(address, place);
+            }
+            if of.is_empty() {
+                self.addresses.remove(&address);
+            }
+        }
+        places
     }
 
     /// Who answers for each address, with these announcers alive.
@@ -422,6 +441,30 @@ mod tests {
         let mut proxied = service("web", &["172.30.0.200"]);
         proxied.ingress[0].mode = IngressMode::Proxy;
         check(&after(has(proxied)), &[]);
+    }
+
+    #[test]
+    fn services_share_an_address_until_each_has_left_it() {
+        let mut view = after(has(service("other", &["172.30.0.200", "172.30.0.201"])));
+        let of = |view: &View| {
+            let of = |ip: &IpAddr| view.services_of(*ip).map(|key| key.name.to_string());
+            let shown = |ip| format!("{ip}: {}", of(ip).collect::<Vec<_>>().join(" "));
+            view.addresses.keys().map(shown).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(&view),
+            ["172.30.0.200: other web", "172.30.0.201: other"]
+        );
+        view.apply(&batch(3, vec![has(service("web", &["172.30.0.201"]))]));
+        assert_eq!(
+            of(&view),
+            ["172.30.0.200: other", "172.30.0.201: other web"]
+        );
+        view.apply(&batch(4, vec![has(service("other", &[]))]));
+        assert_eq!(of(&view), ["172.30.0.201: web"]);
+        let gone = Change::Service(ServiceKey::new("default", "web"), None);
+        view.apply(&batch(5, vec![Event::Model(gone)]));
+        assert!(view.addresses.is_empty() && view.addresses_of.is_empty());
     }
 
     #[test]
