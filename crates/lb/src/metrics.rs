@@ -61,6 +61,15 @@ impl Metrics {
         *self.owners.lock().unwrap_or_else(PoisonError::into_inner) = owners;
     }
 
+    /// Who answers for one address now; `None` when no Service has it any more.
+    pub(crate) fn set_owner(&self, address: IpAddr, owner: Option<Owner>) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        match owner {
+            Some(owner) => owners.insert(address, owner),
+            None => owners.remove(&address),
+        };
+    }
+
     pub(crate) fn set_answering(&self, answering: BTreeMap<IpAddr, Vec<String>>) {
         *self
             .answering

@@ -1,6 +1,6 @@
 //! What an announcer knows of the cluster, and whom it follows from that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,6 +31,32 @@ pub struct View {
     pools: Pools,
     advertisements: BTreeMap<ObjectKey, Arc<L2Advertisement>>,
     nodes: BTreeMap<Arc<str>, Arc<ClusterNode>>,
+}
+
+/// Which addresses may have another owner after a batch than before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// These, whose Services or endpoints changed: none if the batch was about something else.
+    Addresses(BTreeSet<IpAddr>),
+    /// All: a node, a pool or an advertisement changed.
+    Everything,
+}
+
+impl Changed {
+    /// No address.
+    pub const NOTHING: Self = Self::Addresses(BTreeSet::new());
+
+    /// What two changes after each other add up to.
+    #[must_use]
+    pub fn and(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::Addresses(mut all), Self::Addresses(more)) => {
+                all.extend(more);
+                Self::Addresses(all)
+            }
+            _ => Self::Everything,
+        }
+    }
 }
 
 /// Where an address of a Service can be served.
@@ -68,9 +94,11 @@ impl View {
         }
     }
 
-    /// Takes a batch in.
-    pub fn apply(&mut self, batch: &Batch) {
-        let mut touched: Vec<ServiceKey> = Vec::new();
+    /// Takes a batch in, and says whose owners it may have changed.
+    #[must_use = "owners that were elected before may be wrong now"]
+    pub fn apply(&mut self, batch: &Batch) -> Changed {
+        let mut touched: BTreeSet<ServiceKey> = BTreeSet::new();
+        let mut changed = Changed::NOTHING;
         let mut pools = false;
         for event in &batch.events {
             match event {
@@ -83,16 +111,23 @@ impl View {
                 // The controller says so on the object.
                 Event::Pool(key, _) | Event::L2Advertisement(key, _)
                     if key.namespace != self.pool_namespace => {}
+                // The controller counts in a pool's status what it gave: most events of a pool change nothing.
                 Event::Pool(key, pool) => {
-                    put(&mut self.records, key, pool.as_ref());
-                    pools = true;
+                    if put(&mut self.records, key, pool.as_ref()) == Put::News {
+                        pools = true;
+                        changed = Changed::Everything;
+                    }
                 }
                 Event::L2Advertisement(key, one) => {
-                    put(&mut self.advertisements, key, one.as_ref())
+                    if put(&mut self.advertisements, key, one.as_ref()) == Put::News {
+                        changed = Changed::Everything;
+                    }
                 }
                 Event::Node(name, node) => {
                     pools |= !reserved::same(self.nodes.get(name), node.as_ref());
-                    put(&mut self.nodes, name, node.as_ref());
+                    if put(&mut self.nodes, name, node.as_ref()) == Put::News {
+                        changed = Changed::Everything;
+                    }
                 }
                 Event::Model(Change::Node(_) | Change::MachineAddresses(_))
                 | Event::Namespace(..)
@@ -103,11 +138,11 @@ impl View {
             let reserved = Reserved::new(self.nodes.values(), &self.service_cidrs);
             self.pools = Pools::new(self.records.values(), reserved);
         }
-        touched.sort_unstable();
-        touched.dedup();
         for key in touched {
-            self.rethink(&key, batch.number);
+            let addresses = self.rethink(&key, batch.number);
+            changed = changed.and(Changed::Addresses(addresses));
         }
+        changed
     }
 
     fn take_service(
@@ -118,7 +153,9 @@ impl View {
         let ours =
             service.filter(|service| audience::load_balancer(service, self.class.as_deref()));
         let before = self.services.contains_key(key);
-        put(&mut self.services, key, ours);
+        if put(&mut self.services, key, ours) == Put::Known {
+            return None;
+        }
         (before || ours.is_some()).then(|| key.clone())
     }
 
@@ -149,10 +186,11 @@ impl View {
         touched
     }
 
-    /// Thinks through where the addresses of one Service can be served.
-    fn rethink(&mut self, key: &ServiceKey, number: u64) {
+    /// Thinks through where the addresses of one Service can be served: those it had, and those it has.
+    fn rethink(&mut self, key: &ServiceKey, number: u64) -> BTreeSet<IpAddr> {
         let usable = self.usable(key);
         let before = self.withdraw(key);
+        let touched = before.keys().chain(usable.keys()).copied().collect();
         if !usable.is_empty() {
             let addresses = usable.keys().copied().collect();
             self.addresses_of.insert(key.clone(), addresses);
@@ -165,6 +203,7 @@ impl View {
                 .or_default()
                 .insert(key.clone(), Place { usable, here_since });
         }
+        touched
     }
 
     /// The addresses of a Service, each with the nodes that can serve it.
@@ -209,6 +248,13 @@ impl View {
             .iter()
             .map(|(address, of)| (*address, self.owner(*address, of, living)))
             .collect()
+    }
+
+    /// Who answers for the address, with these announcers alive; `None` if no Service has it.
+    #[must_use]
+    pub fn owner_of(&self, address: IpAddr, living: &Living) -> Option<Owner> {
+        let of = self.addresses.get(&address)?;
+        Some(self.owner(address, of, living))
     }
 
     fn owner(&self, address: IpAddr, of: &BTreeMap<ServiceKey, Place>, living: &Living) -> Owner {
@@ -285,17 +331,32 @@ pub(crate) fn is_advertised<'a>(
         .any(|one| one.pools.is_empty() || one.pools.iter().any(|name| **name == *pool))
 }
 
-fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, Arc<V>>, key: &K, value: Option<&Arc<V>>) {
+/// Whether something was known before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    News,
+    Known,
+}
+
+fn put<K: Ord + Clone, V: PartialEq>(
+    map: &mut BTreeMap<K, Arc<V>>,
+    key: &K,
+    value: Option<&Arc<V>>,
+) -> Put {
+    if map.get(key) == value {
+        return Put::Known;
+    }
     match value {
         Some(value) => map.insert(key.clone(), Arc::clone(value)),
         None => map.remove(key),
     };
+    Put::News
 }
 
 #[cfg(test)]
 mod tests {
     use daymark_feed::Scope;
-    use daymark_model::input::{IngressMode, LoadBalancerRequest, TrafficPolicy};
+    use daymark_model::input::{IngressMode, LoadBalancerRequest, ServiceType, TrafficPolicy};
 
     use super::*;
     use crate::testing::{advertisement, ip, node, pool, service, slice};
@@ -360,8 +421,8 @@ mod tests {
     /// The view of node `a` after one more event.
     fn after(event: Event) -> View {
         let mut view = View::new(None, "a".into(), "metallb-system".into(), Vec::new());
-        view.apply(&batch(1, cluster()));
-        view.apply(&batch(2, vec![event]));
+        let _ = view.apply(&batch(1, cluster()));
+        let _ = view.apply(&batch(2, vec![event]));
         view
     }
 
@@ -415,7 +476,7 @@ mod tests {
         stray.key = elsewhere("p");
         let mut view = after(Event::Pool(stray.key.clone(), Some(Arc::new(stray))));
         check(&view, &[("172.30.0.200", "b")]);
-        view.apply(&batch(3, vec![has(service("web", &["192.0.2.1"]))]));
+        let _ = view.apply(&batch(3, vec![has(service("web", &["192.0.2.1"]))]));
         check(
             &view,
             &[("192.0.2.1", "nobody: the address is in no IPAddressPool")],
@@ -424,7 +485,7 @@ mod tests {
         let mut stray = advertisement("l2", &["p"]);
         stray.key = elsewhere("l2");
         let stray = Event::L2Advertisement(stray.key.clone(), Some(Arc::new(stray)));
-        view.apply(&batch(3, vec![stray]));
+        let _ = view.apply(&batch(3, vec![stray]));
         let nobody = format!("nobody: {}", Nobody::NotAdvertised);
         check(&view, &[("172.30.0.200", &nobody)]);
     }
@@ -444,6 +505,39 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_says_whose_owners_it_may_have_changed() {
+        let check = |events: Vec<Event>, expected: &[&str]| {
+            let mut view = after(has(service("other", &["172.30.0.201"])));
+            let changed = view.apply(&batch(3, events));
+            let expected = expected.iter().map(|text| ip(text)).collect();
+            assert_eq!(changed, Changed::Addresses(expected));
+        };
+        check(vec![], &[]);
+        // What is said again, as every pool is whose status counts.
+        check(cluster().into_iter().take(5).collect(), &[]);
+        let internal = Service {
+            kind: ServiceType::ClusterIp,
+            ..service("internal", &[])
+        };
+        let mut endpoint = slice("internal", &[("10.0.0.9", "b", "ready")]);
+        endpoint.key.name = "internal".into();
+        let endpoint = Change::Slice(endpoint.key.clone(), Some(Arc::new(endpoint)));
+        let machine = Change::MachineAddresses([ip("172.30.0.11")].into());
+        let unrelated = [endpoint, Change::Node(None), machine].map(Event::Model);
+        check([vec![has(internal)], unrelated.into()].concat(), &[]);
+        check(vec![endpoints(&[])], &["172.30.0.200"]);
+        check(
+            vec![has(service("web", &["172.30.0.202"]))],
+            &["172.30.0.200", "172.30.0.202"],
+        );
+        let mut view = after(advertises(&["p"]));
+        let changed = view.apply(&batch(3, vec![endpoints(&[]), advertises(&["q"])]));
+        assert_eq!(changed, Changed::Everything);
+        let changed = view.apply(&batch(4, vec![Event::Node("b".into(), None)]));
+        assert_eq!(changed, Changed::Everything);
+    }
+
+    #[test]
     fn services_share_an_address_until_each_has_left_it() {
         let mut view = after(has(service("other", &["172.30.0.200", "172.30.0.201"])));
         let of = |view: &View| {
@@ -455,15 +549,15 @@ mod tests {
             of(&view),
             ["172.30.0.200: other web", "172.30.0.201: other"]
         );
-        view.apply(&batch(3, vec![has(service("web", &["172.30.0.201"]))]));
+        let _ = view.apply(&batch(3, vec![has(service("web", &["172.30.0.201"]))]));
         assert_eq!(
             of(&view),
             ["172.30.0.200: other", "172.30.0.201: other web"]
         );
-        view.apply(&batch(4, vec![has(service("other", &[]))]));
+        let _ = view.apply(&batch(4, vec![has(service("other", &[]))]));
         assert_eq!(of(&view), ["172.30.0.201: web"]);
         let gone = Change::Service(ServiceKey::new("default", "web"), None);
-        view.apply(&batch(5, vec![Event::Model(gone)]));
+        let _ = view.apply(&batch(5, vec![Event::Model(gone)]));
         assert!(view.addresses.is_empty() && view.addresses_of.is_empty());
     }
 
@@ -472,11 +566,11 @@ mod tests {
         let vip = ip("172.30.0.200");
         let at = |generation| PlaneStatus::Committed { generation };
         let mut view = View::new(None, "a".into(), "metallb-system".into(), Vec::new());
-        view.apply(&batch(1, cluster()));
+        let _ = view.apply(&batch(1, cluster()));
         assert!(!view.is_committed(vip, PlaneStatus::Starting));
         assert!(view.is_committed(vip, at(1)) && view.is_committed(vip, PlaneStatus::NoPlane));
         // A further endpoint changes nothing; none at all, and a new one, do.
-        view.apply(&batch(
+        let _ = view.apply(&batch(
             2,
             vec![endpoints(&[
                 ("10.0.0.1", "b", "ready"),
@@ -484,8 +578,8 @@ mod tests {
             ])],
         ));
         assert!(view.is_committed(vip, at(1)));
-        view.apply(&batch(3, vec![endpoints(&[])]));
-        view.apply(&batch(4, vec![endpoints(&[("10.0.0.3", "b", "ready")])]));
+        let _ = view.apply(&batch(3, vec![endpoints(&[])]));
+        let _ = view.apply(&batch(4, vec![endpoints(&[("10.0.0.3", "b", "ready")])]));
         assert!(!view.is_committed(vip, at(3)) && view.is_committed(vip, at(4)));
     }
 }

@@ -15,6 +15,7 @@
 
 mod deaf;
 mod lease;
+mod owners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -43,9 +44,10 @@ use crate::metrics::{Metrics, add};
 use crate::moment::Moment;
 use crate::pool::POOL_NAMESPACE;
 use crate::reserved::default_service_cidrs;
-use crate::view::View;
+use crate::view::{Changed, View};
 use deaf::{Attempt, Deaf};
 use lease::{Heartbeat, News, Stamps, Watch};
+use owners::Owners;
 
 /// How an announcer is set up.
 #[derive(Clone, Debug)]
@@ -144,10 +146,7 @@ struct Task {
     listings: tokio::time::Interval,
     membership: Membership,
     view: View,
-    /// Set when the view, the interfaces or who lives changed since the owners were worked out.
-    stale: bool,
-    living: Living,
-    owners: BTreeMap<IpAddr, Owner>,
+    owners: Owners,
     ports: BTreeMap<u32, Port>,
     deaf: Deaf,
     mine: BTreeSet<IpAddr>,
@@ -196,9 +195,7 @@ impl Task {
                 Arc::clone(&config.pool_namespace),
                 config.service_cidrs.clone(),
             ),
-            stale: true,
-            living: Living::new(),
-            owners: BTreeMap::new(),
+            owners: Owners::default(),
             ports: BTreeMap::new(),
             deaf: Deaf::default(),
             mine: BTreeSet::new(),
@@ -221,8 +218,7 @@ impl Task {
         tokio::select! {
             batch = self.subscription.next() => {
                 let Some(batch) = batch else { return More::No };
-                self.view.apply(&batch);
-                self.stale = true;
+                self.owners.changed(self.view.apply(&batch));
             }
             // An error means that the plane is gone: its last word stands.
             Ok(()) = self.plane.changed() => {}
@@ -301,7 +297,7 @@ impl Task {
                     self.renewals.reset_immediately();
                 }
                 self.listed = links;
-                self.stale = true;
+                self.owners.changed(Changed::Everything);
             }
             Err(error) => tracing::warn!(%error, "the interfaces cannot be listed"),
         }
@@ -315,11 +311,14 @@ impl Task {
             .alive(now)
             .map(|(node, prefixes)| (Arc::clone(node), prefixes.to_vec()))
             .collect();
-        if self.stale || living != self.living {
-            self.stale = false;
-            self.living = living;
-            self.owners = self.view.owners(&self.living);
-            self.metrics.set_owners(self.owners.clone());
+        match self.owners.settle(&self.view, living) {
+            Changed::Everything => self.metrics.set_owners(self.owners.all().clone()),
+            Changed::Addresses(addresses) => {
+                for address in addresses {
+                    let owner = self.owners.all().get(&address).cloned();
+                    self.metrics.set_owner(address, owner);
+                }
+            }
         }
         let lively = self.membership.is_alive(now, &self.config.node);
         self.metrics.lively.store(lively, Ordering::Relaxed);
@@ -327,6 +326,7 @@ impl Task {
         let own = Owner::Node(Arc::clone(&self.config.node));
         let mine: BTreeSet<IpAddr> = self
             .owners
+            .all()
             .iter()
             .filter(|(address, owner)| **owner == own && self.view.is_committed(**address, plane))
             .map(|(address, _)| *address)
@@ -382,6 +382,7 @@ impl Task {
         for address in self.mine.difference(&mine) {
             let owner = self
                 .owners
+                .all()
                 .get(address)
                 .map_or_else(|| "nobody".to_owned(), Owner::to_string);
             tracing::info!(%address, %owner, "no longer announced from this node");
