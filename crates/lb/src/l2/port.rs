@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use daymark_sys::packet::{self, PacketSocket, Traffic};
 use daymark_sys::process::drop_capabilities;
@@ -41,9 +41,16 @@ struct Shared {
 /// What the thread should do from now on.
 #[derive(Clone, Debug, Default)]
 struct Orders {
-    addresses: BTreeSet<IpAddr>,
+    /// Never changed in place: another set is another `Arc`, so that the thread sees at a glance whether it is.
+    addresses: Arc<BTreeSet<IpAddr>>,
     until: Moment,
     stop: bool,
+}
+
+impl Shared {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Port {
@@ -68,7 +75,9 @@ impl Port {
                 interface: link.index,
                 sockets: Vec::new(),
                 joined: BTreeMap::new(),
+                missing: Missing::None,
             },
+            obeyed: Orders::default(),
             shared: Arc::clone(&shared),
             metrics,
             name: link.name.clone(),
@@ -104,21 +113,24 @@ impl Port {
 
     /// Makes these the addresses it answers for, until that moment.
     pub(crate) fn order(&self, addresses: &BTreeSet<IpAddr>, until: Moment) {
+        // Compared without the lock: the thread takes it between frames. Nobody else gives orders.
+        let known = Arc::clone(&self.orders().addresses);
+        let addresses = match *known == *addresses {
+            true => known,
+            false => Arc::new(addresses.clone()),
+        };
         let mut orders = self.orders();
-        if orders.addresses == *addresses && orders.until == until {
+        if Arc::ptr_eq(&orders.addresses, &addresses) && orders.until == until {
             return;
         }
-        orders.addresses.clone_from(addresses);
+        orders.addresses = addresses;
         orders.until = until;
         drop(orders);
         self.wake();
     }
 
-    fn orders(&self) -> std::sync::MutexGuard<'_, Orders> {
-        self.shared
-            .orders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.shared.orders()
     }
 
     fn wake(&self) {
@@ -138,6 +150,8 @@ struct Worker {
     responder: Responder,
     sockets: [PacketSocket; 2],
     groups: Groups,
+    /// The orders that responder and groups follow.
+    obeyed: Orders,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     name: String,
@@ -156,25 +170,34 @@ impl Worker {
         drop_capabilities(CapabilitySet::empty())?;
         let mut buffer = [0_u8; 2048];
         loop {
-            let orders = self
-                .shared
-                .orders
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
+            // Whatever woke the thread: from here on nothing is answered that was taken away. It costs a lock and a
+            // count.
+            let orders = self.shared.orders().clone();
             if orders.stop {
                 return Ok(());
             }
-            let now = clock::now();
-            self.responder.assign(now, &orders.addresses);
-            self.responder.allow(now, orders.until);
-            self.groups.follow(&orders.addresses, &self.name);
-            self.announce(now);
-            self.wait()?;
+            self.obey(clock::now(), orders);
             for at in 0..self.sockets.len() {
                 self.answer(at, &mut buffer)?;
             }
+            self.announce(clock::now());
+            self.wait()?;
         }
+    }
+
+    /// Follows the orders. Those about the same addresses as before cost nothing, however many there are.
+    fn obey(&mut self, now: Moment, orders: Orders) {
+        let renewed = orders.until != self.obeyed.until;
+        let others = !Arc::ptr_eq(&orders.addresses, &self.obeyed.addresses);
+        if others {
+            self.responder.assign(now, &orders.addresses);
+        }
+        self.responder.allow(now, orders.until);
+        // What could not be joined is tried again with every renewal.
+        if others || renewed && self.groups.missing == Missing::Some {
+            self.groups.follow(&orders.addresses, &self.name);
+        }
+        self.obeyed = orders;
     }
 
     fn announce(&mut self, now: Moment) {
@@ -255,6 +278,14 @@ struct Groups {
     sockets: Vec<Socket>,
     /// Which socket joined a group.
     joined: BTreeMap<Ipv6Addr, usize>,
+    missing: Missing,
+}
+
+/// Whether a group that is needed could not be joined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    None,
+    Some,
 }
 
 impl Groups {
@@ -278,11 +309,13 @@ impl Groups {
                 let _ = self.sockets[at].leave_multicast_v6(&group, self.interface);
             }
         }
+        self.missing = Missing::None;
         for group in wanted {
             if self.joined.contains_key(&group) {
                 continue;
             }
             if let Err(error) = self.join(group) {
+                self.missing = Missing::Some;
                 tracing::warn!(interface = name, %group, %error, "the multicast group of an address cannot be joined");
             }
         }

@@ -21,6 +21,8 @@ pub const ANNOUNCE_FOR: Duration = Duration::from_secs(5);
 pub struct Responder {
     mac: Mac,
     addresses: BTreeMap<IpAddr, Announcements>,
+    /// The earliest announcement of any address: asked after every frame.
+    next: Option<Moment>,
     valid_until: Moment,
 }
 
@@ -111,6 +113,7 @@ impl Responder {
         Self {
             mac,
             addresses: BTreeMap::new(),
+            next: None,
             valid_until: Moment::default(),
         }
     }
@@ -124,6 +127,12 @@ impl Responder {
                 .entry(*address)
                 .or_insert_with(|| Announcements::starting(now));
         }
+        self.find_next();
+    }
+
+    fn find_next(&mut self) {
+        let all = self.addresses.values();
+        self.next = all.filter_map(|announcements| announcements.next).min();
     }
 
     /// Allows it to answer until `until`. After that it is silent, whatever it was assigned.
@@ -134,6 +143,7 @@ impl Responder {
             for announcements in self.addresses.values_mut() {
                 *announcements = Announcements::starting(now);
             }
+            self.find_next();
         }
         self.valid_until = until;
     }
@@ -185,7 +195,7 @@ impl Responder {
     /// The announcements that are due, to be sent now.
     pub fn due(&mut self, now: Moment) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        if now >= self.valid_until {
+        if now >= self.valid_until || self.next.is_none_or(|next| next > now) {
             return frames;
         }
         for (address, announcements) in &mut self.addresses {
@@ -199,18 +209,14 @@ impl Responder {
                 IpAddr::V6(six) => frames.push(frame::unsolicited_advertisement(self.mac, *six)),
             }
         }
+        self.find_next();
         frames
     }
 
     /// When [`Responder::due`] has something next.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        let next = self
-            .addresses
-            .values()
-            .filter_map(|announcements| announcements.next)
-            .min();
-        next.filter(|next| *next < self.valid_until)
+        self.next.filter(|next| *next < self.valid_until)
     }
 }
 

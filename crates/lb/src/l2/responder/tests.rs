@@ -374,3 +374,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_next_announcement_is_of_an_address_that_is_still_there() {
+    let set = |list: &[&str]| list.iter().map(|text| ip(text)).collect();
+    let mut responder = responder(&["172.30.0.200"]);
+    responder.allow(NOW, later(60_000));
+    assert_eq!(responder.due(NOW).len(), 2);
+    responder.assign(later(500), &set(&["172.30.0.200", "172.30.0.201"]));
+    assert_eq!(responder.deadline(), Some(later(500)));
+    responder.due(later(500));
+    assert_eq!(responder.deadline(), Some(later(1100)));
+    responder.assign(later(600), &set(&["172.30.0.201"]));
+    assert_eq!(responder.deadline(), Some(later(1600)));
+    responder.assign(later(700), &set(&[]));
+    assert_eq!(responder.deadline(), None);
+    assert_eq!(responder.due(later(9000)), [[0_u8; 0]; 0]);
+}
