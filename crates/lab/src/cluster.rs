@@ -34,7 +34,7 @@ pub use kubeconfig::KubeconfigError;
 pub use overview::{Line, Overview};
 pub use parts::PartState;
 pub use place::{ParsePlaceError, Where};
-pub use plan::{NodePlan, Spec, node_plan};
+pub use plan::{NodePlan, Spec, node_plan, whole_seconds};
 pub use private::FolderError;
 pub use running::{Lock, LockError, Running, RunningError};
 pub use state::{NodeRecord, Record};

@@ -25,6 +25,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use daymark_sys::ns::NetNs;
 use thiserror::Error;
@@ -51,6 +52,8 @@ pub struct Config {
     pub dns: Vec<IpAddr>,
     /// The cluster's domain.
     pub domain: String,
+    /// The time between two renewals of the node's Lease.
+    pub lease_renew: Duration,
     /// The socket on which [`where_is`] is answered.
     pub control: PathBuf,
     /// A folder of its own: logs, and the files bound into Pods.

@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use daymark_lab::kubelet::{self, Config};
 use daymark_lab::net::Prefix;
+
+use super::node::seconds;
 
 /// Flags of `daymark kubelet`.
 #[derive(clap::Args)]
@@ -38,6 +41,9 @@ pub(crate) struct Args {
     /// A label of the node, NAME=VALUE.
     #[arg(long = "label", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// Renew the node's Lease this often, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    lease_renew: Duration,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -50,6 +56,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         pod_cidrs: args.pod_cidrs,
         dns: args.dns,
         domain: args.domain,
+        lease_renew: args.lease_renew,
         control: args.control,
         state: args.state,
         binary: std::env::current_exe().context("the path of this program")?,

@@ -6,12 +6,15 @@ use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use daymark_lab::cluster::{Cluster, Lock, Running, RunningError, Spec, Where};
+use daymark_lab::cluster::{Cluster, Lock, Running, RunningError, Spec, Where, whole_seconds};
 use daymark_sys::ns::{self, Entered, UserNamespace};
 use daymark_sys::process::{Isolation, Session, inherited};
 use tokio::signal::unix::{SignalKind, signal};
+
+use super::node::{seconds, timing};
 
 /// Flags of `daymark lab`.
 #[derive(clap::Args)]
@@ -57,6 +60,13 @@ struct Up {
     /// How many nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=80))]
     nodes: u8,
+    /// Kubelets renew their node's Lease this often, in seconds, and agents the one that says that they announce.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    lease_renew: Duration,
+    /// A node that is silent for so many seconds is not ready, and others answer for its addresses: at least three
+    /// renewals.
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    node_grace: Duration,
 }
 
 #[derive(clap::Args)]
@@ -121,6 +131,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Starts the keeper and waits until it says that the lab is ready.
 fn up(args: &Up) -> anyhow::Result<ExitCode> {
     let state = state(&args.name.name)?;
+    check_leases(args)?;
     // Asked early: the keeper would find out too, but nothing should be started for nothing.
     if Running::find(&state).is_ok() {
         bail!(
@@ -141,6 +152,12 @@ fn up(args: &Up) -> anyhow::Result<ExitCode> {
         "--nodes",
         &args.nodes.to_string(),
     ]);
+    for (flag, time) in [
+        ("--lease-renew", args.lease_renew),
+        ("--node-grace", args.node_grace),
+    ] {
+        command.args([flag, &time.as_secs_f64().to_string()]);
+    }
     command.args(["--listen-fd", &listener.as_raw_fd().to_string()]);
     command.args(["--ready-fd", &write.as_raw_fd().to_string()]);
     command
@@ -185,6 +202,22 @@ fn up(args: &Up) -> anyhow::Result<ExitCode> {
     bail!("{}", text.trim_end())
 }
 
+/// Refuses times with which nodes would come and go by themselves.
+fn check_leases(args: &Up) -> anyhow::Result<()> {
+    let (renew, grace) = (args.lease_renew, args.node_grace);
+    if renew.saturating_mul(3) > grace {
+        bail!(
+            "--node-grace: one late renewal each {renew:?} would make a node that may be silent for {grace:?} not \
+             ready: allow three, or make --lease-renew shorter"
+        );
+    }
+    timing(
+        ("--lease-renew", renew),
+        ("--node-grace", whole_seconds(grace)),
+    )
+    .map(drop)
+}
+
 /// The lab itself: lives until it is told to end.
 fn keep(args: Keep) -> anyhow::Result<ExitCode> {
     // No thread exists yet, and both descriptors are this process's alone.
@@ -211,6 +244,8 @@ fn keep_inside(args: &Up, listener: TcpListener, report: &mut File) -> anyhow::R
         inside.outer_pid,
     );
     spec.nodes = args.nodes;
+    spec.lease_renew = args.lease_renew;
+    spec.node_grace = args.node_grace;
     spec.api_listener = Some(listener);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -384,3 +419,46 @@ fn print(text: &str) {
 
 /// What the keeper reports when all is well.
 const READY: &str = "ready";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        up: Up,
+    }
+
+    #[test]
+    fn times_with_which_nodes_would_flap_are_refused() {
+        let check = |flags: &str, expected: Result<(), &str>| {
+            let words = ["up"].into_iter().chain(flags.split_whitespace());
+            let found = check_leases(&Program::try_parse_from(words).unwrap().up);
+            let found = found.map_err(|error| error.to_string());
+            let expected = expected.map_err(str::to_owned);
+            match (&found, &expected) {
+                (Err(found), Err(expected)) => assert!(found.starts_with(expected), "{found}"),
+                _ => assert_eq!(found, expected, "{flags}"),
+            }
+        };
+        check("", Ok(()));
+        check("--lease-renew 0.3 --node-grace 1", Ok(()));
+        check("--lease-renew 500ms --node-grace 1.5s", Ok(()));
+        check("--lease-renew 10 --node-grace 50", Ok(()));
+        check(
+            "--lease-renew 2",
+            Err("--node-grace: one late renewal each 2s"),
+        );
+        check(
+            "--lease-renew 0.6 --node-grace 1.5",
+            Err("--node-grace: one late"),
+        );
+        check(
+            "--node-grace 4000",
+            Err("--node-grace: the Lease duration is 4000s"),
+        );
+    }
+}

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, plane_channel};
 use daymark_lb::announcer;
+use daymark_lb::membership::{Timing, TimingError};
 use daymark_model::Cidr;
 use daymark_model::Options;
 use daymark_model::input::NodePortAddresses;
@@ -55,6 +57,13 @@ pub(crate) struct Args {
     /// Answer ARP and neighbour solicitations for load-balancer addresses.
     #[arg(long)]
     announce: bool,
+    /// Renew the Lease that says that this node announces this often, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, requires = "announce")]
+    announce_renew: Duration,
+    /// Others take the addresses over when that Lease was not renewed for so many seconds, a whole number of at least
+    /// three renewals.
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds, requires = "announce")]
+    announce_lapse: Duration,
     /// Health checks.
     #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:10256")]
     healthz_bind_address: SocketAddr,
@@ -65,6 +74,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     logging::start();
+    let timing = timing(
+        ("--announce-renew", args.announce_renew),
+        ("--announce-lapse", args.announce_lapse),
+    )?;
     let options = Options {
         node_name: args.node_name.as_str().into(),
         node_port_addresses: node_port_addresses(&args.nodeport_addresses)?,
@@ -76,13 +89,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(serve(args, options, kernel, flags))?;
+    runtime.block_on(serve(args, options, timing, kernel, flags))?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(
     args: Args,
     options: Options,
+    timing: Timing,
     kernel: Netlink,
     flags: TableFlags,
 ) -> anyhow::Result<()> {
@@ -99,7 +113,10 @@ async fn serve(
     let announced = Arc::new(daymark_lb::Metrics::default());
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     let announcer = args.announce.then(|| {
-        let config = announcer::Config::new(&args.node_name);
+        let config = announcer::Config {
+            timing,
+            ..announcer::Config::new(&args.node_name)
+        };
         let stop = async move {
             // A dropped sender means the same as a sent word.
             let _ = end.await;
@@ -202,6 +219,34 @@ fn node_port_addresses(words: &[String]) -> anyhow::Result<NodePortAddresses> {
     ))
 }
 
+/// A time in seconds, as in `3` and `0.25`, or with its unit: `3s`, `250ms`.
+pub(crate) fn seconds(text: &str) -> anyhow::Result<Duration> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1000.0),
+        None => (text.strip_suffix('s').unwrap_or(text), 1.0),
+    };
+    let number: f64 = number
+        .parse()
+        .with_context(|| format!("{text:?} is no time: write it as 3, 0.25 or 250ms"))?;
+    let time = Duration::try_from_secs_f64(number / unit)
+        .with_context(|| format!("{text:?} is no time"))?;
+    if time < Duration::from_millis(1) {
+        bail!("{text:?} is too short: a Lease is not renewed within less than a millisecond");
+    }
+    Ok(time)
+}
+
+/// The timing of the announcers' Leases, from two flags with their names.
+pub(crate) fn timing(renew: (&str, Duration), lapse: (&str, Duration)) -> anyhow::Result<Timing> {
+    Timing::new(renew.1, lapse.1).map_err(|error| {
+        let flag = match error {
+            TimingError::NotSeconds(_) => lapse.0,
+            TimingError::TooSeldom { .. } => renew.0,
+        };
+        anyhow!("{flag}: {error}")
+    })
+}
+
 /// What this kernel allows; without the right to change tables there is no agent.
 fn flags(kernel: &mut Netlink) -> anyhow::Result<TableFlags> {
     if let Answer::No { why, remedy } = Capabilities::of_this_thread()?.net_admin() {
@@ -219,5 +264,64 @@ fn flags(kernel: &mut Netlink) -> anyhow::Result<TableFlags> {
             );
             Ok(TableFlags::NONE)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn times_are_seconds_unless_they_say_otherwise() {
+        let check = |text: &str, millis: Option<u64>| {
+            let found = seconds(text).ok();
+            assert_eq!(found, millis.map(Duration::from_millis), "{text}");
+        };
+        check("3", Some(3000));
+        check("0.25", Some(250));
+        check("3s", Some(3000));
+        check("1.5s", Some(1500));
+        check("300ms", Some(300));
+        for text in [
+            "", "s", "ms", "0", "-1", "0.0001", "inf", "NaN", "3 s", "2m", "1e300",
+        ] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn the_flags_for_the_announcers_lease_are_checked_and_named() {
+        let timing = |flags: &str| {
+            let words = "node --kubeconfig f --node-name n --announce";
+            let words = words.split(' ').chain(flags.split_whitespace());
+            let args = Program::try_parse_from(words)?.args;
+            timing(
+                ("--announce-renew", args.announce_renew),
+                ("--announce-lapse", args.announce_lapse),
+            )
+        };
+        assert_eq!(timing("").unwrap(), Timing::default());
+        let fast = timing("--announce-renew 0.3 --announce-lapse 1").unwrap();
+        let expected = Timing::new(Duration::from_millis(300), Duration::from_secs(1));
+        assert_eq!(fast, expected.unwrap());
+        let refused = |flags| timing(flags).unwrap_err().to_string();
+        assert_eq!(
+            refused("--announce-renew 1.5"),
+            "--announce-renew: renewing each 1.5s is too seldom for a Lease of 3s: renew at least three times in it"
+        );
+        assert_eq!(
+            refused("--announce-lapse 3.5"),
+            "--announce-lapse: the Lease duration is 3.5s, but a Lease counts whole seconds from 1 to 3600: round it"
+        );
+        let said = refused("--announce-renew soon");
+        assert!(said.contains("--announce-renew <SECONDS>"), "{said}");
     }
 }

@@ -23,6 +23,8 @@ pub struct Spec {
     pub outer_pid: u32,
     /// How long a node may be silent before it counts as dead.
     pub node_grace: Duration,
+    /// How often a kubelet renews its node's Lease, and an agent the one that says that it announces.
+    pub lease_renew: Duration,
     /// Names that the outside network's DNS server knows, beside which there is nothing: each is the outside host.
     pub outside_names: Vec<String>,
     /// More flags for `daymark node`.
@@ -32,7 +34,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// A cluster of three nodes with a dead-node delay of 3 s, whose outside host is `example.com`.
+    /// A cluster of three nodes with a dead-node delay of 3 s and Leases renewed each second, whose outside host is `example.com`.
     pub fn new(state: PathBuf, binary: PathBuf, outer_pid: u32) -> Self {
         Self {
             nodes: 3,
@@ -41,10 +43,16 @@ impl Spec {
             api_listener: None,
             outer_pid,
             node_grace: Duration::from_secs(3),
+            lease_renew: Duration::from_secs(1),
             outside_names: vec!["example.com".to_owned(), "www.example.com".to_owned()],
             agent_args: Vec::new(),
             patience: Duration::from_secs(30),
         }
+    }
+
+    /// How long an agent may be silent before others answer for its addresses: [`Spec::node_grace`] in whole seconds.
+    pub fn announce_lapse(&self) -> Duration {
+        whole_seconds(self.node_grace)
     }
 
     /// The kubeconfig that works inside the cluster.
@@ -85,6 +93,11 @@ impl Spec {
     pub(super) fn node_plans(&self) -> Vec<NodePlan> {
         (1..=self.nodes).map(node_plan).collect()
     }
+}
+
+/// Rounded up: a Lease counts whole seconds.
+pub fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }
 
 /// A node's name and addresses.
@@ -163,6 +176,18 @@ const fn segment(v4: u8, v6: u16) -> [Prefix; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_move_when_a_node_counts_as_dead_and_not_before() {
+        let mut spec = Spec::new(PathBuf::new(), PathBuf::new(), 1);
+        let mut check = |grace, lapse| {
+            spec.node_grace = Duration::from_millis(grace);
+            assert_eq!(spec.announce_lapse(), Duration::from_secs(lapse), "{grace}");
+        };
+        check(3000, 3);
+        check(1500, 2);
+        check(100, 1);
+    }
 
     #[test]
     fn a_node_has_the_addresses_the_documentation_names() {

@@ -259,6 +259,8 @@ impl Cluster {
             .args(["node", "--node-name", &node.plan.name, "--kubeconfig"])
             .arg(self.spec.part_kubeconfig(&part));
         command.arg("--announce");
+        command.args(["--announce-renew", &as_seconds(self.spec.lease_renew)]);
+        command.args(["--announce-lapse", &as_seconds(self.spec.announce_lapse())]);
         for prefix in &node.plan.addresses {
             let own = SocketAddr::new(prefix.address, DNS_PORT);
             command.args(["--dns-bind", &own.to_string()]);
@@ -291,6 +293,7 @@ impl Cluster {
                 command.args([flag, &prefix.to_string()]);
             }
         }
+        command.args(["--lease-renew", &as_seconds(self.spec.lease_renew)]);
         for address in DNS {
             command.args(["--dns", &address.to_string()]);
         }
@@ -398,6 +401,11 @@ impl Cluster {
 fn setup(what: &str) -> impl FnOnce(io::Error) -> UpError {
     let what = what.to_owned();
     move |source| UpError::Setup { what, source }
+}
+
+/// A time as a flag's value.
+fn as_seconds(time: Duration) -> String {
+    time.as_secs_f64().to_string()
 }
 
 /// The way to a node's Pods, from anywhere on the segment.

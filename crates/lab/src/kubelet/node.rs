@@ -14,6 +14,7 @@ use super::Config;
 use super::api::in_time;
 use super::worker::Kubelet;
 use crate::clock;
+use crate::cluster::whole_seconds;
 
 /// Registers the Node and keeps it alive, for ever. A failed second is tried again the next.
 pub(super) async fn keep_alive(kubelet: Rc<Kubelet>) {
@@ -25,7 +26,7 @@ pub(super) async fn keep_alive(kubelet: Rc<Kubelet>) {
                     tracing::info!(node = %kubelet.config.node, "registered with the API");
                     kubelet.session.back();
                 }
-                tokio::time::sleep(BEAT).await;
+                tokio::time::sleep(kubelet.config.lease_renew).await;
             }
             failed => {
                 outage = true;
@@ -84,7 +85,7 @@ async fn renew_lease(kubelet: &Kubelet) -> Result<(), kube::Error> {
         "metadata": { "name": name },
         "spec": {
             "holderIdentity": name,
-            "leaseDurationSeconds": LEASE_SECONDS,
+            "leaseDurationSeconds": lease_seconds(kubelet.config.lease_renew),
             "renewTime": MicroTime(clock::now()),
         },
     });
@@ -101,6 +102,11 @@ async fn renew_lease(kubelet: &Kubelet) -> Result<(), kube::Error> {
         }
         other => other.map(drop),
     }
+}
+
+/// Three renewals, so that one that is late does no harm.
+fn lease_seconds(renew: Duration) -> u64 {
+    whole_seconds(renew.saturating_mul(3)).as_secs()
 }
 
 fn is_ready(node: &Node) -> bool {
@@ -170,7 +176,25 @@ fn kernel_version() -> String {
 }
 
 const LEASES: &str = "kube-node-lease";
-/// How often the Lease is renewed.
-const BEAT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(100);
-const LEASE_SECONDS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_lasts_for_three_renewals_in_whole_seconds() {
+        let check = |renew, seconds| {
+            assert_eq!(
+                lease_seconds(Duration::from_millis(renew)),
+                seconds,
+                "{renew}"
+            );
+        };
+        check(1000, 3);
+        check(1, 1);
+        check(333, 1);
+        check(334, 2);
+        check(10_000, 30);
+    }
+}
