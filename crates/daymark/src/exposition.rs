@@ -44,6 +44,22 @@ pub(crate) fn of_parts(
     counter(&mut out, "daymark_feed_objects", "Objects received", &rows);
     let rows: Vec<(&str, &AtomicU64)> = kinds
         .iter()
+        .map(|(label, kind)| (label.as_str(), &kind.failures))
+        .collect();
+    counter(
+        &mut out,
+        "daymark_feed_watch_failures",
+        "Times that a watch or list broke or could not be opened",
+        &rows,
+    );
+    out.push_str("# HELP daymark_feed_watch_connected Whether a watch of the API is open now.\n");
+    out.push_str("# TYPE daymark_feed_watch_connected gauge\n");
+    for (label, kind) in &kinds {
+        let connected = u8::from(kind.connected.load(Ordering::Relaxed));
+        let _ = writeln!(out, "daymark_feed_watch_connected{label} {connected}");
+    }
+    let rows: Vec<(&str, &AtomicU64)> = kinds
+        .iter()
         .map(|(label, kind)| (label.as_str(), &kind.unreadable))
         .collect();
     counter(

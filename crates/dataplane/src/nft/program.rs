@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use daymark_netlink::nft::{
     Chain, ChainKind, Data, Elements, Exists, Expr, LookupResult, Message, Name, Place, Role, Rule,
-    Ruleset, Set, SetElem, SetKind, Table, TableId, Value, Verdict, Victim,
+    Ruleset, Set, SetElem, SetKind, Table, TableId, Value, Verdict, Victim, show,
 };
 use thiserror::Error;
 
@@ -107,6 +107,57 @@ impl Program {
         rulesets
             .flat_map(|ruleset| Message::create(&ruleset, Exists::Keep))
             .collect()
+    }
+
+    /// The tables as `nft list ruleset` would print them, and what it has no words for as well.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let tables = self.tables.values();
+        tables
+            .map(|table| show::ruleset(&table.ruleset()))
+            .collect()
+    }
+
+    /// What `other` has and this lacks, and what this has and `other` lacks, a line each as [`Program::show`] prints it:
+    /// what the kernel holds against what it should hold.
+    ///
+    /// ```
+    /// use daymark_dataplane::nft::{TableFlags, compile::Compiler, program::Program};
+    /// let (compiler, _) = Compiler::new(TableFlags::NONE);
+    /// assert!(compiler.program().diff(compiler.program()).is_empty());
+    /// let missing = Program::default().diff(compiler.program());
+    /// assert!(missing.iter().all(|line| line.starts_with("+ ")));
+    /// ```
+    #[must_use]
+    pub fn diff(&self, other: &Self) -> Vec<String> {
+        let (mine, theirs) = (self.lines(), other.lines());
+        let gone = mine.difference(&theirs).map(|line| format!("- {line}"));
+        let come = theirs.difference(&mine).map(|line| format!("+ {line}"));
+        gone.chain(come).collect()
+    }
+
+    /// Every chain, rule, set and element, each with the place where it is. The same rule twice in a chain is two lines.
+    fn lines(&self) -> BTreeSet<String> {
+        let mut lines = BTreeSet::new();
+        for contents in self.tables.values() {
+            let (id, ruleset) = (&contents.table.id, contents.ruleset());
+            lines.insert(format!("table {id} {:?}", contents.table.flags));
+            for (name, (chain, rules)) in &contents.chains {
+                lines.insert(format!("table {id} chain {name} {:?}", chain.kind));
+                for (number, rule) in (1..).zip(rules) {
+                    let rule = show::rule(&ruleset, rule);
+                    lines.insert(format!("table {id} chain {name} rule {number}: {rule}"));
+                }
+            }
+            for (name, filled) in &contents.sets {
+                lines.insert(format!("table {id} set {name} {:?}", filled.set.kind));
+                for elem in filled.elems.iter() {
+                    let elem = show::element(&filled.set, &elem);
+                    lines.insert(format!("table {id} set {name} element {elem}"));
+                }
+            }
+        }
+        lines
     }
 
     /// Carries a transaction out: all of it, or nothing.
