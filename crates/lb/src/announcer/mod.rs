@@ -379,7 +379,12 @@ impl Task {
 
     /// Logs what changed hands, and says so on the Services that came here.
     fn tell(&mut self, mine: BTreeSet<IpAddr>) {
+        let lively = self.metrics.lively.load(Ordering::Relaxed);
         for address in self.mine.difference(&mine) {
+            if !lively {
+                tracing::warn!(%address, "no longer announced from this node: its Lease could not be renewed in time");
+                continue;
+            }
             let owner = self
                 .owners
                 .all()
