@@ -42,14 +42,11 @@ pub async fn serve_health(
     plane: PlaneReceiver,
     metrics: Arc<Metrics>,
 ) -> Result<impl Future<Output = ()>, BindError> {
-    let router = Router::new()
-        .route("/healthz", get(healthz))
-        .route("/livez", get(livez));
     serve(
         address,
         "health checks",
         "--healthz-bind-address",
-        router,
+        health_routes(),
         Shared { plane, metrics },
     )
     .await
@@ -65,6 +62,23 @@ pub async fn serve_metrics(
     metrics: Arc<Metrics>,
     extra: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Result<impl Future<Output = ()>, BindError> {
+    serve(
+        address,
+        "metrics",
+        "--metrics-bind-address",
+        metrics_routes(extra),
+        Shared { plane, metrics },
+    )
+    .await
+}
+
+fn health_routes() -> Router<Shared> {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/livez", get(livez))
+}
+
+fn metrics_routes(extra: Arc<dyn Fn() -> String + Send + Sync>) -> Router<Shared> {
     let text = move |State(shared): State<Shared>| {
         let extra = Arc::clone(&extra);
         async move {
@@ -81,18 +95,10 @@ pub async fn serve_metrics(
             )
         }
     };
-    let router = Router::new()
+    Router::new()
         .route("/metrics", get(text))
         .route("/healthz", get(|| async { "ok" }))
-        .route("/proxyMode", get(|| async { "nftables" }));
-    serve(
-        address,
-        "metrics",
-        "--metrics-bind-address",
-        router,
-        Shared { plane, metrics },
-    )
-    .await
+        .route("/proxyMode", get(|| async { "nftables" }))
 }
 
 async fn serve(
@@ -170,3 +176,6 @@ fn answer(shared: &Shared, question: Question) -> (StatusCode, String) {
 
 /// A failing commit is tried again within milliseconds; after so long it will not heal by itself.
 const LONGEST_BEHIND: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

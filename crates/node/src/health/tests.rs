@@ -1,0 +1,122 @@
+//! What the ports answer, asked of their routes without a socket; and a port that is taken.
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use daymark_feed::{PlaneSender, plane_channel};
+use tower::ServiceExt;
+
+use super::*;
+use crate::clock;
+
+const COMMITTED: PlaneStatus = PlaneStatus::Committed { generation: 7 };
+
+struct Fixture {
+    /// Dropped when the plane's thread ends.
+    plane: Option<PlaneSender>,
+    shared: Shared,
+}
+
+fn fixture(status: PlaneStatus) -> Fixture {
+    let (plane, receiver) = plane_channel(status);
+    let metrics = Arc::new(Metrics::default());
+    Fixture {
+        plane: Some(plane),
+        shared: Shared {
+            plane: receiver,
+            metrics,
+        },
+    }
+}
+
+async fn ask(routes: Router<Shared>, shared: &Shared, path: &str) -> (u16, String) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let answer = routes.with_state(shared.clone()).oneshot(request).await;
+    let answer = answer.unwrap();
+    let code = answer.status().as_u16();
+    let bytes = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    (code, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+/// Whether the plane's thread lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thread {
+    Lives,
+    Ended,
+}
+
+#[tokio::test]
+async fn health_is_a_state_in_the_kernel_that_follows_and_life_is_a_thread() {
+    let rows = [
+        // The plane, its thread, how long it is behind; /healthz, /livez.
+        (PlaneStatus::Starting, Thread::Lives, 0, 503, 200),
+        (COMMITTED, Thread::Lives, 0, 200, 200),
+        (COMMITTED, Thread::Lives, 5, 200, 200),
+        (COMMITTED, Thread::Lives, 11, 503, 200),
+        (COMMITTED, Thread::Ended, 0, 503, 503),
+        (PlaneStatus::Starting, Thread::Ended, 0, 503, 503),
+        // Who has no plane does not wait for one.
+        (PlaneStatus::NoPlane, Thread::Ended, 0, 200, 200),
+    ];
+    for (status, thread, behind, health, life) in rows {
+        let mut it = fixture(status);
+        if thread == Thread::Ended {
+            it.plane = None;
+        }
+        let since = clock::now() - Duration::from_secs(behind);
+        it.shared.metrics.set_behind((behind > 0).then_some(since));
+        for (path, expected) in [("/healthz", health), ("/livez", life)] {
+            let (code, body) = ask(health_routes(), &it.shared, path).await;
+            let row = format!("{status:?}, {thread:?}, behind {behind} s: {path} says {body}");
+            assert_eq!(code, expected, "{row}");
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(body["healthy"], expected == 200, "{row}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_body_says_what_is_held_and_how_far_behind_it_is() {
+    let it = fixture(COMMITTED);
+    let since = clock::now() - Duration::from_secs(60);
+    it.shared.metrics.set_behind(Some(since));
+    let (_, body) = ask(health_routes(), &it.shared, "/healthz").await;
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["planeAlive"], true);
+    assert_eq!(body["generation"], 7);
+    assert_eq!(body["commits"], 0);
+    assert!(body["behindSeconds"].as_f64().unwrap() >= 60.0, "{body}");
+}
+
+#[tokio::test]
+async fn metrics_end_once_and_hold_those_of_other_parts() {
+    let it = fixture(COMMITTED);
+    let extra = || "dns_queries_total 3\n".to_owned();
+    let routes = || metrics_routes(Arc::new(extra));
+    let (code, text) = ask(routes(), &it.shared, "/metrics").await;
+    assert_eq!(code, 200);
+    assert!(text.ends_with("dns_queries_total 3\n# EOF\n"), "{text}");
+    assert_eq!(text.matches("# EOF").count(), 1, "{text}");
+    assert!(text.contains("daymark_frontends 0\n"), "{text}");
+
+    let (_, mode) = ask(routes(), &it.shared, "/proxyMode").await;
+    assert_eq!(mode, "nftables");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_its_flag() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let Shared { plane, metrics } = fixture(COMMITTED).shared;
+    let health = serve_health(address, plane.clone(), Arc::clone(&metrics)).await;
+    let counts = serve_metrics(address, plane, metrics, Arc::new(String::new)).await;
+    let errors = [
+        (health.err(), "for health checks", "--healthz-bind-address"),
+        (counts.err(), "for metrics", "--metrics-bind-address"),
+    ];
+    for (error, what, flag) in errors {
+        let said = error.expect("the port is taken").to_string();
+        for part in [address.to_string().as_str(), what, flag] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+    }
+}
