@@ -81,7 +81,8 @@ enum Known {
     AList,
 }
 
-/// Whether a stream did anything before it stopped.
+/// Whether an attempt brought the state further: a complete list, or a change after one. A part of a list does
+/// not, because the next attempt has to ask for it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Some,
@@ -101,6 +102,8 @@ enum Broken {
     Silence(Duration),
     #[error("the API accepted a streamed list and sends no end of it")]
     StreamedListIgnored,
+    #[error("the answer ended before its list was complete")]
+    ListCut,
     #[error("{0}")]
     TooLong(#[from] TooLong),
     #[error("{0}")]
@@ -288,11 +291,12 @@ impl Watch {
             let chunk = match self.chunk(&mut body, patience).await {
                 Err(Broken::Silence(_)) if listing => return Err(Broken::StreamedListIgnored),
                 Err(broken) => return Err(broken),
+                Ok(None) if listing => return Err(Broken::ListCut),
                 Ok(None) => return Ok(()),
                 Ok(Some(chunk)) => chunk,
             };
             let taken = self.take(&chunk, &mut lines, &mut listing);
-            if taken.lines > 0 {
+            if taken.lines > 0 && !listing {
                 *progress = Progress::Some;
             }
             self.send(taken.messages).await?;
@@ -383,8 +387,8 @@ impl Watch {
                 }
                 result => result?,
             };
-            *progress = Progress::Some;
             if meta.next.is_empty() {
+                *progress = Progress::Some;
                 self.send(vec![Message::ListEnd(self.kind)]).await?;
                 add(&self.counters().lists, 1);
                 self.known = Known::AList;

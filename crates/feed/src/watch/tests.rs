@@ -145,3 +145,48 @@ async fn a_kind_that_every_cluster_has_is_not_taken_for_empty_without_rights() {
     let mut script = Script::start(Kind::Service, [status(403), list]);
     assert_eq!(script.words(3).await, ["begin", "+s", "end"]);
 }
+
+fn page(names: &[&str], token: &str) -> String {
+    let items: Vec<String> = names
+        .iter()
+        .map(|name| format!(r#"{{"metadata":{{"name":"{name}","namespace":"ns"}},"spec":{{}}}}"#))
+        .collect();
+    format!(
+        r#"{{"metadata":{{"resourceVersion":"5","continue":"{token}"}},"items":[{}]}}"#,
+        items.join(",")
+    )
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_is_asked_for_again_after_waits_that_double() {
+    let first = event("ADDED", "a", 1);
+    let refusal = r#"{"type":"ERROR","object":{"kind":"Status","code":429,"reason":"R"}}"#;
+    let rows = [
+        ("cut", vec![(200, first.clone())]),
+        ("refused half-way", vec![(200, first + refusal + "\n")]),
+        (
+            "its second page is refused",
+            vec![(200, page(&["a"], "more")), status(429)],
+        ),
+    ];
+    for (what, attempt) in rows {
+        let whole = if attempt.len() == 1 {
+            event("ADDED", "a", 1) + &event("ADDED", "b", 2) + &end(5)
+        } else {
+            page(&["a", "b"], "")
+        };
+        // A server that streams no lists is asked for pages.
+        let unstreamed = (attempt.len() == 2).then(|| status(400));
+        let broken = std::iter::repeat_n(attempt, 6).flatten();
+        let answers = unstreamed.into_iter().chain(broken).chain([(200, whole)]);
+        let began = crate::clock::now();
+        let mut script = Script::start(Kind::Service, answers);
+        let said = script.words(6 * 2 + 4).await;
+        let took = began.elapsed();
+
+        assert_eq!(said[12..], ["begin", "+a", "+b", "end"], "{what}");
+        assert!(!said[..12].contains(&"end".to_owned()), "{what}: {said:?}");
+        // 1 + 2 + 4 + 8 + 16 + 20 ms, less a quarter by chance.
+        assert!(took >= Duration::from_millis(38), "{what}: {took:?}");
+    }
+}
