@@ -1,4 +1,4 @@
-//! How long decoding takes and what the records weigh: printed, not asserted.
+//! What the records weigh, which is held to a limit; and how long decoding takes, which is printed.
 
 use std::fmt::Write as _;
 
@@ -56,12 +56,21 @@ fn weight(record: &Record) -> usize {
     }
 }
 
+/// Most bytes of an endpoint: a cluster has more of them than of anything else.
+const ENDPOINT: usize = 64;
+/// Most bytes of a Service with one port.
+const SERVICE: usize = 320;
+/// Most bytes of a slice beside its endpoints.
+const SLICE: usize = 160;
+
 #[test]
 fn ten_thousand_services_of_ten_endpoints() {
+    let endpoint = size_of::<daymark_model::Endpoint>();
+    assert!(endpoint <= ENDPOINT, "an endpoint has {endpoint} bytes");
     let mut names = Interner::default();
-    for (kind, line) in [
-        (Kind::Service, service_line as fn(usize) -> String),
-        (Kind::EndpointSlice, slice_line),
+    for (kind, line, most) in [
+        (Kind::Service, service_line as fn(usize) -> String, SERVICE),
+        (Kind::EndpointSlice, slice_line, SLICE + 10 * ENDPOINT),
     ] {
         let lines: Vec<String> = (0..10_000).map(line).collect();
         let bytes: usize = lines.iter().map(String::len).sum();
@@ -92,5 +101,7 @@ fn ten_thousand_services_of_ten_endpoints() {
                 "10,000 {kind}s: {bytes} bytes of JSON in {took:?}; records hold {held} bytes"
             );
         }
+        let each = held / records.len();
+        assert!(each <= most, "a {kind} has {each} bytes, at most {most}");
     }
 }
