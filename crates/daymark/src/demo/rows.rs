@@ -117,3 +117,47 @@ impl Table {
         Ok(failed == 0 && !self.rows.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn row(good: bool) -> Row {
+        Row::new("a Service answers", good, "3 ms", "at most 5 ms")
+    }
+
+    #[test]
+    fn a_row_is_four_fields_for_programs() {
+        for (good, verdict) in [(true, "holds"), (false, "fails")] {
+            let expected = json!({
+                "name": "a Service answers",
+                "verdict": verdict,
+                "measured": "3 ms",
+                "limit": "at most 5 ms",
+            });
+            assert_eq!(serde_json::to_value(row(good)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_table_holds_if_it_has_rows_and_all_of_them_do() {
+        let tables: [(&[bool], bool); 5] = [
+            (&[], false),
+            (&[true], true),
+            (&[true, true], true),
+            (&[true, false, true], false),
+            (&[false], false),
+        ];
+        for output in [Output::Text, Output::Json] {
+            for (rows, holds) in tables {
+                let mut table = Table::new(output);
+                for good in rows {
+                    table.add(row(*good));
+                }
+                assert_eq!(table.finish().unwrap(), holds, "{output:?} {rows:?}");
+            }
+        }
+    }
+}
