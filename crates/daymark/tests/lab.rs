@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use daymark_sys::process::{Isolation, Namespaces};
+
 /// Runs the binary with a runtime folder of the test's own.
 fn daymark(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_daymark"))
@@ -29,15 +31,20 @@ fn possible(output: &Output, test: &str) -> bool {
         "mounting proc on /proc",
         "read-only here",
     ];
-    let skipped = !output.status.success() && forbidden.iter().any(|reason| said.contains(reason));
-    if skipped {
-        assert!(
-            std::env::var_os("DAYMARK_FAIL_ON_SKIP").is_none(),
-            "{test} cannot run: {said}"
-        );
-        let _ = writeln!(std::io::stderr(), "test {test} ... SKIPPED: {said}");
+    let is_forbidden =
+        !output.status.success() && forbidden.iter().any(|reason| said.contains(reason));
+    if is_forbidden {
+        skipped(test, &said);
     }
-    !skipped
+    !is_forbidden
+}
+
+fn skipped(test: &str, why: &str) {
+    assert!(
+        std::env::var_os("DAYMARK_FAIL_ON_SKIP").is_none(),
+        "{test} cannot run: {why}"
+    );
+    let _ = writeln!(std::io::stderr(), "test {test} ... SKIPPED: {why}");
 }
 
 /// A folder short enough for sockets in it.
@@ -47,9 +54,28 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
+/// [`daymark`] where the kernel makes no more namespaces of a kind: as root of a user namespace whose limit is 0.
+fn daymark_without(kind: &str, folder: &Path, args: &[&str]) -> std::io::Result<Output> {
+    let limit = format!("echo 0 > /proc/sys/user/max_{kind}_namespaces && exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &limit, env!("CARGO_BIN_EXE_daymark")])
+        .args(args)
+        .env("XDG_RUNTIME_DIR", folder);
+    Isolation {
+        namespaces: Namespaces::Fresh,
+        ..Isolation::default()
+    }
+    .apply(&mut command);
+    command.output()
+}
+
+fn scenario_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/scenarios/{name}.scenario"))
+}
+
 fn scenario(name: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("../../examples/scenarios/{name}.scenario"));
+    let file = scenario_file(name);
     let folder = folder(name);
     let output = daymark(&folder, &["lab", "run", file.to_str().unwrap()]);
     if possible(&output, name) {
@@ -71,6 +97,38 @@ fn a_silent_node_is_not_asked_and_comes_back() {
 #[test]
 fn killed_parts_come_back_and_the_kernel_goes_on_meanwhile() {
     scenario("parts_die");
+}
+
+#[test]
+fn a_lab_that_gets_no_namespaces_leaves_no_files() {
+    let test = "a_lab_that_gets_no_namespaces_leaves_no_files";
+    let folder = folder("refused");
+    let file = scenario_file("node_dies");
+    let rows: [(&str, &[&str]); 4] = [
+        ("user", &["demo"]),
+        // Root of its user namespace needs no other one.
+        ("net", &["demo"]),
+        ("mnt", &["lab", "run", file.to_str().unwrap()]),
+        ("mnt", &["lab", "up"]),
+    ];
+    for (kind, args) in rows {
+        let output = match daymark_without(kind, &folder, args) {
+            Ok(output) => output,
+            Err(error) => return skipped(test, &error.to_string()),
+        };
+        let said = text(&output);
+        if said.contains("/proc/sys/user/") {
+            return skipped(test, &said);
+        }
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(
+            said.contains("namespaces are forbidden"),
+            "{args:?}: {said}"
+        );
+        let left = std::fs::read_dir(folder.join("daymark")).unwrap().count();
+        assert_eq!(left, 0, "{args:?}: {said}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use daymark_lab::cluster::Lock;
-use daymark_sys::ns::{self, Entered, UserNamespace};
+use daymark_sys::ns::{Entered, UserNamespace};
 
 use crate::demo::{self, Output};
 
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let state = super::lab::state(&format!("demo-{}", std::process::id()))?;
     let _lock = Lock::take(&state)?;
-    let inside = match ns::enter(UserNamespace::Always)? {
+    let inside = match super::lab::enter(UserNamespace::Always, &state)? {
         Entered::Outside(code) => {
             // The lab is gone; so should be its files.
             let _ = std::fs::remove_dir_all(&state);

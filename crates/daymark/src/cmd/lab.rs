@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use daymark_lab::cluster::{Cluster, Lock, Running, RunningError, Spec, Where, whole_seconds};
-use daymark_sys::ns::{self, Entered, UserNamespace};
+use daymark_sys::ns::{self, EnterError, Entered, UserNamespace};
 use daymark_sys::process::{Isolation, Session, inherited};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -234,7 +234,7 @@ fn keep(args: Keep) -> anyhow::Result<ExitCode> {
 fn keep_inside(args: &Up, listener: TcpListener, report: &mut File) -> anyhow::Result<ExitCode> {
     let state = state(&args.name.name)?;
     let lock = Lock::take(&state)?;
-    let inside = match ns::enter(UserNamespace::UnlessPrivileged)? {
+    let inside = match enter(UserNamespace::UnlessPrivileged, &state)? {
         Entered::Outside(code) => return Ok(code),
         Entered::Inside(inside) => inside,
     };
@@ -318,7 +318,7 @@ fn scenario(args: &Run) -> anyhow::Result<ExitCode> {
         .unwrap_or_default();
     let state = state(&format!("run-{}", std::process::id()))?;
     let _lock = Lock::take(&state)?;
-    let inside = match ns::enter(UserNamespace::UnlessPrivileged)? {
+    let inside = match enter(UserNamespace::UnlessPrivileged, &state)? {
         Entered::Outside(code) => {
             // The lab is gone; so should be its files.
             let _ = std::fs::remove_dir_all(&state);
@@ -380,6 +380,14 @@ fn status(args: &Status) -> anyhow::Result<ExitCode> {
         bail!("{problem}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Moves into the namespaces of a lab whose folder was just taken. Where that is refused there is no lab, and its
+/// folder goes.
+pub(crate) fn enter(user: UserNamespace, state: &Path) -> Result<Entered, EnterError> {
+    ns::enter(user).inspect_err(|_| {
+        let _ = std::fs::remove_dir_all(state);
+    })
 }
 
 /// The folder of a lab: `$XDG_RUNTIME_DIR/daymark/NAME`, or `/tmp/daymark-UID/NAME`.
