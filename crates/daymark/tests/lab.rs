@@ -100,6 +100,54 @@ fn killed_parts_come_back_and_the_kernel_goes_on_meanwhile() {
 }
 
 #[test]
+fn a_node_whose_agent_stays_dead_keeps_its_pods_ready() {
+    scenario("agent_is_gone");
+}
+
+#[test]
+fn probes_of_every_kind_decide_who_is_asked() {
+    scenario("probes");
+}
+
+#[test]
+fn labs_with_different_names_run_side_by_side() {
+    let test = "labs_with_different_names_run_side_by_side";
+    let folder = folder("two");
+    let names = ["left", "right"];
+    let lab = |name: &str, verb: &[&str]| {
+        let args = [&["lab", verb[0], "--name", name], &verb[1..]].concat();
+        daymark(&folder, &args)
+    };
+    for (name, nodes) in names.iter().zip(["1", "2"]) {
+        let up = lab(name, &["up", "--nodes", nodes]);
+        if !possible(&up, test) {
+            return;
+        }
+        assert!(up.status.success(), "{name}: {}", text(&up));
+    }
+    // Each has its own nodes at the same addresses, and its own API.
+    let status = |name: &str| {
+        let output = lab(name, &["status", "-o", "json"]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let nodes = names.map(|name| status(name)["nodes"].as_array().unwrap().len());
+    assert_eq!(nodes, [1, 2]);
+    let second = |name| lab(name, &["exec", "node-2", "--", "true"]).status.code();
+    assert_eq!(names.map(second), [Some(1), Some(0)]);
+    let kubeconfigs = names.map(|name| text(&lab(name, &["kubeconfig"])));
+    assert_ne!(kubeconfigs[0], kubeconfigs[1]);
+
+    let down = lab("left", &["down"]);
+    assert!(down.status.success(), "{}", text(&down));
+    assert_eq!(status("right")["nodes"].as_array().unwrap().len(), 2);
+    let down = lab("right", &["down"]);
+    assert!(down.status.success(), "{}", text(&down));
+    let left = std::fs::read_dir(folder.join("daymark")).unwrap().count();
+    assert_eq!(left, 0);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_lab_that_gets_no_namespaces_leaves_no_files() {
     let test = "a_lab_that_gets_no_namespaces_leaves_no_files";
     let folder = folder("refused");
