@@ -184,7 +184,7 @@ pub(crate) fn allow(user: &User, asked: &Attributes<'_>, server: &Server) -> Res
     let place = server
         .registry
         .position(group, version, resource)
-        .ok_or_else(Status::unknown_path)?;
+        .ok_or_else(|| Status::unserved_kind(group, version, resource))?;
     let row = &server.registry.entries()[place].kind.resource;
     let scope = match namespace.as_str() {
         "" => "at the cluster scope".to_owned(),

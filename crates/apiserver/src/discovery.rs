@@ -41,18 +41,25 @@ pub(crate) fn group(registry: &Registry, wanted: &str) -> Result<Value, Status> 
     let found = group_versions(registry)
         .into_iter()
         .find(|(group, _)| !group.is_empty() && *group == wanted);
-    let (group, version) = found.ok_or_else(Status::unknown_path)?;
+    let (group, version) = found.ok_or_else(|| unserved_group(wanted))?;
     let mut page = api_group(group, version);
     page["kind"] = "APIGroup".into();
     page["apiVersion"] = "v1".into();
     Ok(page)
 }
 
+fn unserved_group(group: &str) -> Status {
+    Status::unserved(
+        &format!("the group {group}"),
+        "kubectl api-versions lists those that are",
+    )
+}
+
 /// `/api/v1` and `/apis/GROUP/VERSION`
 pub(crate) fn resources(registry: &Registry, group: &str, version: &str) -> Result<Value, Status> {
     let entries = entries(registry, group, version);
     if entries.is_empty() {
-        return Err(Status::unknown_path());
+        return Err(unserved_group(&group_version(group, version)));
     }
     let mut resources = Vec::new();
     for entry in entries {

@@ -261,6 +261,35 @@ impl Status {
         )
     }
 
+    /// 404 for a kind that real clusters have and this server leaves out, with what there is instead.
+    pub(crate) fn unserved_kind(group: &str, version: &str, resource: &str) -> Self {
+        let group_version = match group {
+            "" => version.to_owned(),
+            group => format!("{group}/{version}"),
+        };
+        let instead = match (group, resource) {
+            ("", "endpoints") => "use endpointslices of discovery.k8s.io/v1",
+            ("apiextensions.k8s.io", _) => {
+                "kinds cannot be added; those of metallb.io/v1beta1 are built in"
+            }
+            _ => "kubectl api-resources lists what it serves",
+        };
+        Self::unserved(
+            &format!("the resource {resource} of {group_version}"),
+            instead,
+        )
+    }
+
+    /// 404 for something of a real cluster's API server, with what there is instead. It begins as
+    /// [`Status::unknown_path`] does.
+    pub(crate) fn unserved(what: &str, instead: &str) -> Self {
+        let mut status = Self::unknown_path();
+        let more =
+            format!(": {what} is not served by this API server (daymark, standalone); {instead}");
+        status.message.push_str(&more);
+        status
+    }
+
     /// 404 for a subresource that real clusters have: `exec`, `log`, `proxy` and the like.
     pub(crate) fn unserved_subresource(plural: &str, subresource: &str) -> Self {
         let message = format!(

@@ -78,6 +78,12 @@ metadata: {name: pool}
 spec: {addresses: [172.30.0.200-172.30.0.250]}
 ";
 
+const DEFINITION: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.example.com}
+";
+
 const UNKNOWN_FIELD: &str = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"},"spec":{"foo":1,"ports":[{"port":80}]}}"#;
 const TEXT_FOR_NUMBER: &str = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"},"spec":{"ports":[{"port":"80"}]}}"#;
 const TAKEN_PORT: &str = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"},
@@ -207,6 +213,17 @@ const STEPS: &[Step] = &[
         "scale deployment/web --replicas=2",
         &["doesn't have a resource type"],
     ),
+    given(
+        DEFINITION,
+        badly(
+            "create -f -",
+            &[
+                "OpenAPI v2 is not served by this API server",
+                "kubectl api-resources",
+            ],
+        ),
+    ),
+    badly("get --raw /api/v1/endpoints", &["use endpointslices"]),
     badly("exec web -- true", &["NotFound"]),
     given(
         WEB,

@@ -84,10 +84,9 @@ fn call(
         },
         server,
     )?;
-    let entry = server
-        .registry
-        .position(&target.group, &target.version, &target.resource);
-    let entry = entry.ok_or_else(Status::unknown_path)?;
+    let (group, version, resource) = (&target.group, &target.version, &target.resource);
+    let entry = server.registry.position(group, version, resource);
+    let entry = entry.ok_or_else(|| Status::unserved_kind(group, version, resource))?;
     Ok(Call {
         server: Arc::clone(server),
         user,
@@ -121,6 +120,7 @@ fn page(
         }
         Route::OpenApi => Ok(value(&openapi::index(&server.registry))),
         Route::OpenApiDocument(path) => document(server, path, headers, query),
+        Route::OpenApi2 => openapi_2(headers),
         Route::Health(_) | Route::Resource(_) | Route::Unknown => Err(Status::unknown_path()),
     }
 }
@@ -165,6 +165,19 @@ fn document(
         );
     }
     Ok(response)
+}
+
+/// kubectl asks for this when the third version does not know a kind, takes protobuf alone, and shows what it is
+/// told only if that is plain text and neither 404 nor a Status.
+fn openapi_2(headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let status = Status::unserved(
+        "OpenAPI v2",
+        "it serves what /openapi/v3 describes, and kubectl api-resources lists",
+    );
+    match negotiate::takes_json(headers) {
+        true => Err(status),
+        false => Ok(plain(StatusCode::NOT_ACCEPTABLE, status.message)),
+    }
 }
 
 /// A page with an ETag; 304 without a body for those who have it.

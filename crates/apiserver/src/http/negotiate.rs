@@ -122,6 +122,13 @@ fn media_type(headers: &HeaderMap) -> &str {
         .trim()
 }
 
+/// Whether an answer may be JSON.
+pub(crate) fn takes_json(headers: &HeaderMap) -> bool {
+    let accept = text(headers, &ACCEPT);
+    let json = ["application/json", "application/*", "*/*"];
+    accept.is_empty() || media_ranges(accept).any(|range| json.contains(&range.media))
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
     headers
         .get(name)

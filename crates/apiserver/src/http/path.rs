@@ -19,6 +19,8 @@ pub(crate) enum Route {
     Group(String),
     /// `/api/v1` or `/apis/GROUP/VERSION`: the resources.
     Resources { group: String, version: String },
+    /// `/openapi/v2`, which is not served, but asked for by kubectl.
+    OpenApi2,
     /// `/openapi/v3`
     OpenApi,
     /// `/openapi/v3/api/v1` and the like: the path behind `/openapi/v3/`.
@@ -77,6 +79,7 @@ pub(crate) fn route(path: &str) -> Route {
             group: (*group).to_owned(),
             version: (*version).to_owned(),
         },
+        ["openapi", "v2"] => Route::OpenApi2,
         ["openapi", "v3"] => Route::OpenApi,
         ["openapi", "v3", rest @ ..] => Route::OpenApiDocument(rest.join("/")),
         ["api", version, rest @ ..] => target("", version, rest),
@@ -176,6 +179,6 @@ mod tests {
             route("/openapi/v3/apis/a/v1"),
             Route::OpenApiDocument("apis/a/v1".to_owned())
         );
-        assert_eq!(route("/openapi/v2"), Route::Unknown);
+        assert_eq!(route("/openapi/v2"), Route::OpenApi2);
     }
 }
