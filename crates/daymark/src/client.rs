@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use kube::Client;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 /// A client for the current context of the file.
 ///
@@ -12,10 +12,18 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 /// If the file cannot be read, or what it says cannot be used.
 pub(crate) async fn from_kubeconfig(path: &Path) -> anyhow::Result<Client> {
     let shown = path.display();
-    let file = Kubeconfig::read_from(path)
-        .with_context(|| format!("cannot read the kubeconfig {shown}"))?;
+    let unusable = || format!("the kubeconfig {shown} cannot be used; {REMEDY}");
+    let file = Kubeconfig::read_from(path).map_err(|error| match error {
+        KubeconfigError::ReadConfig(source, _) => {
+            anyhow!("cannot read the kubeconfig {shown}: {source}; {REMEDY}")
+        }
+        error => anyhow!(error).context(unusable()),
+    })?;
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .with_context(|| format!("the kubeconfig {shown} cannot be used"))?;
-    Client::try_from(config).with_context(|| format!("the kubeconfig {shown} cannot be used"))
+        .with_context(unusable)?;
+    Client::try_from(config).with_context(unusable)
 }
+
+const REMEDY: &str = "name another one with --kubeconfig: daymark api --issue ROLE=FILE writes one, and \
+    daymark lab kubeconfig says where a lab's is";

@@ -8,6 +8,7 @@ mod client;
 mod cmd;
 mod demo;
 mod exposition;
+mod failure;
 mod judge;
 mod logging;
 mod shutdown;
@@ -76,6 +77,6 @@ fn main() -> ExitCode {
     reason = "the binary is the one place that prints"
 )]
 fn complain(error: &anyhow::Error) -> ExitCode {
-    eprintln!("daymark: {error:#}");
+    eprintln!("daymark: {}", failure::sentence(error));
     ExitCode::from(1)
 }

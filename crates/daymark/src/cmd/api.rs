@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use daymark_apiserver::tls::{Pki, Role, listen};
 use daymark_apiserver::{ApiServer, Config};
 use tokio::signal::unix::{SignalKind, signal};
@@ -127,7 +127,10 @@ fn make_folder(path: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .with_context(|| format!("--data {}: the folder cannot be made", path.display()))
+        .map_err(|error| {
+            let shown = path.display();
+            anyhow!("--data {shown}: the folder cannot be made: {error}; choose one that this user may make or write to")
+        })
 }
 
 /// Everything that a client may call the server by.

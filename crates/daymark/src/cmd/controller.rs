@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -92,8 +92,8 @@ fn feed_config() -> daymark_feed::Config {
 }
 
 async fn serve_metrics(address: SocketAddr, metrics: Arc<Metrics>) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("--metrics {address}: cannot listen there; choose a free address")
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        anyhow!("--metrics {address}: cannot listen there: {error}; choose a free address of this machine")
     })?;
     let ready = Arc::clone(&metrics);
     let healthz = move || async move {

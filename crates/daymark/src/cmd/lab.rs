@@ -15,6 +15,7 @@ use daymark_sys::process::{Isolation, Session, inherited};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::node::{seconds, timing};
+use crate::failure;
 
 /// Flags of `daymark lab`.
 #[derive(clap::Args)]
@@ -226,7 +227,7 @@ fn keep(args: Keep) -> anyhow::Result<ExitCode> {
     let kept = keep_inside(&args.up, listener, &mut report);
     if let Err(error) = &kept {
         // Who waits for the report prints it; if nobody does, the exit code is left.
-        let _ = writeln!(report, "{error:#}");
+        let _ = writeln!(report, "{}", failure::sentence(error));
     }
     kept
 }
