@@ -22,6 +22,7 @@ pub(crate) async fn from_kubeconfig(path: &Path) -> anyhow::Result<Client> {
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .with_context(unusable)?;
+    tracing::info!(server = %config.cluster_url, "the API");
     Client::try_from(config).with_context(unusable)
 }
 

@@ -7,6 +7,9 @@ use tracing_subscriber::EnvFilter;
 /// Starts logging at the level of `DAYMARK_LOG`, or `info`.
 pub(crate) fn start() {
     let filter = EnvFilter::try_from_env("DAYMARK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // It tells each failed connection a second time, without saying why it failed.
+    let twice = "kube_client::client::builder=off".parse();
+    let filter = filter.add_directive(twice.expect("a directive"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

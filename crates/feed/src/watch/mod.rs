@@ -92,7 +92,7 @@ enum Progress {
 /// Why a watch or list stopped, if not in order.
 #[derive(Debug, Error)]
 enum Broken {
-    #[error("{0}")]
+    #[error("{}", causes(.0))]
     Client(#[from] kube::Error),
     #[error("no answer within {} s", .0.as_secs())]
     NoAnswer(Duration),
@@ -112,6 +112,20 @@ enum Broken {
     Metadata(#[source] serde_json::Error),
     #[error("the feed has stopped")]
     Stopped,
+}
+
+/// An error and what it came from, each told once: what a connection failed of stands at the end of the chain.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 impl Watch {
