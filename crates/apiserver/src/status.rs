@@ -340,6 +340,14 @@ impl Status {
         Self::new(Reason::Expired, message)
     }
 
+    /// 410: the version asked for is newer than any of the store, which can only be an older one put back.
+    pub fn store_is_older(asked: u64, newest: u64) -> Self {
+        Self::expired(format!(
+            "too large resource version: {asked}, the newest is {newest}: the store is older than what this client has \
+             seen (it was restored from a backup, or made anew): list again and watch from there"
+        ))
+    }
+
     /// 413: the request is too large.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(Reason::RequestEntityTooLarge, message)

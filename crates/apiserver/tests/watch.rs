@@ -6,6 +6,7 @@
 mod common;
 
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{CONFIG_MAPS, ask, client, config_map, json_request, send, server};
@@ -18,6 +19,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 async fn put(server: &ApiServer, name: &str, value: &str) -> u64 {
     let url = format!("{CONFIG_MAPS}/{name}");
@@ -275,6 +277,93 @@ async fn a_version_that_is_gone_is_an_error_in_the_stream() {
 }
 
 #[tokio::test]
+async fn a_version_of_another_store_is_an_error_in_the_stream() {
+    let server = server();
+    put(&server, "a", "1").await;
+    let newest = server.store().revision();
+    let list = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&";
+    let rows = [
+        (String::new(), None, "ADDED a"),
+        (String::new(), Some(0), "ADDED a"),
+        (String::new(), Some(newest), ""),
+        (String::new(), Some(newest + 1), "ERROR "),
+        (String::new(), Some(u64::MAX), "ERROR "),
+        (list.to_owned(), Some(newest), "ADDED a, BOOKMARK "),
+        (list.to_owned(), Some(newest + 1), "ERROR "),
+        (
+            "sendInitialEvents=false&resourceVersionMatch=NotOlderThan&".to_owned(),
+            Some(newest + 1),
+            "ERROR ",
+        ),
+    ];
+    for (how, version, expected) in rows {
+        let version = version.map_or_else(String::new, |version: u64| version.to_string());
+        let query = format!("{how}resourceVersion={version}&timeoutSeconds=1");
+        let found = events(&server, &query).await;
+        assert_eq!(short(&found).join(", "), expected, "{query}: {found:?}");
+        let Some(error) = found.iter().find(|event| event["type"] == "ERROR") else {
+            continue;
+        };
+        let status = &error["object"];
+        assert_eq!(
+            (&status["code"], &status["reason"]),
+            (&json!(410), &json!("Expired"))
+        );
+        let message = status["message"].as_str().unwrap();
+        assert!(message.contains("restored from a backup"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn kubes_watcher_forgets_what_a_restored_store_does_not_hold() {
+    // The store runs ahead of its backup while a client watches; then the backup is served to that client.
+    let (backup, ahead) = (server(), server());
+    put(&backup, "kept", "1").await;
+    put(&ahead, "kept", "1").await;
+    for value in 1..20 {
+        put(&ahead, "lost", &value.to_string()).await;
+    }
+    let current = Arc::new(Mutex::new(ahead.clone()));
+    let service = {
+        let current = Arc::clone(&current);
+        tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let router = current.lock().unwrap().router();
+            router.oneshot(request.map(axum::body::Body::new))
+        })
+    };
+    let maps: Api<ConfigMap> = Api::default_namespaced(kube::Client::new(service, "default"));
+    // Each watch ends after a second; the next one goes on at the version that was seen last.
+    let config = watcher::Config::default().timeout(1);
+    let mut stream = pin!(watcher(maps, config));
+    let mut names = Vec::new();
+    loop {
+        match next(&mut stream).await {
+            Event::InitApply(map) => names.extend(map.metadata.name),
+            Event::InitDone => break,
+            _ => {}
+        }
+    }
+    assert_eq!(names, ["kept", "lost"]);
+
+    *current.lock().unwrap() = backup.clone();
+    names.clear();
+    let relisted = async {
+        loop {
+            match stream.try_next().await {
+                Ok(Some(Event::InitApply(map))) => names.extend(map.metadata.name),
+                Ok(Some(Event::InitDone)) => return,
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => panic!("the stream ended"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), relisted)
+        .await
+        .expect("a new list");
+    assert_eq!(names, ["kept"]);
+}
+
+#[tokio::test]
 async fn an_expired_page_comes_with_a_token_to_go_on() {
     let server = forgetful();
     for name in ["a", "b", "c"] {
@@ -382,7 +471,6 @@ async fn tables_carry_columns_once_in_a_watch() {
     put(&server, "b", "1").await;
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
     let get = |query: &str| {
-        use tower::ServiceExt;
         let request = http::Request::get(format!("{CONFIG_MAPS}?{query}")).header("accept", table);
         server
             .router()

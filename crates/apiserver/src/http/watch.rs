@@ -1,8 +1,11 @@
 //! Watches: one JSON object a line, `{"type": ..., "object": ...}`.
 //!
 //! A watcher pulls from the store's history at its own pace, so a slow one delays nobody: it falls behind until its
-//! version is compacted, and gets a 410. Every error after the options are parsed goes into the stream as an ERROR
-//! event under HTTP 200; clients reset on that, and only on that (kube-rs retries an HTTP 410 for ever).
+//! version is compacted, and gets a 410. So does one from a version that is still to come: this server says no version
+//! before it can be read, so the client has it from a store that is no more, and would miss what this one holds.
+//!
+//! Every error after the options are parsed goes into the stream as an ERROR event under HTTP 200; clients reset on
+//! that, and only on that (kube-rs retries an HTTP 410 for ever).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -123,8 +126,6 @@ fn bookmark_time(now: Instant, deadline: Instant) -> Instant {
 /// Where a watch stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// A version was asked for that does not exist yet: wait for it before the initial events.
-    Waiting(u64),
     /// Changes as they come.
     Live,
     /// Nothing more is sent.
@@ -169,12 +170,13 @@ impl Watch {
     /// Decides what the watch begins with.
     fn begin(&mut self) {
         let asked = self.options.resource_version.unwrap_or(0);
+        let newest = self.server().store.revision();
+        if asked > newest {
+            return self.fail(&Status::store_is_older(asked, newest));
+        }
         match (self.options.initial_events, asked) {
-            (InitialEvents::Sent, asked) if asked > self.server().store.revision() => {
-                self.phase = Phase::Waiting(asked);
-            }
             (InitialEvents::Sent, _) | (InitialEvents::ByVersion, 0) => self.send_present(),
-            (InitialEvents::Suppressed, 0) => self.after = self.server().store.revision(),
+            (InitialEvents::Suppressed, 0) => self.after = newest,
             (InitialEvents::ByVersion | InitialEvents::Suppressed, asked) => self.after = asked,
         }
     }
@@ -196,7 +198,6 @@ impl Watch {
         if self.options.initial_events == InitialEvents::Sent {
             self.bookmark(json!({ "k8s.io/initial-events-end": "true" }));
         }
-        self.phase = Phase::Live;
     }
 
     /// The next frame; `None` ends the stream.
@@ -207,7 +208,6 @@ impl Watch {
             }
             match self.phase {
                 Phase::Over => return None,
-                Phase::Waiting(revision) => self.await_version(revision).await,
                 Phase::Live => {
                     if !self.take_changes() {
                         self.wait().await;
@@ -249,17 +249,6 @@ impl Watch {
         frame(event.as_str(), &body)
     }
 
-    async fn await_version(&mut self, revision: u64) {
-        match self
-            .server()
-            .wait_for(revision, Duration::from_secs(3))
-            .await
-        {
-            Ok(()) => self.send_present(),
-            Err(status) => self.fail(&status),
-        }
-    }
-
     /// Takes changes from the history; whether there were any.
     fn take_changes(&mut self) -> bool {
         // Read before the changes: up to here nothing of this kind can be missed.
@@ -282,8 +271,10 @@ impl Watch {
                 self.fail(&Status::expired(message));
                 true
             }
-            // A version that does not exist yet: wait for it in silence, as upstream.
-            Err(HistoryError::Future { .. }) => false,
+            Err(HistoryError::Future { current }) => {
+                self.fail(&Status::store_is_older(self.after, current));
+                true
+            }
         }
     }
 
@@ -323,8 +314,7 @@ impl Watch {
             () = tokio::time::sleep_until(self.next_bookmark) => {
                 let now = self.next_bookmark;
                 self.next_bookmark = bookmark_time(now, self.deadline);
-                // A watch that waits for the future has nothing to say.
-                if self.options.bookmarks == Bookmarks::Wanted && self.after <= self.server().store.revision() {
+                if self.options.bookmarks == Bookmarks::Wanted {
                     self.bookmark(Value::Null);
                 }
             }
