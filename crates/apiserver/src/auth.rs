@@ -5,8 +5,11 @@
 //! | `system:masters` | everything |
 //! | `daymark:controllers` | everything |
 //! | `daymark:viewers` | read everything but Secrets |
-//! | `daymark:agents` | read what the proxy, DNS and announcers need; write Events and Leases |
+//! | `daymark:agents` | read what the proxy, DNS and announcers need; write Events and their announcer's Lease |
 //! | `system:nodes` | read that and Pods, ConfigMaps, Secrets; write their own Node, Lease and Pods' status, and Events |
+//!
+//! A Lease says who lives: whoever may write another's can keep a dead node ready, or an address at a node that is
+//! gone. The credential of a node is as safe as the node, so it reaches no Lease but the node's own.
 //!
 //! Whoever has a client certificate may read discovery, OpenAPI, the version and the metrics.
 
@@ -52,6 +55,34 @@ pub(crate) struct Attributes<'a> {
     pub(crate) verb: ApiVerb,
     /// The resource, and the object if there is one.
     pub(crate) target: &'a Target,
+    /// The object's name.
+    pub(crate) name: Name<'a>,
+}
+
+/// What is known of an object's name when rights are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name<'a> {
+    /// It is this; empty for a collection, and where the server makes it up.
+    Known(&'a str),
+    /// It is in a body that was not read yet: [`allow`] is asked once more when it was.
+    InBody,
+}
+
+impl<'a> Name<'a> {
+    /// What the path alone says of it.
+    pub(crate) fn in_path(verb: ApiVerb, target: &'a Target) -> Self {
+        match verb {
+            Create if target.name.is_empty() => Self::InBody,
+            _ => Self::Known(&target.name),
+        }
+    }
+
+    fn is(self, wanted: &str) -> bool {
+        match self {
+            Self::Known(name) => name == wanted,
+            Self::InBody => true,
+        }
+    }
 }
 
 /// The verb of a request on a resource. A watch on a named object is a plain get.
@@ -89,15 +120,24 @@ enum Limit {
     NoSecrets,
     /// The object with the node's own name.
     OwnName,
+    /// The Lease in that namespace that is named after the node, behind a prefix.
+    OwnLease(&'static str, &'static str),
     /// Pods that are bound to the node.
     OwnPods,
 }
 
 use ApiVerb::{Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch};
 
+/// What an announcer renews, and deletes when it ends so that others take over at once: see `announcer::lease` of `lb`.
+const ANNOUNCER: Limit = Limit::OwnLease("kube-system", "daymark-announcer-");
+
+/// What a kubelet renews.
+const KUBELET: Limit = Limit::OwnLease("kube-node-lease", "");
+
 const READ: &[ApiVerb] = &[Get, List, Watch];
 const WRITE: &[ApiVerb] = &[Create, Update, Patch];
 const CHANGE: &[ApiVerb] = &[Update, Patch];
+const OWN: &[ApiVerb] = &[Create, Update, Patch, Delete];
 const EVERYTHING: &[ApiVerb] = &[
     Get,
     List,
@@ -140,7 +180,8 @@ const RULES: &[Rule] = &[
     rule("daymark:controllers", EVERYTHING, &["*"], Limit::All),
     rule("daymark:viewers", READ, &["*"], Limit::NoSecrets),
     rule("daymark:agents", READ, MODEL, Limit::All),
-    rule("daymark:agents", WRITE, &["events", "leases"], Limit::All),
+    rule("daymark:agents", WRITE, &["events"], Limit::All),
+    rule("daymark:agents", OWN, &["leases"], ANNOUNCER),
     rule("system:nodes", READ, MODEL, Limit::All),
     rule(
         "system:nodes",
@@ -148,13 +189,14 @@ const RULES: &[Rule] = &[
         &["pods", "configmaps", "secrets"],
         Limit::All,
     ),
-    rule("system:nodes", &[Create], &["nodes", "leases"], Limit::All),
+    rule("system:nodes", &[Create], &["nodes"], Limit::OwnName),
     rule(
         "system:nodes",
         CHANGE,
-        &["nodes", "nodes/status", "leases"],
+        &["nodes", "nodes/status"],
         Limit::OwnName,
     ),
+    rule("system:nodes", WRITE, &["leases"], KUBELET),
     rule(
         "system:nodes",
         CHANGE,
@@ -165,10 +207,11 @@ const RULES: &[Rule] = &[
     rule("system:nodes", WRITE, &["events"], Limit::All),
 ];
 
-/// The name of a node's user is this and the node's name.
-const NODE_USER: &str = "system:node:";
+/// The name of a node's user is one of these, its kubelet's or its agent's, and the node's name.
+const NODE_USERS: [&str; 2] = ["system:node:", "daymark:agent:"];
 
-/// Lets the request pass, or answers 403 in upstream's words (404 for what is not served).
+/// Lets the request pass, or answers 403 in upstream's words, with what the user may write instead (404 for what is
+/// not served).
 pub(crate) fn allow(user: &User, asked: &Attributes<'_>, server: &Server) -> Result<(), Status> {
     if RULES.iter().any(|rule| rule.permits(user, asked, server)) {
         return Ok(());
@@ -178,9 +221,12 @@ pub(crate) fn allow(user: &User, asked: &Attributes<'_>, server: &Server) -> Res
         version,
         resource,
         namespace,
-        name,
         ..
     } = asked.target;
+    let name = match asked.name {
+        Name::Known(name) => name,
+        Name::InBody => "",
+    };
     let place = server
         .registry
         .position(group, version, resource)
@@ -190,11 +236,13 @@ pub(crate) fn allow(user: &User, asked: &Attributes<'_>, server: &Server) -> Res
         "" => "at the cluster scope".to_owned(),
         namespace => format!("in the namespace {namespace:?}"),
     };
+    let own = RULES.iter().find_map(|rule| rule.own(user, asked));
     let why = format!(
-        "User {:?} cannot {} resource {:?} in API group {group:?} {scope}",
+        "User {:?} cannot {} resource {:?} in API group {group:?} {scope}{}",
         user.name,
         asked.verb.as_str(),
         asked.resource(),
+        own.map_or_else(String::new, |own| format!(": it may do that to {own} only")),
     );
     Err(Status::forbidden(row, name, why))
 }
@@ -211,6 +259,24 @@ impl Attributes<'_> {
 
 impl Rule {
     fn permits(&self, user: &User, asked: &Attributes<'_>, server: &Server) -> bool {
+        self.is_about(user, asked) && self.limit.holds(user, asked, server)
+    }
+
+    /// What the user may do this to by this right, if it is limited to what belongs to its node.
+    fn own(&self, user: &User, asked: &Attributes<'_>) -> Option<String> {
+        let node = node_of(user).filter(|_| self.is_about(user, asked))?;
+        match self.limit {
+            Limit::All | Limit::NoSecrets => None,
+            Limit::OwnName => Some(format!("{node:?}")),
+            Limit::OwnLease(namespace, prefix) => {
+                Some(format!("{:?}", format!("{namespace}/{prefix}{node}")))
+            }
+            Limit::OwnPods => Some(format!("Pods on node {node:?}")),
+        }
+    }
+
+    /// Whether the right is about this verb on this resource, and the user has it.
+    fn is_about(&self, user: &User, asked: &Attributes<'_>) -> bool {
         let resource = asked.resource();
         user.groups.iter().any(|group| group == self.group)
             && self.verbs.contains(&asked.verb)
@@ -218,20 +284,31 @@ impl Rule {
                 .resources
                 .iter()
                 .any(|known| *known == "*" || *known == resource)
-            && self.limit.holds(user, asked.target, server)
     }
 }
 
 impl Limit {
-    fn holds(self, user: &User, target: &Target, server: &Server) -> bool {
-        let node = user.name.strip_prefix(NODE_USER);
+    fn holds(self, user: &User, asked: &Attributes<'_>, server: &Server) -> bool {
+        let (target, node) = (asked.target, node_of(user));
         match self {
             Self::All => true,
             Self::NoSecrets => target.resource != "secrets",
-            Self::OwnName => node == Some(target.name.as_str()),
+            Self::OwnName => node.is_some_and(|node| asked.name.is(node)),
+            Self::OwnLease(namespace, prefix) => {
+                let own = |node| asked.name.is(&format!("{prefix}{node}"));
+                target.namespace == namespace && node.is_some_and(own)
+            }
             Self::OwnPods => node.is_some_and(|node| runs(node, target, server)),
         }
     }
+}
+
+/// The node that a user is the kubelet or the agent of.
+fn node_of(user: &User) -> Option<&str> {
+    NODE_USERS
+        .iter()
+        .find_map(|prefix| user.name.strip_prefix(prefix))
+        .filter(|node| !node.is_empty())
 }
 
 /// Whether a Pod is bound to a node. A Pod that is not there may pass: the answer is 404 then.

@@ -1,6 +1,6 @@
 use http::Method;
 
-use super::{Attributes, allow, verb};
+use super::{Attributes, Name, allow, verb};
 use crate::http::{Query, Route, route};
 use crate::registry::User;
 use crate::server::{ApiServer, Config};
@@ -22,6 +22,7 @@ fn check(server: &ApiServer, user: &str, groups: &[&str], request: &str) -> Resu
         &Attributes {
             verb,
             target: &target,
+            name: Name::in_path(verb, &target),
         },
         &server.inner,
     )
@@ -71,6 +72,11 @@ fn each_group_may_do_what_its_row_says() {
         ),
         (
             "system:nodes",
+            "PUT /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/n1",
+            false,
+        ),
+        (
+            "system:nodes",
             "DELETE /api/v1/namespaces/a/services/b",
             false,
         ),
@@ -94,5 +100,11 @@ fn a_refusal_has_upstreams_words() {
         refused("PATCH /api/v1/nodes/n1/status"),
         "nodes \"n1\" is forbidden: User \"u\" cannot patch resource \"nodes/status\" in API group \"\" at the \
          cluster scope"
+    );
+    let nodes = |request| check(&server, "system:node:n1", &["system:nodes"], request);
+    assert_eq!(
+        nodes("PATCH /api/v1/nodes/n2/status").unwrap_err(),
+        "nodes \"n2\" is forbidden: User \"system:node:n1\" cannot patch resource \"nodes/status\" in API group \"\" at \
+         the cluster scope: it may do that to \"n1\" only"
     );
 }

@@ -9,8 +9,9 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::reply::{Shown, json_reply, success};
 use super::{Query, Target, input, negotiate, watch};
-use crate::auth::ApiVerb;
+use crate::auth::{self, ApiVerb, Attributes, Name};
 use crate::clock;
+use crate::json;
 use crate::object::encode;
 use crate::patch::Patch;
 use crate::read::{self, ListOptions, Page, Use};
@@ -176,8 +177,21 @@ impl Call {
             seed: rand::random(),
         };
         let action = self.action(&bytes, options.as_ref(), validation)?;
+        if let Action::Create(decoded) = &action {
+            self.may_create(json::name(&decoded.object))?;
+        }
         let answer = submit(&self.server, self.entry, request, action).await?;
         Ok(self.reply(&shown, &answer))
+    }
+
+    /// Rights to single objects, now that the name is known.
+    fn may_create(&self, name: &str) -> Result<(), Status> {
+        let asked = Attributes {
+            verb: self.verb,
+            target: &self.target,
+            name: Name::Known(name),
+        };
+        auth::allow(&self.user, &asked, &self.server)
     }
 
     fn action(

@@ -11,7 +11,7 @@ use super::collection::Call;
 use super::path::{Probe, Route, Target, route};
 use super::reply::{error_reply, json_reply};
 use super::{Query, negotiate};
-use crate::auth::{self, Attributes};
+use crate::auth::{self, Attributes, Name};
 use crate::object::encode;
 use crate::registry::User;
 use crate::server::Server;
@@ -81,6 +81,7 @@ fn call(
         &Attributes {
             verb,
             target: &target,
+            name: Name::in_path(verb, &target),
         },
         server,
     )?;
