@@ -173,6 +173,8 @@ impl Engine {
                 }
                 Effect::Pod(pod) => self.world.wrote_pod(*pod, &mut touched),
                 Effect::Node(node) => self.world.wrote_node(*node, now, &mut touched),
+                Effect::Heard { node, renewed } => self.world.heard(&node, renewed, now),
+                Effect::ApiWasAway => self.world.hear_anew(now),
                 Effect::Bound { pod, uid } => {
                     self.metrics.bound();
                     self.world.assumed.remove(&uid);

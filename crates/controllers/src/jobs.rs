@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -17,11 +18,12 @@ use crate::collect::ignore_missing;
 use crate::endpoints::{self, Inputs, MAX_ENDPOINTS, Write};
 use crate::graph::Fate;
 use crate::kinds::Kinds;
+use crate::lease::{Answer, Question};
 use crate::node::{Pulse, Verdict, judge, pod_patch, unknown_patch};
 use crate::options::Options;
 use crate::queue::Ended;
 use crate::world::{Job, World, node_of};
-use crate::{cidr, clock, collect, events, namespace, schedule};
+use crate::{cidr, clock, collect, events, lease, namespace, schedule};
 
 /// How many Pods of a silent node are written at a time.
 const POD_WRITES: usize = 16;
@@ -29,7 +31,7 @@ const POD_WRITES: usize = 16;
 /// How long to wait after somebody else wrote first.
 const AFTER_CONFLICT: Duration = Duration::from_millis(5);
 
-/// What was written, for the caches.
+/// What was written or heard, for the caches.
 pub(crate) enum Effect {
     Slice(Box<EndpointSlice>),
     SliceGone {
@@ -39,6 +41,13 @@ pub(crate) enum Effect {
     },
     Pod(Box<Pod>),
     Node(Box<Node>),
+    /// The API says that a node's Lease was renewed.
+    Heard {
+        node: String,
+        renewed: Timestamp,
+    },
+    /// The API did not answer in time.
+    ApiWasAway,
     Bound {
         pod: Box<Pod>,
         uid: String,
@@ -287,20 +296,16 @@ fn bind(job: Job, namespace: &str, name: &str, world: &mut World, tools: &Tools)
 }
 
 fn node(job: Job, name: &str, world: &mut World, tools: &Tools, now: Instant) -> Started {
-    let (Some(node), Some(heartbeat)) = (world.nodes.get("", name), world.heartbeats.get(name))
+    let (grace, hears) = (tools.options.node_grace, world.hears(now));
+    let (Some(node), Some(heartbeat)) = (world.nodes.get("", name), world.heartbeats.get_mut(name))
     else {
         return Started::Over(Ended::Done);
     };
-    let lapses = heartbeat.lapses(tools.options.node_grace);
-    let silent = lapses <= now && world.hears(now);
-    let verdict = judge(node, if silent { Pulse::Silent } else { Pulse::Alive });
-    let wait = match lapses
-        .checked_duration_since(now)
-        .filter(|wait| !wait.is_zero())
-    {
-        Some(wait) => wait,
-        None => tools.options.node_grace,
+    let pulse = match heartbeat.lapses(grace) <= now && hears {
+        true => Pulse::Silent,
+        false => Pulse::Alive,
     };
+    let verdict = judge(node, pulse);
     let today = clock::today();
     let pods: Vec<(Arc<Pod>, Value)> = world
         .pods
@@ -308,37 +313,93 @@ fn node(job: Job, name: &str, world: &mut World, tools: &Tools, now: Instant) ->
         .filter(|pod| verdict.pods_not_ready && node_of(pod) == Some(name))
         .filter_map(|pod| Some((Arc::clone(pod), pod_patch(pod, today)?)))
         .collect();
-    if !verdict.unknown && verdict.taints.is_none() && pods.is_empty() {
+    let wait = heartbeat.wait(grace, now);
+    let writes = verdict.unknown || verdict.taints.is_some() || !pods.is_empty();
+    let asks = match pulse {
+        Pulse::Silent => writes,
+        Pulse::Alive => hears && heartbeat.is_late(grace, now),
+    };
+    if !writes && !asks {
         return Started::Over(Ended::Again(wait));
     }
-    if verdict.unknown {
-        info!(
-            node = name,
-            pods = pods.len(),
-            "the node does not renew its Lease: not ready"
-        );
-    }
-    Started::Underway(
-        write_node(
-            job,
-            tools.client.clone(),
-            Arc::clone(node),
-            verdict,
-            pods,
-            wait,
-        )
-        .boxed(),
-    )
+    let question = asks.then(|| {
+        heartbeat.ask(now);
+        Question {
+            node: name.to_owned(),
+            known: heartbeat.renewal(),
+            patience: lease::patience(grace),
+        }
+    });
+    let findings = Findings {
+        node: Arc::clone(node),
+        verdict,
+        pods,
+        wait,
+    };
+    Started::Underway(tend_node(job, tools.client.clone(), question, findings).boxed())
 }
 
-async fn write_node(
-    job: Job,
-    client: Client,
+/// What is known of a node, and what is to be written of it.
+struct Findings {
     node: Arc<Node>,
     verdict: Verdict,
     pods: Vec<(Arc<Pod>, Value)>,
     wait: Duration,
+}
+
+/// Asks the API where there is doubt, and writes what still holds then.
+async fn tend_node(
+    job: Job,
+    client: Client,
+    question: Option<Question>,
+    findings: Findings,
 ) -> Outcome {
+    let Some(question) = question else {
+        return write_node(job, client, findings).await;
+    };
+    // With what the API said, the node is looked at again at once.
+    let (effect, result) = match question.ask(&client).await {
+        Answer::Silent => return write_node(job, client, findings).await,
+        Answer::Renewed(renewed) => {
+            let node = question.node;
+            (
+                Effect::Heard { node, renewed },
+                Ok(Ended::Again(Duration::ZERO)),
+            )
+        }
+        Answer::Late(took) => {
+            let node = question.node;
+            warn!(
+                node,
+                ?took,
+                "the API was away: that no node was heard means nothing"
+            );
+            (Effect::ApiWasAway, Ok(Ended::Again(Duration::ZERO)))
+        }
+        Answer::Failed(error) => (Effect::ApiWasAway, Err(error)),
+    };
+    Outcome {
+        job,
+        effects: vec![effect],
+        result,
+    }
+}
+
+async fn write_node(job: Job, client: Client, findings: Findings) -> Outcome {
+    let Findings {
+        node,
+        verdict,
+        pods,
+        wait,
+    } = findings;
+    if verdict.unknown {
+        let node = id_of(node.as_ref()).1;
+        info!(
+            node,
+            pods = pods.len(),
+            "the node does not renew its Lease: not ready"
+        );
+    }
     let mut effects = Vec::new();
     let mut result = Ok(Ended::Again(wait));
     let mut written = stream::iter(

@@ -1,7 +1,8 @@
 //! Controllers that a Service needs, for clusters (and labs) without kube-controller-manager.
 //!
 //! - EndpointSlices follow Pods: an endpoint change is written as soon as the Pod's status is seen, with no batching.
-//! - Nodes that stop renewing their Lease become not ready, and their Pods with them, so that endpoints go.
+//! - Nodes that stop renewing their Lease become not ready, and their Pods with them, so that endpoints go. An API that
+//!   stood still for a while makes no node silent.
 //! - Objects whose owners are gone are deleted, namespaces are emptied, ServiceCIDRs are held while in use, Events
 //!   are forgotten, Pods of nodes that are gone are deleted.
 //! - Where asked for, Pods are bound to nodes ([`Scheduler`]).
@@ -19,6 +20,7 @@ mod events;
 mod graph;
 mod jobs;
 mod kinds;
+mod lease;
 mod metrics;
 mod namespace;
 mod node;

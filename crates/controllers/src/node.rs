@@ -19,6 +19,8 @@ pub(crate) struct Heartbeat {
     lease: Option<Timestamp>,
     status: Option<Timestamp>,
     seen: Instant,
+    /// When the API was last asked.
+    asked: Option<Instant>,
 }
 
 impl Heartbeat {
@@ -28,6 +30,7 @@ impl Heartbeat {
             lease: None,
             status: None,
             seen: now,
+            asked: None,
         }
     }
 
@@ -53,6 +56,31 @@ impl Heartbeat {
     /// When the node counts as silent.
     pub(crate) fn lapses(&self, grace: Duration) -> Instant {
         self.seen + grace
+    }
+
+    /// The renewal that was seen last.
+    pub(crate) fn renewal(&self) -> Option<Timestamp> {
+        self.lease
+    }
+
+    /// Whether the API is to be asked although the grace period is not over. It is once, after half of it: an API that
+    /// stands still until shortly before the end would answer promptly at the end, when no node had the time to be
+    /// heard again.
+    pub(crate) fn is_late(&self, grace: Duration, now: Instant) -> bool {
+        let late = self.seen + grace / 2;
+        late <= now && self.asked.is_none_or(|asked| asked < late)
+    }
+
+    /// The API is asked.
+    pub(crate) fn ask(&mut self, now: Instant) {
+        self.asked = Some(now);
+    }
+
+    /// How long until the node is to be looked at again.
+    pub(crate) fn wait(&self, grace: Duration, now: Instant) -> Duration {
+        let moments = [self.seen + grace / 2, self.lapses(grace)];
+        let next = moments.into_iter().find(|moment| *moment > now);
+        next.map_or(grace, |moment| moment - now)
     }
 }
 
@@ -259,6 +287,25 @@ mod tests {
         );
         beat.posted(time("2026-01-01T00:00:03Z"), start + second * 3);
         assert_eq!(beat.lapses(second * 3), start + second * 6);
+    }
+
+    #[test]
+    fn the_api_is_asked_once_when_half_the_grace_is_over() {
+        #[allow(clippy::disallowed_methods, reason = "any point in time will do")]
+        let start = Instant::now();
+        let (second, grace) = (Duration::from_secs(1), Duration::from_secs(4));
+        let mut beat = Heartbeat::new(start);
+        let at = |seconds: u32| start + second * seconds;
+        assert!(!beat.is_late(grace, at(1)));
+        assert!(beat.is_late(grace, at(2)) && beat.is_late(grace, at(3)));
+        beat.ask(at(3));
+        assert!(!beat.is_late(grace, at(3)));
+        beat.reset(at(3));
+        assert!(!beat.is_late(grace, at(4)) && beat.is_late(grace, at(5)));
+        // now, wait: for the middle, for the end, and then from grace to grace
+        for (now, wait) in [(3, 2), (4, 1), (5, 2), (6, 1), (7, 4), (9, 4)] {
+            assert_eq!(beat.wait(grace, at(now)), second * wait, "at {now} s");
+        }
     }
 
     #[test]

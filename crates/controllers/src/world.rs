@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -16,13 +17,11 @@ use crate::cache::{Cache, Change, id_of};
 use crate::endpoints::{self, SERVICE_NAME_LABEL, Triggers};
 use crate::graph::Graph;
 use crate::kinds::Kinds;
+use crate::lease::{NODE_LEASES, renewed_at};
 use crate::node::{Heartbeat, posted_at};
 use crate::options::Scheduler;
 use crate::schedule;
 use crate::watch::{LAST_WAIT, LEASES, Seen, others};
-
-/// The namespace of the Leases that nodes renew.
-const NODE_LEASES: &str = "kube-node-lease";
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
@@ -334,28 +333,35 @@ impl World {
 
     fn on_lease_event(&mut self, event: Event<Lease>, now: Instant, touched: &mut Touched) {
         if matches!(event, Event::Init) || self.blind.take().is_some() {
-            self.heartbeats
-                .values_mut()
-                .for_each(|heartbeat| heartbeat.reset(now));
+            self.hear_anew(now);
         }
         for change in self.leases.apply(event) {
             self.own(self.indices.lease, &change, touched);
             let (namespace, name) = id_of(change.object().as_ref());
             if let (NODE_LEASES, Change::Set { new, .. }) = (namespace.as_str(), &change) {
-                let renewed = new
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.renew_time.as_ref())
-                    .map(|time| time.0);
                 let heartbeat = self
                     .heartbeats
                     .entry(name.clone())
                     .or_insert_with(|| Heartbeat::new(now));
                 let lapsed = heartbeat.lapses(self.grace) <= now;
-                heartbeat.renewed(renewed, now);
+                heartbeat.renewed(renewed_at(new), now);
                 // While the node is alive its timer looks often enough.
                 touched.now.extend(lapsed.then_some(Job::Node(name)));
             }
+        }
+    }
+
+    /// Takes in that nothing could be heard for a while: every grace period starts anew.
+    pub(crate) fn hear_anew(&mut self, now: Instant) {
+        self.heartbeats
+            .values_mut()
+            .for_each(|heartbeat| heartbeat.reset(now));
+    }
+
+    /// Takes in that the API says a node's Lease was renewed.
+    pub(crate) fn heard(&mut self, node: &str, renewed: Timestamp, now: Instant) {
+        if let Some(heartbeat) = self.heartbeats.get_mut(node) {
+            heartbeat.renewed(Some(renewed), now);
         }
     }
 

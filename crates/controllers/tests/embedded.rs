@@ -5,24 +5,41 @@ use std::time::{Duration, Instant};
 
 use daymark_apiserver::{ApiServer, Config};
 use daymark_controllers::{Options, Scheduler};
+use http::Request;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::client::Body;
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tower::{ServiceExt, service_fn};
 
 /// How long any one thing may take here: far more than it does.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Whether the API answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Requests wait, as with a server that was stopped by a signal.
+    Shut,
+}
+
 /// A server with controllers; they end with it.
 struct Cluster {
+    /// Comes through even when the gate is shut.
     client: Client,
+    /// What the controllers use.
+    gated: Client,
+    gate: watch::Sender<Gate>,
     controllers: JoinHandle<()>,
 }
 
@@ -36,13 +53,25 @@ impl Cluster {
     async fn start(options: Options) -> Self {
         let server = ApiServer::open(Config::default()).expect("an empty server in memory");
         let client = Client::new(server.router(), "default");
+        let (gate, passage) = watch::channel(Gate::Open);
+        let gated = service_fn(move |request: Request<Body>| {
+            let (mut passage, router) = (passage.clone(), server.router());
+            async move {
+                let open = passage.wait_for(|gate| *gate == Gate::Open).await;
+                drop(open.expect("the cluster is there"));
+                router.oneshot(request).await
+            }
+        });
+        let gated = Client::new(gated, "default");
         let controllers = tokio::spawn(daymark_controllers::run(
-            client.clone(),
+            gated.clone(),
             options,
             std::future::pending(),
         ));
         Self {
             client,
+            gated,
+            gate,
             controllers,
         }
     }
@@ -313,7 +342,9 @@ async fn a_silent_node_loses_its_endpoints_and_comes_back() {
             "the Lease is renewed"
         );
     }
-    cluster.ready_becomes("web", &[]).await;
+    // Half a second of the grace period is over. That the API is asked first costs milliseconds.
+    let silent = cluster.ready_becomes("web", &[]).await;
+    assert!(silent < Duration::from_millis(1750), "{silent:?}");
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let taints = || async {
         let node = nodes.get("node-1").await.expect("the node");
@@ -340,6 +371,51 @@ async fn a_silent_node_loses_its_endpoints_and_comes_back() {
     })
     .await;
     cluster.ready_becomes("web", &["10.244.1.1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_that_stood_still_makes_no_node_silent() {
+    let cluster = Cluster::start(lab()).await;
+    let names = ["node-1", "node-2"];
+    for (octet, node) in (1..).zip(names) {
+        cluster.node(node).await;
+        let pod = format!("web-{octet}");
+        cluster.pod(&pod, Some(node)).await;
+        cluster.set_ready(&pod, octet, "True").await;
+    }
+    cluster.service("web").await;
+    let both = ["10.244.1.1", "10.244.1.2"];
+    cluster.ready_becomes("web", &both).await;
+    let beats = names.map(|node| tokio::spawn(beat(cluster.gated.clone(), node)));
+    // Longer than the grace period; and from before its middle until shortly before its end.
+    for stop in [2500, 1400, 3700] {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        cluster.gate.send_replace(Gate::Shut);
+        tokio::time::sleep(Duration::from_millis(stop)).await;
+        cluster.gate.send_replace(Gate::Open);
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert_eq!(cluster.ready("web").await, both, "after {stop} ms");
+        }
+    }
+    beats[0].abort();
+    cluster.ready_becomes("web", &both[1..]).await;
+    beats[1].abort();
+}
+
+/// What a kubelet does: it renews three times in a grace period, and tries again a while after no answer came.
+async fn beat(client: Client, node: &str) {
+    let leases: Api<Lease> = Api::namespaced(client, "kube-node-lease");
+    let lease = json!({ "metadata": { "name": node } });
+    create(&leases, lease).await;
+    loop {
+        let now = MicroTime(jiff::Timestamp::now());
+        let patch = Patch::Merge(json!({ "spec": { "renewTime": now } }));
+        let params = PatchParams::default();
+        let renewed = leases.patch(node, &params, &patch);
+        let _ = tokio::time::timeout(Duration::from_millis(700), renewed).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
