@@ -44,6 +44,14 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     }
 }
 
+/// The networks that the store has, and that stay; `None` before the first start.
+pub(crate) fn stored_networks(snapshot: &Snapshot<Object>) -> Option<Vec<String>> {
+    let view = SnapshotView(snapshot);
+    let stored = view.get(kinds::SERVICE_CIDR.resource.store_kind, "", DEFAULT_CIDR)?;
+    let cidrs = json::texts(stored, "/spec/cidrs").into_iter();
+    Some(cidrs.map(str::to_owned).collect())
+}
+
 /// Makes what is missing. Nothing is written when nothing is.
 pub(crate) fn ensure(
     config: &Config,

@@ -25,7 +25,8 @@ use crate::{bootstrap, clock};
 pub struct Config {
     /// The store's file; in memory without one. Its folder must be there.
     pub store: Option<PathBuf>,
-    /// One or two networks for Services, the first of the default family.
+    /// One or two networks for Services, the first of the default family. They are fixed at the first start: a store
+    /// that has others is refused, unless these are the default ones, which stand for what the store has.
     pub service_cidrs: Vec<String>,
     /// The range that node ports come from.
     pub node_ports: RangeInclusive<u16>,
@@ -64,6 +65,19 @@ pub enum StartError {
         given: Vec<String>,
         /// What is wrong with it.
         why: String,
+    },
+    /// The networks for Services are not those of the store.
+    #[error(
+        "--service-cidrs {}: the store was made with {}, and Services have addresses of these: leave the flag out (or \
+         give what the store has); more networks are added and removed as ServiceCIDR objects",
+        given.join(","),
+        stored.join(",")
+    )]
+    OtherServiceCidrs {
+        /// What was given.
+        given: Vec<String>,
+        /// What the ServiceCIDR `kubernetes` says.
+        stored: Vec<String>,
     },
     /// The objects that are there from the start could not be written.
     #[error("the first objects could not be stored: {0}")]
@@ -119,6 +133,7 @@ impl ApiServer {
             given: config.service_cidrs.clone(),
             why,
         })?;
+        check_networks(&store, &config.service_cidrs)?;
         let (sender, revisions) = tokio::sync::watch::channel(store.revision());
         store.on_publish(move |revision| {
             sender.send_replace(revision);
@@ -174,6 +189,29 @@ impl ApiServer {
             }
         }
     }
+}
+
+/// Whether the networks given are those of the store, which cannot be changed any more.
+fn check_networks(store: &Store<Object>, given: &[String]) -> Result<(), StartError> {
+    let Some(stored) = bootstrap::stored_networks(&store.snapshot()) else {
+        return Ok(());
+    };
+    if given == stored {
+        return Ok(());
+    }
+    if given != Config::default().service_cidrs {
+        return Err(StartError::OtherServiceCidrs {
+            given: given.to_vec(),
+            stored,
+        });
+    }
+    // Whoever starts again without the flag means what is there.
+    tracing::warn!(
+        ?stored,
+        default = ?given,
+        "the networks for Services are those of the store, not the default ones"
+    );
+    Ok(())
 }
 
 impl Server {
@@ -247,6 +285,38 @@ mod tests {
                 .to_string();
             assert!(error.contains("such as 10.96.0.0/16"), "{cidrs:?}: {error}");
         }
+    }
+
+    #[test]
+    fn other_networks_than_those_of_the_store_are_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |cidrs: &[&str]| {
+            let server = ApiServer::open(Config {
+                store: Some(folder.path().join("store.redb")),
+                service_cidrs: cidrs.iter().map(|cidr| (*cidr).to_owned()).collect(),
+                ..Config::default()
+            });
+            server.map(drop).map_err(|error| error.to_string())
+        };
+        open(&["10.50.0.0/16"]).unwrap();
+        let rows: [(&[&str], bool); 5] = [
+            (&["10.50.0.0/16"], true),
+            (&["10.51.0.0/16"], false),
+            (&["10.50.0.0/16", "fd00:50::/112"], false),
+            // The default cannot be told from an absent flag.
+            (&["10.96.0.0/16", "fd00:10:96::/112"], true),
+            (&["10.96.0.0/16"], false),
+        ];
+        for (cidrs, starts) in rows {
+            let opened = open(cidrs);
+            assert_eq!(opened.is_ok(), starts, "{cidrs:?}: {opened:?}");
+        }
+        assert_eq!(
+            open(&["10.51.0.0/16", "fd00:51::/112"]).unwrap_err(),
+            "--service-cidrs 10.51.0.0/16,fd00:51::/112: the store was made with 10.50.0.0/16, and Services have \
+             addresses of these: leave the flag out (or give what the store has); more networks are added and removed \
+             as ServiceCIDR objects"
+        );
     }
 
     #[test]
