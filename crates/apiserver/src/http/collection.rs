@@ -165,13 +165,13 @@ impl Call {
             }
             _ => None,
         };
-        let validation = input::field_validation(&self.query)?;
+        let validation = input::field_validation(self.verb, &self.query)?;
         let request = Request {
             user: self.user.clone(),
             namespace: self.target.namespace.clone(),
             name: self.target.name.clone(),
             subresource,
-            dry_run: input::dry_run(&self.query, options.as_ref())?,
+            dry_run: input::dry_run(self.verb, &self.query, options.as_ref())?,
             field_validation: validation,
             now: clock::now(),
             seed: rand::random(),

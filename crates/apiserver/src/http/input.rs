@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
 use super::{Query, negotiate};
+use crate::auth::ApiVerb;
 use crate::json;
 use crate::registry::write::{DeleteOptions, Propagation};
 use crate::registry::{DryRun, FieldValidation};
@@ -62,7 +63,11 @@ pub(super) fn patch(bytes: &[u8]) -> Result<Value, Status> {
 }
 
 /// `dryRun=All` is the only value there is.
-pub(super) fn dry_run(query: &Query, options: Option<&Value>) -> Result<DryRun, Status> {
+pub(super) fn dry_run(
+    verb: ApiVerb,
+    query: &Query,
+    options: Option<&Value>,
+) -> Result<DryRun, Status> {
     let listed = options.map_or_else(Vec::new, |options| json::texts(options, "/dryRun"));
     let mut asked = query
         .all("dryRun")
@@ -74,17 +79,21 @@ pub(super) fn dry_run(query: &Query, options: Option<&Value>) -> Result<DryRun, 
     }
     match asked.find(|value| *value != "All") {
         None => Ok(DryRun::All),
-        Some(other) => Err(unsupported("dryRun", other, "\"All\"")),
+        Some(other) => Err(unsupported(verb, "dryRun", other, "\"All\"")),
     }
 }
 
-/// What unknown fields do; unset means a warning.
-pub(super) fn field_validation(query: &Query) -> Result<FieldValidation, Status> {
+/// What unknown fields do; unset means a warning. A delete has no such option.
+pub(super) fn field_validation(verb: ApiVerb, query: &Query) -> Result<FieldValidation, Status> {
     match query.get("fieldValidation") {
+        _ if [ApiVerb::Delete, ApiVerb::DeleteCollection].contains(&verb) => {
+            Ok(FieldValidation::Warn)
+        }
         "" | "Warn" => Ok(FieldValidation::Warn),
         "Ignore" => Ok(FieldValidation::Ignore),
         "Strict" => Ok(FieldValidation::Strict),
         other => Err(unsupported(
+            verb,
             "fieldValidation",
             other,
             "\"Ignore\", \"Warn\", \"Strict\"",
@@ -92,13 +101,20 @@ pub(super) fn field_validation(query: &Query) -> Result<FieldValidation, Status>
     }
 }
 
-fn unsupported(field: &str, value: &str, known: &str) -> Status {
+fn unsupported(verb: ApiVerb, field: &str, value: &str, known: &str) -> Status {
     let cause = Cause {
         reason: CauseReason::NotSupported,
         field: field.to_owned(),
         message: format!("Unsupported value: {value:?}: supported values: {known}"),
     };
-    Status::invalid_kind("PatchOptions.meta.k8s.io", "", vec![cause])
+    let options = match verb {
+        ApiVerb::Create => "CreateOptions.meta.k8s.io",
+        ApiVerb::Update => "UpdateOptions.meta.k8s.io",
+        ApiVerb::Patch => "PatchOptions.meta.k8s.io",
+        ApiVerb::Delete | ApiVerb::DeleteCollection => "DeleteOptions.meta.k8s.io",
+        ApiVerb::Get | ApiVerb::List | ApiVerb::Watch => unreachable!("reads write nothing"),
+    };
+    Status::invalid_kind(options, "", vec![cause])
 }
 
 /// The options of a delete, from its body and its query; the body wins.
