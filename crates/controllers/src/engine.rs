@@ -122,7 +122,7 @@ impl Engine {
             self.note(touched);
         } else if self.world.is_synced() {
             let mut all = Touched::default();
-            self.world.everything(&mut all);
+            self.world.everything(clock::now(), &mut all);
             self.started = true;
             self.metrics.synced();
             info!(work = all.now.len(), "controllers know all objects");
@@ -171,14 +171,14 @@ impl Engine {
                     self.world
                         .forget_slice(&namespace, &name, &uid, &mut touched);
                 }
-                Effect::Pod(pod) => self.world.wrote_pod(*pod, &mut touched),
+                Effect::Pod(pod) => self.world.wrote_pod(*pod, now, &mut touched),
                 Effect::Node(node) => self.world.wrote_node(*node, now, &mut touched),
                 Effect::Heard { node, renewed } => self.world.heard(&node, renewed, now),
                 Effect::ApiWasAway => self.world.hear_anew(now),
                 Effect::Bound { pod, uid } => {
                     self.metrics.bound();
                     self.world.assumed.remove(&uid);
-                    self.world.wrote_pod(*pod, &mut touched);
+                    self.world.wrote_pod(*pod, now, &mut touched);
                 }
                 Effect::NotBound { uid } => {
                     self.world.assumed.remove(&uid);

@@ -13,6 +13,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
+use crate::adrift::Step;
 use crate::cache::id_of;
 use crate::collect::ignore_missing;
 use crate::endpoints::{self, Inputs, MAX_ENDPOINTS, Write};
@@ -23,7 +24,7 @@ use crate::node::{Pulse, Verdict, judge, pod_patch, unknown_patch};
 use crate::options::Options;
 use crate::queue::Ended;
 use crate::world::{Job, World, node_of};
-use crate::{cidr, clock, collect, events, lease, namespace, schedule};
+use crate::{adrift, cidr, clock, collect, events, lease, namespace, schedule};
 
 /// How many Pods of a silent node are written at a time.
 const POD_WRITES: usize = 16;
@@ -84,7 +85,7 @@ pub(crate) fn start(job: Job, world: &mut World, tools: &Tools, now: Instant) ->
         Job::Slices(namespace, name) => slices(job.clone(), namespace, name, world, tools),
         Job::Bind(namespace, name) => bind(job.clone(), namespace, name, world, tools),
         Job::Node(name) => node(job.clone(), name, world, tools, now),
-        Job::Stranded(node) => stranded(job.clone(), node, world, tools),
+        Job::Stranded(node) => stranded(job.clone(), node, world, tools, now),
         Job::Collect(uid) => match world.graph.fate(uid) {
             Fate::Keep => Started::Over(Ended::Done),
             fate => plain(job, tools, |tools| async move {
@@ -466,40 +467,40 @@ async fn write_verdict(
     Ok(answers)
 }
 
-/// Pods that nobody will ever stop: their node is gone.
-fn stranded(job: Job, node: &str, world: &mut World, tools: &Tools) -> Started {
+/// Pods that nobody will ever stop: their node is not there.
+fn stranded(job: Job, node: &str, world: &mut World, tools: &Tools, now: Instant) -> Started {
     if world.nodes.get("", node).is_some() {
         return Started::Over(Ended::Done);
     }
-    let pods: Vec<Arc<Pod>> = world
-        .pods
-        .all()
-        .filter(|pod| node_of(pod) == Some(node))
-        .cloned()
-        .collect();
-    if pods.is_empty() {
-        return Started::Over(Ended::Done);
-    }
-    warn!(
-        node,
-        pods = pods.len(),
-        "the node is gone: its Pods are deleted"
-    );
-    plain(job, tools, |tools| async move {
-        for pod in pods {
-            let (namespace, name) = id_of(pod.as_ref());
-            let api: Api<Pod> = Api::namespaced(tools.client.clone(), &namespace);
-            let preconditions = Preconditions {
-                uid: pod.metadata.uid.clone(),
-                resource_version: None,
-            };
-            let params = DeleteParams {
-                grace_period_seconds: Some(0),
-                preconditions: Some(preconditions),
-                ..DeleteParams::default()
-            };
-            ignore_missing(api.delete(&name, &params).await.map(|_| ()))?;
+    let (mut told, mut deleted, mut next) = (Vec::new(), Vec::new(), None::<Duration>);
+    let mut again = |wait: Duration| next = Some(next.map_or(wait, |next| next.min(wait)));
+    for pod in world.pods.all().filter(|pod| node_of(pod) == Some(node)) {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        match world.adrift.step(uid, now) {
+            Some(Step::Wait(wait)) => again(wait),
+            Some(Step::Tell(left)) => {
+                again(left);
+                told.push((Arc::clone(pod), left));
+            }
+            Some(Step::Delete) => deleted.push(Arc::clone(pod)),
+            None => {}
         }
-        Ok(Ended::Done)
+    }
+    let ended = next.map_or(Ended::Done, Ended::Again);
+    if told.is_empty() && deleted.is_empty() {
+        return Started::Over(ended);
+    }
+    if !deleted.is_empty() {
+        let pods = deleted.len();
+        warn!(node, pods, "there is no such node: its Pods are deleted");
+    }
+    plain(job, tools, move |tools| async move {
+        for (pod, left) in told {
+            adrift::tell(&tools.client, &pod, left).await;
+        }
+        for pod in deleted {
+            adrift::delete(&tools.client, &pod).await?;
+        }
+        Ok(ended)
     })
 }

@@ -10,6 +10,7 @@
 //! All of it through `kube::Client` alone. Decisions are pure functions of the cached objects; one loop owns the
 //! caches, takes in what the watches say and what it wrote itself, and starts the writes.
 
+mod adrift;
 mod cache;
 mod cidr;
 mod clock;

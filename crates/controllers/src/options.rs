@@ -17,8 +17,9 @@ pub enum Scheduler {
 pub struct Options {
     /// See [`Scheduler`].
     pub scheduler: Scheduler,
-    /// How long a node may be silent before it is not ready any more, and how long Pods of a node that is gone are
-    /// kept. Upstream's default is 50 s; the lab uses 3 s.
+    /// How long a node may be silent before it is not ready any more, and how long Pods of a node that was deleted are
+    /// kept. Pods bound to a name that no Node has are kept for ten times that, or 40 s if these are less, and never
+    /// for less than this. Upstream's default is 50 s; the lab uses 3 s.
     pub node_grace: Duration,
     /// How long an Event is kept.
     pub event_ttl: Duration,

@@ -13,6 +13,7 @@ use kube::Resource;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 
+use crate::adrift::{Adrift, first_look, patience};
 use crate::cache::{Cache, Change, id_of};
 use crate::endpoints::{self, SERVICE_NAME_LABEL, Triggers};
 use crate::graph::Graph;
@@ -34,7 +35,7 @@ pub(crate) enum Job {
     Bind(String, String),
     /// The pulse of a node.
     Node(String),
-    /// Pods that are bound to a node which is gone.
+    /// Pods that are bound to a node which is not there.
     Stranded(String),
     /// A namespace that is being deleted.
     Namespace(String),
@@ -80,6 +81,7 @@ pub(crate) struct World {
     pub(crate) heartbeats: HashMap<String, Heartbeat>,
     /// Where Pods are about to be bound, by uid.
     pub(crate) assumed: HashMap<String, String>,
+    pub(crate) adrift: Adrift,
     /// When the watch of Leases last failed, until it speaks again.
     blind: Option<Instant>,
     indices: Indices,
@@ -114,6 +116,7 @@ impl World {
             triggers: HashMap::new(),
             heartbeats: HashMap::new(),
             assumed: HashMap::new(),
+            adrift: Adrift::default(),
             blind: None,
             indices,
             scheduler,
@@ -140,7 +143,7 @@ impl World {
         match seen {
             Seen::Pod(event) => {
                 for change in self.pods.apply(*event) {
-                    self.on_pod(&change, touched);
+                    self.on_pod(&change, now, touched);
                 }
             }
             Seen::Service(event) => {
@@ -213,9 +216,9 @@ impl World {
     }
 
     /// Takes in the answer to a write of a Pod.
-    pub(crate) fn wrote_pod(&mut self, pod: Pod, touched: &mut Touched) {
+    pub(crate) fn wrote_pod(&mut self, pod: Pod, now: Instant, touched: &mut Touched) {
         if let Some(change) = self.pods.set(pod) {
-            self.on_pod(&change, touched);
+            self.on_pod(&change, now, touched);
         }
     }
 
@@ -241,7 +244,7 @@ impl World {
         touched.now.extend(uids.into_iter().map(Job::Collect));
     }
 
-    fn on_pod(&mut self, change: &Change<Pod>, touched: &mut Touched) {
+    fn on_pod(&mut self, change: &Change<Pod>, now: Instant, touched: &mut Touched) {
         self.own(self.indices.pod, change, touched);
         let pod = change.object();
         let (namespace, name) = id_of(pod.as_ref());
@@ -251,13 +254,28 @@ impl World {
         let node = node_of(pod);
         if let (Change::Gone(_), Some(uid)) = (change, &pod.metadata.uid) {
             self.assumed.remove(uid);
+            self.adrift.forget(uid);
         } else if self.scheduler == Scheduler::On && schedule::waits(pod) {
             touched.now.push(Job::Bind(namespace, name));
-        } else if let Some(node) = node.filter(|node| self.nodes.get("", node).is_none()) {
-            touched
-                .later
-                .push((Job::Stranded(node.to_owned()), self.grace));
+        } else if node.is_some_and(|node| self.nodes.get("", node).is_none()) {
+            self.strand(pod, now, touched);
         }
+    }
+
+    /// Takes in that a Pod is bound to a Node that is not there.
+    fn strand(&mut self, pod: &Pod, now: Instant, touched: &mut Touched) {
+        let (Some(node), Some(uid)) = (node_of(pod), &pod.metadata.uid) else {
+            return;
+        };
+        // What somebody deleted is not waited for: no kubelet will say that it has ended.
+        let wait = match pod.metadata.deletion_timestamp {
+            Some(_) => self.grace,
+            None => patience(self.grace),
+        };
+        self.adrift.found(uid, wait, now);
+        touched
+            .later
+            .push((Job::Stranded(node.to_owned()), first_look(wait)));
     }
 
     fn touch_services(&self, namespace: &str, pod: &Pod, touched: &mut Touched) {
@@ -294,7 +312,12 @@ impl World {
         match change {
             Change::Gone(_) => {
                 self.heartbeats.remove(&name);
-                touched.later.push((Job::Stranded(name), self.grace));
+                let pods = self.pods.all().filter(|pod| node_of(pod) == Some(&name));
+                for uid in pods.filter_map(|pod| pod.metadata.uid.as_deref()) {
+                    self.adrift.lost(uid, self.grace, now);
+                }
+                let look = first_look(self.grace);
+                touched.later.push((Job::Stranded(name), look));
             }
             Change::Set { old, new } => {
                 let heartbeat = self
@@ -393,7 +416,7 @@ impl World {
     }
 
     /// The work of a start: everything is looked at once.
-    pub(crate) fn everything(&self, touched: &mut Touched) {
+    pub(crate) fn everything(&mut self, now: Instant, touched: &mut Touched) {
         let services = self.services.all().map(|service| id_of(service.as_ref()));
         touched
             .now
@@ -420,15 +443,13 @@ impl World {
             .extend(self.graph.all().cloned().map(Job::Collect));
         touched.now.push(Job::Events);
         self.touch_waiting(touched);
-        for node in self
-            .pods
-            .all()
-            .filter_map(|pod| node_of(pod))
-            .filter(|node| self.nodes.get("", node).is_none())
-        {
-            touched
-                .later
-                .push((Job::Stranded(node.to_owned()), self.grace));
+        // Which Nodes there are is known only now.
+        self.adrift.clear();
+        let missing =
+            |pod: &&Arc<Pod>| node_of(pod).is_some_and(|node| self.nodes.get("", node).is_none());
+        let stranded: Vec<Arc<Pod>> = self.pods.all().filter(missing).cloned().collect();
+        for pod in stranded {
+            self.strand(&pod, now, touched);
         }
     }
 }

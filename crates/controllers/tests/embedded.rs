@@ -7,7 +7,7 @@ use daymark_apiserver::{ApiServer, Config};
 use daymark_controllers::{Options, Scheduler};
 use http::Request;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event as KubeEvent, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -472,6 +472,52 @@ async fn pods_of_a_deleted_node_are_deleted() {
             .then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_of_a_node_that_is_not_there_is_told_before_it_is_deleted() {
+    // Deleted after ten grace periods.
+    let cluster = Cluster::start(Options {
+        node_grace: Duration::from_millis(300),
+        ..Options::default()
+    })
+    .await;
+    cluster.pod("lost", Some("node-9")).await;
+    cluster.pod("early", Some("node-1")).await;
+    let pods: Api<Pod> = cluster.api();
+    let events: Api<KubeEvent> = cluster.api();
+    let list = ListParams::default().fields("involvedObject.name=lost");
+    let (told, event) = eventually("an Event", || async {
+        let found = events.list(&list).await.expect("a list").items;
+        found.into_iter().next()
+    })
+    .await;
+    assert_eq!(
+        (event.type_.as_deref(), event.reason.as_deref()),
+        (Some("Warning"), Some("NodeNotFound"))
+    );
+    let message = event.message.unwrap_or_default();
+    assert!(
+        message.starts_with("spec.nodeName: there is no Node \"node-9\""),
+        "{message}"
+    );
+    assert!(pods.get_opt("lost").await.expect("an answer").is_some());
+    cluster.node("node-1").await;
+    let (gone, ()) = eventually("no Pod", || async {
+        let pod = pods.get_opt("lost").await.expect("an answer");
+        pod.is_none().then_some(())
+    })
+    .await;
+    assert!(
+        told + gone >= Duration::from_millis(2500),
+        "{told:?} {gone:?}"
+    );
+    assert_eq!(
+        events.list(&list).await.expect("a list").items.len(),
+        1,
+        "one Event is enough"
+    );
+    assert!(pods.get_opt("early").await.expect("an answer").is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
