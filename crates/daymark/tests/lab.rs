@@ -105,6 +105,11 @@ fn a_node_whose_agent_stays_dead_keeps_its_pods_ready() {
 }
 
 #[test]
+fn load_balancer_addresses_stay_where_they_are_while_the_api_is_away() {
+    scenario("api_is_away");
+}
+
+#[test]
 fn probes_of_every_kind_decide_who_is_asked() {
     scenario("probes");
 }

@@ -14,8 +14,10 @@
 //! - An agent whose renewals do not come back for a whole duration stops renewing until its watch has listed
 //!   again: otherwise it would stay elected and silent.
 //!
-//! What this gives up: while the API server is away for everybody, nobody answers once the fence has passed.
-//! Neighbours that know the address keep using it for as long as they do not probe it.
+//! - *In the dark*: an agent whose own renewals do not come back and who hears nothing of others either does not know
+//!   whether the API is away for all or for itself alone. It keeps to what was so before: who was alive is alive. An owner goes
+//!   on with care ([`crate::l2::responder`]: it yields to whoever claims the address), and nobody takes over. Once it hears
+//!   again it waits until everybody has had time to renew. One who hears others and not itself is dead: they see it so.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -133,6 +135,18 @@ pub struct Membership {
     confirmed: Option<Moment>,
     /// When the watch last proved that it works: a list was complete, or an own renewal came back.
     proven: Option<Moment>,
+    /// When the watch last brought anything.
+    heard: Option<Moment>,
+    dark: Option<Dark>,
+}
+
+/// A time in which nothing is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Dark {
+    /// Who was alive then is.
+    since: Moment,
+    /// When everybody has had time to renew, once something was heard again.
+    ends: Option<Moment>,
 }
 
 #[derive(Clone, Debug)]
@@ -154,11 +168,14 @@ impl Membership {
             sent: VecDeque::new(),
             confirmed: None,
             proven: None,
+            heard: None,
+            dark: None,
         }
     }
 
     /// A Lease came or changed.
     pub fn saw(&mut self, now: Moment, lease: Announcer) {
+        self.hears(now);
         if lease.node == self.own {
             self.saw_own(now, &lease.renewal);
         }
@@ -204,8 +221,49 @@ impl Membership {
 
     /// A list is complete: only these nodes have a Lease.
     pub fn listed(&mut self, now: Moment, nodes: &[Arc<str>]) {
+        self.hears(now);
         self.seen.retain(|node, _| nodes.contains(node));
         self.proven = Some(now);
+    }
+
+    fn hears(&mut self, now: Moment) {
+        self.heard = Some(now);
+        let ends = now + self.patience();
+        if let Some(dark) = &mut self.dark {
+            dark.ends.get_or_insert(ends);
+        }
+    }
+
+    /// In this time everybody who can renews once, and is heard.
+    fn patience(&self) -> Duration {
+        self.timing.renew + self.timing.renew / 2
+    }
+
+    /// Notes that the dark begins or ends, before anybody asks who is alive.
+    pub fn look(&mut self, now: Moment) {
+        let over = |dark: &Dark| dark.ends.is_some_and(|ends| now >= ends);
+        if self.dark.as_ref().is_some_and(over) {
+            self.dark = None;
+        }
+        if self.dark.is_none() && self.falls_dark().is_some_and(|at| now >= at) {
+            self.dark = Some(Dark {
+                since: self.fence(),
+                ends: None,
+            });
+        }
+    }
+
+    /// When the dark begins, if nothing is heard until then: once this agent may not answer as before.
+    fn falls_dark(&self) -> Option<Moment> {
+        self.confirmed?;
+        let silent = self.heard? + self.patience();
+        Some(silent.max(self.fence()))
+    }
+
+    /// Whether nothing is heard, or what is heard is not yet all.
+    #[must_use]
+    pub fn in_the_dark(&self) -> bool {
+        self.dark.is_some()
     }
 
     /// Whether to renew now: the watch has shown within a Lease's duration that it works.
@@ -239,16 +297,20 @@ impl Membership {
         self.seen.get(node).is_some_and(|seen| now < seen.until)
     }
 
-    /// The nodes whose announcers live, with the prefixes they are on the link of.
+    /// The nodes whose announcers live, with the prefixes they are on the link of. In the dark those that lived when it
+    /// began, this one among them.
     pub fn alive(&self, now: Moment) -> impl Iterator<Item = (&Arc<str>, &[Cidr])> {
         let living = self
             .seen
             .iter()
-            .filter(move |(node, _)| self.is_alive(now, node));
+            .filter(move |(node, seen)| match self.dark {
+                Some(dark) => **node == self.own || seen.until > dark.since,
+                None => self.is_alive(now, node),
+            });
         living.map(|(node, seen)| (node, seen.prefixes.as_slice()))
     }
 
-    /// When somebody who lives now lapses, unless seen before.
+    /// When somebody who lives now lapses, unless seen before, or the dark begins or ends.
     #[must_use]
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
         let others = self
@@ -256,7 +318,12 @@ impl Membership {
             .iter()
             .filter(|(node, _)| **node != self.own)
             .map(|(_, seen)| seen.until);
-        others.chain([self.fence()]).filter(|at| *at > now).min()
+        let dark = match self.dark {
+            Some(dark) => dark.ends,
+            None => self.falls_dark(),
+        };
+        let all = others.chain([self.fence()]).chain(dark);
+        all.filter(|at| *at > now).min()
     }
 }
 
@@ -343,6 +410,61 @@ mod tests {
         let mut other = Membership::new("other".into(), "other_1".into(), Timing::default());
         other.saw(at(0), lease("me", "me_1", 7));
         assert!(other.is_alive(membership.fence(), "me"));
+    }
+
+    /// Renews, is seen, and sees the others, at this time.
+    fn all_is_well(membership: &mut Membership, now: Moment, written: i64) {
+        membership.renewing(now, written);
+        membership.saw(now, lease("me", "me_1", written));
+        membership.saw(now, lease("other", "o", written));
+        membership.look(now);
+    }
+
+    #[test]
+    fn in_the_dark_everything_stays_as_it_was_until_everybody_could_renew() {
+        let mut membership = membership();
+        all_is_well(&mut membership, at(0), 1);
+        all_is_well(&mut membership, at(1000), 2);
+        // The API is away. Nothing lapses, and nobody takes over.
+        for millis in [3499, 3500, 10_000, 900_000] {
+            membership.look(at(millis));
+            assert_eq!(alive(&membership, at(millis)), ["me", "other"], "{millis}");
+            assert_eq!(membership.in_the_dark(), millis >= 3500);
+        }
+        assert_eq!(membership.fence(), at(3500), "it answers with care");
+        // It is back with what it knew; only this agent has renewed so far.
+        membership.listed(at(900_100), &["me".into(), "other".into()]);
+        membership.renewing(at(900_100), 3);
+        membership.saw(at(900_110), lease("me", "me_1", 3));
+        membership.look(at(900_110));
+        assert_eq!(alive(&membership, at(900_110)), ["me", "other"]);
+        // Whoever has not renewed in the time for that is dead.
+        assert_eq!(membership.deadline(at(900_110)), Some(at(901_600)));
+        membership.look(at(901_600));
+        assert_eq!(alive(&membership, at(901_600)), ["me"]);
+    }
+
+    #[test]
+    fn who_hears_others_and_not_itself_is_dead() {
+        let mut membership = membership();
+        all_is_well(&mut membership, at(0), 1);
+        for second in 1..10 {
+            membership.renewing(at(second * 1000), 100);
+            membership.saw(at(second * 1000), lease("other", "o", second as i64 + 1));
+            membership.look(at(second * 1000));
+            let living = alive(&membership, at(second * 1000));
+            assert_eq!(living.contains(&"me"), second < 3, "{second}");
+            assert!(living.contains(&"other"));
+        }
+    }
+
+    #[test]
+    fn who_never_renewed_is_not_in_the_dark_but_dead() {
+        let mut membership = membership();
+        membership.saw(at(0), lease("other", "o", 1));
+        membership.look(at(60_000));
+        assert!(!membership.in_the_dark());
+        assert_eq!(alive(&membership, at(60_000)), [""; 0]);
     }
 
     #[test]

@@ -342,14 +342,14 @@ fn a_client_finds_the_address_and_follows_it_to_another_node() {
                     .await;
                 });
             });
-            let mut agents =
-                [0, 1].map(|at| Some(Agent::start(&hosts[at], NODES[at].0, router.clone())));
-            story(&outside, &macs, &mut agents);
+            let start = |at: usize| Agent::start(&hosts[at], NODES[at].0, router.clone());
+            story(&outside, &macs, &start);
         },
     );
 }
 
-fn story(outside: &NetNs, macs: &[Mac; 2], agents: &mut [Option<Agent>; 2]) {
+fn story(outside: &NetNs, macs: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
+    let mut agents = [0, 1].map(|at| Some(start(at)));
     let vips = VIPS.map(|vip| vip.parse::<IpAddr>().unwrap());
     let timer = runtime();
     let wait = |what: &str, limit: u64, ask: &dyn Fn() -> Result<(), String>| {
@@ -415,17 +415,41 @@ fn story(outside: &NetNs, macs: &[Mac; 2], agents: &mut [Option<Agent>; 2]) {
             }
         });
     }
-    // The one that is left loses the API: it falls silent by itself.
+    // The one that is left loses the API. It is alone, so that nobody claims what it had: it goes on.
     let last = agents[other].as_ref().unwrap();
     assert!(vips.iter().all(|vip| last.answers(*vip)));
     last.cut_from_api();
-    wait("the node that cannot renew its Lease is silent", 5, &|| {
-        let silent = !last.metrics.lively.load(Ordering::Relaxed)
-            && vips.iter().all(|vip| !last.answers(*vip));
-        if silent {
-            Ok(())
-        } else {
-            Err(format!("{:?}", last.metrics.answering()))
-        }
+    wait("the node that cannot renew its Lease knows it", 5, &|| {
+        let lively = last.metrics.lively.load(Ordering::Relaxed);
+        (!lively).then_some(()).ok_or_else(|| "lively".to_owned())
     });
+    for vip in vips {
+        assert!(
+            last.answers(vip),
+            "{vip} is given up, and nobody else has it"
+        );
+    }
+    // The first comes back, hears nothing of the other, and takes over; the other yields to it.
+    agents[owner] = Some(start(owner));
+    for vip in vips {
+        wait("the client follows the address back", 10, &|| {
+            let found = neighbour(outside, vip);
+            if found == Some(macs[owner]) {
+                Ok(())
+            } else {
+                Err(format!("{vip} at {found:?}, expected {:?}", macs[owner]))
+            }
+        });
+    }
+    for _ in 0..20 {
+        for vip in vips {
+            look_for(outside, vip);
+            assert_eq!(
+                neighbour(outside, vip),
+                Some(macs[owner]),
+                "{vip} moved again"
+            );
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -1,4 +1,4 @@
-//! Packets with what sockets hide: ARP and neighbour solicitations as frames, ICMP errors as facts, and the
+//! Packets with what sockets hide: ARP and neighbour discovery as frames, ICMP errors as facts, and the
 //! address that a datagram was sent to.
 
 mod frames;

@@ -190,7 +190,7 @@ fn a_packet_socket_sees_the_questions_for_addresses_of_others_and_nothing_else()
                     .run(|| packet::open(segment::ETH0, traffic).unwrap())
                     .unwrap()
             };
-            let (arp, solicitations) = (open(Traffic::Arp), open(Traffic::NeighbourSolicitations));
+            let (arp, solicitations) = (open(Traffic::Arp), open(Traffic::Neighbours));
             // The solicited-node group of fd00:30::77 (RFC 4291, section 2.7.1; RFC 2464, section 7).
             solicitations
                 .join_multicast([0x33, 0x33, 0xff, 0, 0, 0x77])

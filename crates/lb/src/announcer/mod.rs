@@ -11,7 +11,8 @@
 //! 1. the Lease is renewed only once the data plane has committed something, or no plane runs here, and only while
 //!    every interface that is needed can be listened on: a node that cannot serve is not elected;
 //! 2. an address is answered for only once the plane holds the batch that made this node able to serve it;
-//! 3. answers end by themselves when the Lease's renewals no longer come back ([`crate::membership`]).
+//! 3. when the Lease's renewals no longer come back, answers end by themselves if others are still heard; if nothing is
+//!    heard at all they go on with care, and end where another node claims the address ([`crate::membership`]).
 
 mod deaf;
 mod lease;
@@ -306,6 +307,15 @@ impl Task {
     /// Brings owners, ports and counters in line with what is known now.
     fn settle(&mut self) {
         let now = clock::now();
+        let was_dark = self.membership.in_the_dark();
+        self.membership.look(now);
+        match (was_dark, self.membership.in_the_dark()) {
+            (false, true) => tracing::warn!(
+                "the API is silent: addresses stay where they are, and one that another node claims is yielded"
+            ),
+            (true, false) => tracing::info!("the API is heard again"),
+            _ => {}
+        }
         let living: Living = self
             .membership
             .alive(now)

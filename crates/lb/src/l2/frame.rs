@@ -35,6 +35,8 @@ pub(super) enum Message {
     },
     /// Does anybody have `target`? Asked by a neighbour that wants it for itself (RFC 4862).
     DuplicateProbe { target: Ipv6Addr },
+    /// Somebody has `target`: an answer, or an unsolicited announcement.
+    Advertisement { target: Ipv6Addr },
 }
 
 /// Reads a frame that arrived at an interface with hardware address `own`.
@@ -73,7 +75,7 @@ fn read_arp(packet: &[u8]) -> Result<Message, Drop> {
     }
 }
 
-/// RFC 4861 section 7.1.1, check by check.
+/// RFC 4861 sections 7.1.1 and 7.1.2, check by check.
 fn read_ndp(packet: &[u8], from: Mac) -> Result<Message, Drop> {
     let header = Ipv6HeaderSlice::from_slice(packet).map_err(|_| Drop::Truncated)?;
     let payload = &packet[Ipv6Header::LEN..];
@@ -84,7 +86,8 @@ fn read_ndp(packet: &[u8], from: Mac) -> Result<Message, Drop> {
         return Err(Drop::NotAQuestion);
     }
     let icmp = Icmpv6Slice::from_slice(payload).map_err(|_| Drop::Truncated)?;
-    if icmp.type_u8() != NEIGHBOUR_SOLICITATION {
+    let kind = icmp.type_u8();
+    if kind != NEIGHBOUR_SOLICITATION && kind != NEIGHBOUR_ADVERTISEMENT {
         return Err(Drop::NotAQuestion);
     }
     if header.hop_limit() != 255 {
@@ -100,6 +103,9 @@ fn read_ndp(packet: &[u8], from: Mac) -> Result<Message, Drop> {
     let target = Ipv6Addr::from(*target);
     if icmp.code_u8() != 0 || target.is_multicast() {
         return Err(Drop::Malformed);
+    }
+    if kind == NEIGHBOUR_ADVERTISEMENT {
+        return Ok(Message::Advertisement { target });
     }
     let source_mac = source_link_layer(options)?;
     let (sender, to) = (header.source_addr(), header.destination_addr());
@@ -188,6 +194,20 @@ pub(super) fn arp_announcements(own: Mac, address: Ipv4Addr) -> [Vec<u8>; 2] {
     ]
 }
 
+/// Does anybody have `address`? Whoever hears it learns nothing of `own` (RFC 5227 section 2.1.1).
+pub(super) fn arp_probe(own: Mac, address: Ipv4Addr) -> Vec<u8> {
+    arp(
+        BROADCAST,
+        ArpEthIpv4Packet {
+            operation: ArpOperation::REQUEST,
+            sender_mac: own,
+            sender_ipv4: [0; 4],
+            target_mac: [0; 6],
+            target_ipv4: address.octets(),
+        },
+    )
+}
+
 fn arp(to: Mac, packet: ArpEthIpv4Packet) -> Vec<u8> {
     let mut frame = ethernet(to, packet.sender_mac, EtherType::ARP);
     frame.extend_from_slice(&packet.to_bytes());
@@ -221,10 +241,33 @@ fn ndp(own: Mac, address: Ipv6Addr, mac: Mac, to: Ipv6Addr, solicited: Solicited
         solicited: solicited == Solicited::Yes,
         r#override: true,
     };
-    let (source, destination) = (address.octets(), to.octets());
-    let kind = Icmpv6Type::NeighborAdvertisement(flags);
-    let icmp =
-        Icmpv6Header::with_checksum(kind, source, destination, &body).expect("a body of 24 bytes");
+    icmp6(
+        [own, mac],
+        [address, to],
+        Icmpv6Type::NeighborAdvertisement(flags),
+        &body,
+    )
+}
+
+/// Does anybody have `address`? Asked as a duplicate probe (RFC 4862 section 5.4.2): nobody learns of `own`.
+pub(super) fn duplicate_probe(own: Mac, address: Ipv6Addr) -> Vec<u8> {
+    let group = solicited_node(address);
+    icmp6(
+        [own, group_mac(group)],
+        [Ipv6Addr::UNSPECIFIED, group],
+        Icmpv6Type::NeighborSolicitation,
+        &address.octets(),
+    )
+}
+
+fn icmp6(
+    [own, mac]: [Mac; 2],
+    [source, destination]: [Ipv6Addr; 2],
+    kind: Icmpv6Type,
+    body: &[u8],
+) -> Vec<u8> {
+    let (source, destination) = (source.octets(), destination.octets());
+    let icmp = Icmpv6Header::with_checksum(kind, source, destination, body).expect("a short body");
     let icmp = icmp.to_bytes();
     let header = Ipv6Header {
         traffic_class: 0,
@@ -238,7 +281,7 @@ fn ndp(own: Mac, address: Ipv6Addr, mac: Mac, to: Ipv6Addr, solicited: Solicited
     let mut frame = ethernet(mac, own, EtherType::IPV6);
     frame.extend_from_slice(&header.to_bytes());
     frame.extend_from_slice(&icmp);
-    frame.extend_from_slice(&body);
+    frame.extend_from_slice(body);
     frame
 }
 
@@ -254,5 +297,7 @@ fn ethernet(destination: Mac, source: Mac, ether_type: EtherType) -> Vec<u8> {
 
 /// RFC 4861 section 4.3.
 const NEIGHBOUR_SOLICITATION: u8 = 135;
+/// RFC 4861 section 4.4.
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// RFC 4861 section 4.6.1.
 const TARGET_LINK_LAYER_ADDRESS: u8 = 2;

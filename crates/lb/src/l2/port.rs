@@ -66,7 +66,7 @@ impl Port {
         });
         let sockets = [
             packet::open(link.index, Traffic::Arp)?,
-            packet::open(link.index, Traffic::NeighbourSolicitations)?,
+            packet::open(link.index, Traffic::Neighbours)?,
         ];
         let worker = Worker {
             responder: Responder::new(link.mac),
@@ -97,7 +97,7 @@ impl Port {
     /// As [`Port::open`].
     pub(crate) fn probe(link: &Link) -> io::Result<()> {
         packet::open(link.index, Traffic::Arp)?;
-        packet::open(link.index, Traffic::NeighbourSolicitations)?;
+        packet::open(link.index, Traffic::Neighbours)?;
         Ok(())
     }
 
@@ -238,7 +238,7 @@ impl Worker {
     }
 
     /// Answers what is waiting, but not for so long that orders would have to wait.
-    fn answer(&self, at: usize, buffer: &mut [u8]) -> io::Result<()> {
+    fn answer(&mut self, at: usize, buffer: &mut [u8]) -> io::Result<()> {
         let socket = &self.sockets[at];
         for _ in 0..FRAMES_AT_ONCE {
             let length = match socket.receive(buffer) {

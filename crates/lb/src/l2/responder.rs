@@ -1,4 +1,11 @@
 //! What one interface answers: frames and the time in, frames out. No sockets, no clock.
+//!
+//! Until the fence, while the Lease of this node is known to be renewed, it answers at once. After it nobody knows whether
+//! another node has taken over: the API may be away for all, or for this node alone. Then
+//! 1. an address that somebody else claims, or answers for, is yielded, and stays so until the Lease is renewed;
+//! 2. a question for any other is not answered before this node has itself asked the link for the address and heard
+//!    nothing for [`LISTEN`]: the asker asks again within a second and is answered then;
+//! 3. nothing is announced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,11 +23,19 @@ pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(1100);
 /// How long an address that was taken over is announced.
 pub const ANNOUNCE_FOR: Duration = Duration::from_secs(5);
 
+/// How long the link may take to say that somebody else has an address.
+pub const LISTEN: Duration = Duration::from_millis(200);
+
+/// For how long the link's silence is believed.
+pub const BELIEVE: Duration = Duration::from_secs(5);
+
 /// Answers for addresses on one interface, while it may.
 #[derive(Clone, Debug)]
 pub struct Responder {
     mac: Mac,
     addresses: BTreeMap<IpAddr, Announcements>,
+    /// What is known of addresses since the fence; nothing of those that nobody asked for.
+    doubts: BTreeMap<IpAddr, Doubt>,
     /// The earliest announcement of any address: asked after every frame.
     next: Option<Moment>,
     valid_until: Moment,
@@ -40,6 +55,22 @@ impl Announcements {
             end: now + ANNOUNCE_FOR,
         }
     }
+}
+
+/// What is known of an address while the Lease is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// The link was asked for it then, and nobody has answered.
+    Asked(Moment),
+    /// Somebody else has it.
+    Yielded,
+}
+
+/// What to do about a question.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    Answer,
+    AskFirst,
 }
 
 /// Why a frame is not answered.
@@ -63,7 +94,7 @@ pub enum Drop {
     NotOurs,
     /// Somebody else claims an address that this node announces.
     Contested,
-    /// It asks for an address that was ours until the Lease could not be renewed.
+    /// It asks for an address that may be another node's since the Lease could not be renewed.
     Fenced,
 }
 
@@ -113,6 +144,7 @@ impl Responder {
         Self {
             mac,
             addresses: BTreeMap::new(),
+            doubts: BTreeMap::new(),
             next: None,
             valid_until: Moment::default(),
         }
@@ -122,6 +154,7 @@ impl Responder {
     pub fn assign(&mut self, now: Moment, addresses: &BTreeSet<IpAddr>) {
         self.addresses
             .retain(|address, _| addresses.contains(address));
+        self.doubts.retain(|address, _| addresses.contains(address));
         for address in addresses {
             self.addresses
                 .entry(*address)
@@ -135,11 +168,12 @@ impl Responder {
         self.next = all.filter_map(|announcements| announcements.next).min();
     }
 
-    /// Allows it to answer until `until`. After that it is silent, whatever it was assigned.
+    /// Allows it to answer at once until `until`, and with care after that; never, if `until` is the beginning of time.
     ///
-    /// If it was silent before, everything is announced again.
+    /// If it was not allowed before, everything is announced again.
     pub fn allow(&mut self, now: Moment, until: Moment) {
         if now >= self.valid_until && now < until {
+            self.doubts.clear();
             for announcements in self.addresses.values_mut() {
                 *announcements = Announcements::starting(now);
             }
@@ -148,11 +182,11 @@ impl Responder {
         self.valid_until = until;
     }
 
-    /// The answer to a frame, to be sent on the same interface.
+    /// The answer to a frame, or a question of its own, to be sent on the same interface.
     ///
     /// # Errors
     /// Why there is none. No frame makes it panic.
-    pub fn receive(&self, now: Moment, frame: &[u8]) -> Result<Vec<u8>, Drop> {
+    pub fn receive(&mut self, now: Moment, frame: &[u8]) -> Result<Vec<u8>, Drop> {
         match frame::read(frame, self.mac)? {
             Message::ArpRequest {
                 sender,
@@ -160,35 +194,59 @@ impl Responder {
                 target,
             } => {
                 if self.addresses.contains_key(&IpAddr::V4(sender)) {
-                    return Err(Drop::Contested);
+                    return Err(self.claimed(now, sender.into()));
                 }
-                self.owned(now, target.into())?;
-                Ok(frame::arp_reply(self.mac, target, sender_mac, sender))
+                Ok(match self.stand(now, target.into())? {
+                    Stand::Answer => frame::arp_reply(self.mac, target, sender_mac, sender),
+                    Stand::AskFirst => frame::arp_probe(self.mac, target),
+                })
             }
-            Message::ArpClaim { sender, .. } => {
-                self.owned(now, sender.into())?;
-                Err(Drop::Contested)
-            }
+            Message::ArpClaim { sender, .. } => Err(self.claimed(now, sender.into())),
+            Message::Advertisement { target } => Err(self.claimed(now, target.into())),
             Message::Solicitation {
                 sender,
                 sender_mac,
                 target,
-            } => {
-                self.owned(now, target.into())?;
-                Ok(frame::advertisement(self.mac, target, sender_mac, sender))
-            }
-            Message::DuplicateProbe { target } => {
-                self.owned(now, target.into())?;
-                Ok(frame::unsolicited_advertisement(self.mac, target))
-            }
+            } => Ok(match self.stand(now, target.into())? {
+                Stand::Answer => frame::advertisement(self.mac, target, sender_mac, sender),
+                Stand::AskFirst => frame::duplicate_probe(self.mac, target),
+            }),
+            Message::DuplicateProbe { target } => Ok(match self.stand(now, target.into())? {
+                Stand::Answer => frame::unsolicited_advertisement(self.mac, target),
+                Stand::AskFirst => frame::duplicate_probe(self.mac, target),
+            }),
         }
     }
 
-    fn owned(&self, now: Moment, address: IpAddr) -> Result<(), Drop> {
-        match self.addresses.contains_key(&address) {
-            false => Err(Drop::NotOurs),
-            true if now >= self.valid_until => Err(Drop::Fenced),
-            true => Ok(()),
+    /// Somebody else says that it has an address.
+    fn claimed(&mut self, now: Moment, address: IpAddr) -> Drop {
+        if !self.addresses.contains_key(&address) {
+            return Drop::NotOurs;
+        }
+        if now >= self.valid_until {
+            self.doubts.insert(address, Doubt::Yielded);
+        }
+        Drop::Contested
+    }
+
+    fn stand(&mut self, now: Moment, address: IpAddr) -> Result<Stand, Drop> {
+        if !self.addresses.contains_key(&address) {
+            return Err(Drop::NotOurs);
+        }
+        if now < self.valid_until {
+            return Ok(Stand::Answer);
+        }
+        if self.valid_until == Moment::default() {
+            return Err(Drop::Fenced);
+        }
+        match self.doubts.get(&address) {
+            Some(Doubt::Yielded) => Err(Drop::Fenced),
+            Some(Doubt::Asked(at)) if now.since(*at) < LISTEN => Err(Drop::Fenced),
+            Some(Doubt::Asked(at)) if now.since(*at) < BELIEVE => Ok(Stand::Answer),
+            Some(Doubt::Asked(_)) | None => {
+                self.doubts.insert(address, Doubt::Asked(now));
+                Ok(Stand::AskFirst)
+            }
         }
     }
 

@@ -11,8 +11,9 @@ use super::set_option;
 pub enum Traffic {
     /// Every ARP frame.
     Arp,
-    /// IPv6 neighbour solicitations (ICMPv6 type 135, without extension headers) and nothing else.
-    NeighbourSolicitations,
+    /// IPv6 neighbour solicitations and advertisements (ICMPv6 types 135 and 136, without extension headers) and
+    /// nothing else.
+    Neighbours,
 }
 
 /// An `AF_PACKET` socket of one interface: whole frames, link header included, its own output excluded.
@@ -43,8 +44,8 @@ pub fn open(interface: u32, traffic: Traffic) -> io::Result<PacketSocket> {
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
     let socket = PacketSocket { fd, interface };
     set_option(&socket.fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1_i32)?;
-    if traffic == Traffic::NeighbourSolicitations {
-        socket.filter(&SOLICITATIONS)?;
+    if traffic == Traffic::Neighbours {
+        socket.filter(&NEIGHBOURS)?;
     }
     socket.bind(traffic)?;
     Ok(socket)
@@ -93,7 +94,7 @@ impl PacketSocket {
     fn bind(&self, traffic: Traffic) -> io::Result<()> {
         let protocol = match traffic {
             Traffic::Arp => libc::ETH_P_ARP,
-            Traffic::NeighbourSolicitations => libc::ETH_P_IPV6,
+            Traffic::Neighbours => libc::ETH_P_IPV6,
         };
         // SAFETY: sockaddr_ll is plain data, for which all zeroes is a valid value.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
@@ -142,12 +143,14 @@ impl AsRawFd for PacketSocket {
 /// linux/if_packet.h; not in the libc crate for every target.
 const PACKET_IGNORE_OUTGOING: i32 = 23;
 
-/// Ethernet frame: next header (byte 20) is ICMPv6 (58) and type (byte 54) is 135, else nothing.
-const SOLICITATIONS: [libc::sock_filter; 6] = [
+/// Ethernet frame: next header (byte 20) is ICMPv6 (58) and type (byte 54) is 135 or 136, else nothing.
+const NEIGHBOURS: [libc::sock_filter; 8] = [
     load_byte(20),
-    jump_unless(58, 3),
+    jump_unless(58, 5),
     load_byte(54),
     jump_unless(135, 1),
+    keep(u32::MAX),
+    jump_unless(136, 1),
     keep(u32::MAX),
     keep(0),
 ];

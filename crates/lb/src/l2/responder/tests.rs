@@ -326,21 +326,68 @@ fn announcements_go_on_for_five_seconds() {
 }
 
 #[test]
-fn a_responder_that_is_no_longer_allowed_is_silent() {
+fn after_the_fence_it_asks_the_link_before_it_answers() {
     let mut responder = responder(&["172.30.0.200", "fd00:30::200"]);
-    let question = bytes(&arp("0001", CLIENT, VIP));
-    assert!(responder.receive(later(1999), &question).is_ok());
-    assert_eq!(responder.receive(later(2000), &question), Err(Drop::Fenced));
-    assert_eq!(
-        responder.receive(later(2000), &USUAL.frame()),
-        Err(Drop::Fenced)
-    );
+    let questions = [bytes(&arp("0001", CLIENT, VIP)), USUAL.frame()];
+    for question in &questions {
+        let answer = responder.receive(later(1999), question).expect("an answer");
+        let probe = responder
+            .receive(later(2000), question)
+            .expect("a question");
+        // Another node that has the address answers it.
+        let mut other = Responder::new([0x02, 0, 0, 0, 0, 0x99]);
+        other.assign(NOW, &[ip("172.30.0.200"), ip("fd00:30::200")].into());
+        other.allow(NOW, later(60_000));
+        let claim = other.receive(later(2001), &probe).expect("its answer");
+        // Nobody does: the next question is answered, and for a while every other.
+        let early = responder.receive(later(2199), question);
+        assert_eq!(early, Err(Drop::Fenced), "it still listens");
+        assert_eq!(responder.receive(later(2200), question), Ok(answer.clone()));
+        assert_eq!(responder.receive(later(6999), question), Ok(answer));
+        assert_eq!(responder.receive(later(7000), question), Ok(probe));
+        // Somebody does: the address is yielded, whoever asks.
+        assert_eq!(responder.receive(later(7001), &claim), Err(Drop::Contested));
+        assert_eq!(responder.receive(later(9000), question), Err(Drop::Fenced));
+    }
     assert_eq!(responder.due(later(2000)), Vec::<Vec<u8>>::new());
     let deadline = responder.deadline();
     assert!(deadline.is_none_or(|at| at < later(2000)), "{deadline:?}");
-    // Allowed again, it tells everybody at once.
+    // Allowed again, it tells everybody at once, and answers.
     responder.allow(later(9000), later(11_000));
     assert_eq!(responder.due(later(9000)).len(), 3);
+    for question in &questions {
+        assert!(responder.receive(later(9001), question).is_ok());
+    }
+}
+
+#[test]
+fn an_announcement_of_another_node_after_the_fence_takes_the_address() {
+    let addresses = ["172.30.0.200", "fd00:30::200"];
+    let mut other = Responder::new([0x02, 0, 0, 0, 0, 0x99]);
+    other.assign(NOW, &addresses.map(ip).into());
+    other.allow(NOW, later(60_000));
+    let claims = other.due(later(2500));
+    assert_eq!(claims.len(), 3);
+    for (fence, taken) in [(60_000, false), (2000, true)] {
+        let mut responder = responder(&addresses);
+        responder.allow(NOW, later(fence));
+        for claim in &claims {
+            assert_eq!(responder.receive(later(2500), claim), Err(Drop::Contested));
+        }
+        for question in [bytes(&arp("0001", CLIENT, VIP)), USUAL.frame()] {
+            let answer = responder.receive(later(2600), &question);
+            assert_eq!(answer == Err(Drop::Fenced), taken, "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn who_was_never_allowed_asks_nobody() {
+    let mut responder = Responder::new([0x02, 0, 0, 0, 0, 0x01]);
+    responder.assign(NOW, &[ip("172.30.0.200")].into());
+    responder.allow(NOW, Moment::default());
+    let question = bytes(&arp("0001", CLIENT, VIP));
+    assert_eq!(responder.receive(later(5000), &question), Err(Drop::Fenced));
 }
 
 #[test]
