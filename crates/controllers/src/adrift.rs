@@ -5,16 +5,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, EventSource, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, Preconditions};
 use kube::{Client, Resource};
-use tracing::warn;
 
 use crate::cache::id_of;
-use crate::clock;
 use crate::collect::ignore_missing;
+use crate::notice::warn_about;
 use crate::world::node_of;
 
 /// The `quarantineTime` of upstream's PodGC: a Pod may be seen before its Node, and a Node may be late.
@@ -108,43 +105,25 @@ impl Adrift {
     }
 }
 
-/// Writes the Event. A failure is logged: the Pod goes all the same.
+/// Tells a Pod that it will be deleted.
 pub(crate) async fn tell(client: &Client, pod: &Pod, left: Duration) {
-    let event = event(pod, left, clock::today());
-    let namespace = id_of(pod).0;
-    let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-    if let Err(error) = api.create(&PostParams::default(), &event).await {
-        let pod = id_of(pod).1;
-        warn!(namespace, pod, %error, "the Event about a missing node was not written");
-    }
+    warn_about(
+        client,
+        pod.object_ref(&()),
+        NODE_NOT_FOUND,
+        message(pod, left),
+    )
+    .await;
 }
 
-fn event(pod: &Pod, left: Duration, now: Timestamp) -> Event {
-    let (namespace, name) = id_of(pod);
-    let message = format!(
+const NODE_NOT_FOUND: &str = "NodeNotFound";
+
+fn message(pod: &Pod, left: Duration) -> String {
+    format!(
         "spec.nodeName: there is no Node {:?}, so nothing runs this Pod: it is deleted in {} s unless the Node registers",
         node_of(pod).unwrap_or_default(),
         left.as_secs_f64().ceil(),
-    );
-    Event {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{name}-")),
-            namespace: Some(namespace),
-            ..ObjectMeta::default()
-        },
-        involved_object: pod.object_ref(&()),
-        type_: Some("Warning".to_owned()),
-        reason: Some("NodeNotFound".to_owned()),
-        message: Some(message),
-        source: Some(EventSource {
-            component: Some("daymark-controller".to_owned()),
-            host: None,
-        }),
-        first_timestamp: Some(Time(now)),
-        last_timestamp: Some(Time(now)),
-        count: Some(1),
-        ..Event::default()
-    }
+    )
 }
 
 /// Deletes a Pod that no kubelet will answer for.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
+use kube::Resource;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 use tracing::{debug, info, warn};
@@ -16,11 +17,13 @@ use tracing::{debug, info, warn};
 use crate::adrift::Step;
 use crate::cache::id_of;
 use crate::collect::ignore_missing;
-use crate::endpoints::{self, Inputs, MAX_ENDPOINTS, Write};
+use crate::endpoints::topology::Shares;
+use crate::endpoints::{self, Inputs, MAX_ENDPOINTS, Plan, Write};
 use crate::graph::Fate;
 use crate::kinds::Kinds;
 use crate::lease::{Answer, Question};
 use crate::node::{Pulse, Verdict, judge, pod_patch, unknown_patch};
+use crate::notice::warn_about;
 use crate::options::Options;
 use crate::queue::Ended;
 use crate::world::{Job, World, node_of};
@@ -164,6 +167,7 @@ fn slices(job: Job, namespace: &str, name: &str, world: &mut World, tools: &Tool
         service: &service,
         pods: &pods,
         node: &node,
+        shares: &|| Shares::of(nodes.all().map(Arc::as_ref)),
         slices: &slices,
         trigger,
         max: MAX_ENDPOINTS,
@@ -175,15 +179,15 @@ fn slices(job: Job, namespace: &str, name: &str, world: &mut World, tools: &Tool
     if plan.writes.is_empty() {
         return Started::Over(Ended::Done);
     }
-    let (client, namespace) = (tools.client.clone(), namespace.to_owned());
-    Started::Underway(write_slices(job, client, namespace, plan.writes).boxed())
+    Started::Underway(write_slices(job, tools.client.clone(), service, plan).boxed())
 }
 
-async fn write_slices(job: Job, client: Client, namespace: String, writes: Vec<Write>) -> Outcome {
-    let api: Api<EndpointSlice> = Api::namespaced(client, &namespace);
+async fn write_slices(job: Job, client: Client, service: Arc<Service>, plan: Plan) -> Outcome {
+    let namespace = id_of(service.as_ref()).0;
+    let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &namespace);
     let mut effects = Vec::new();
     let mut result = Ok(Ended::Done);
-    for write in writes {
+    for write in plan.writes {
         match write_slice(&api, &namespace, write).await {
             Ok(effect) => effects.push(effect),
             Err(error) => {
@@ -191,6 +195,14 @@ async fn write_slices(job: Job, client: Client, namespace: String, writes: Vec<W
                 break;
             }
         }
+    }
+    let about = || service.object_ref(&());
+    if let Err(error) = &result {
+        let message = format!("the EndpointSlices of this Service were not written: {error}");
+        warn_about(&client, about(), "FailedToUpdateEndpointSlices", message).await;
+    } else if let Some(why) = plan.no_hints {
+        let message = format!("no topology hints: {why}");
+        warn_about(&client, about(), "TopologyAwareHintsDisabled", message).await;
     }
     Outcome {
         job,

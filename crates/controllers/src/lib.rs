@@ -25,6 +25,7 @@ mod lease;
 mod metrics;
 mod namespace;
 mod node;
+mod notice;
 mod options;
 mod queue;
 mod schedule;

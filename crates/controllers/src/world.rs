@@ -15,6 +15,7 @@ use kube::runtime::watcher::Event;
 
 use crate::adrift::{Adrift, first_look, patience};
 use crate::cache::{Cache, Change, id_of};
+use crate::endpoints::topology::{facts, is_asked_by};
 use crate::endpoints::{self, SERVICE_NAME_LABEL, Triggers};
 use crate::graph::Graph;
 use crate::kinds::Kinds;
@@ -312,6 +313,7 @@ impl World {
         match change {
             Change::Gone(_) => {
                 self.heartbeats.remove(&name);
+                self.touch_services_with_topology(touched);
                 let pods = self.pods.all().filter(|pod| node_of(pod) == Some(&name));
                 for uid in pods.filter_map(|pod| pod.metadata.uid.as_deref()) {
                     self.adrift.lost(uid, self.grace, now);
@@ -328,6 +330,9 @@ impl World {
                 if old.as_ref().map(|old| zone(old)) != Some(zone(new)) {
                     self.touch_services_on(&name, touched);
                 }
+                if old.as_ref().map(|old| facts(old)) != Some(facts(new)) {
+                    self.touch_services_with_topology(touched);
+                }
                 touched.now.push(Job::Node(name));
                 self.touch_waiting(touched);
             }
@@ -339,6 +344,14 @@ impl World {
         for pod in self.pods.all().filter(|pod| node_of(pod) == Some(node)) {
             self.touch_services(&id_of(pod.as_ref()).0, pod, touched);
         }
+    }
+
+    /// The CPU of zones is another: whoever asks for hints by it may get others.
+    fn touch_services_with_topology(&self, touched: &mut Touched) {
+        let asking = self.services.all().filter(|one| is_asked_by(one));
+        let names = asking.map(|service| id_of(service.as_ref()));
+        let jobs = names.map(|(namespace, name)| Job::Slices(namespace, name));
+        touched.now.extend(jobs);
     }
 
     fn touch_waiting(&self, touched: &mut Touched) {

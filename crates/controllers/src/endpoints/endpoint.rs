@@ -9,9 +9,10 @@ use k8s_openapi::api::discovery::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
-const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
-const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+use super::topology;
+
+/// The zone of a Node.
+pub(super) const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// An address family, in the words of `addressType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,17 +178,8 @@ fn hostname(pod: &Pod, service: &Service) -> Option<String> {
     (spec.subdomain.is_some() && spec.subdomain == service.metadata.name).then_some(hostname)
 }
 
-/// Hints of `trafficDistribution`. Topology by the CPU ratios of zones (the annotation) takes precedence upstream; it
-/// is not computed here, so such a Service has no hints.
+/// Hints of `trafficDistribution`. Those by the CPU of zones take precedence, and need all endpoints ([`topology`]).
 fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<EndpointHints> {
-    let by_ratio = [TOPOLOGY_HINTS, TOPOLOGY_MODE].iter().any(|key| {
-        let value = service
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(*key));
-        value.is_some_and(|value| value.eq_ignore_ascii_case("auto"))
-    });
     let distribution = service
         .spec
         .as_ref()
@@ -200,7 +192,7 @@ fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<En
         })
     };
     let hints = match distribution {
-        _ if by_ratio => return None,
+        _ if topology::is_asked_by(service) => return None,
         Some("PreferClose" | "PreferSameZone") => EndpointHints {
             for_zones: zones(),
             for_nodes: None,

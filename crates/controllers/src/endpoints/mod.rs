@@ -8,6 +8,7 @@
 mod endpoint;
 mod meta;
 mod pack;
+pub(crate) mod topology;
 mod trigger;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 
 pub(crate) use self::endpoint::{Family, has_selector, matches};
 pub(crate) use self::meta::{SERVICE_NAME_LABEL, is_ours};
+use self::topology::{Shares, Unsafe};
 pub(crate) use self::trigger::Triggers;
 
 /// The most endpoints that the controller puts into one slice.
@@ -37,6 +39,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) node: &'a dyn Fn(&str) -> Option<Arc<Node>>,
     /// The slices that this controller keeps for a Service of that name.
     pub(crate) slices: &'a [Arc<EndpointSlice>],
+    /// The CPU of zones, for a Service that asks for hints by it.
+    pub(crate) shares: &'a dyn Fn() -> Result<Shares, Unsafe>,
     /// What the last-change annotation of written slices should say.
     pub(crate) trigger: Option<Timestamp>,
     /// See [`MAX_ENDPOINTS`].
@@ -66,6 +70,8 @@ pub(crate) struct Plan {
     pub(crate) writes: Vec<Write>,
     /// A Pod was left out because its Node is not known yet.
     pub(crate) waits_for_node: bool,
+    /// Why a Service that asks for hints by the CPU of zones has none.
+    pub(crate) no_hints: Option<Unsafe>,
 }
 
 /// The endpoints that Pods share a slice with: equal resolved ports.
@@ -96,8 +102,11 @@ pub(crate) fn plan(inputs: &Inputs<'_>) -> Plan {
             .cloned(),
     );
     for family in families {
-        let (groups, waits) = group(inputs, family);
+        let (mut groups, waits) = group(inputs, family);
         plan.waits_for_node |= waits;
+        if topology::is_asked_by(inputs.service) {
+            plan.no_hints = hint(inputs, &mut groups).err().or(plan.no_hints);
+        }
         let existing: Vec<_> = owned
             .iter()
             .filter(|slice| slice.address_type == family.as_str())
@@ -130,6 +139,20 @@ pub(crate) fn plan(inputs: &Inputs<'_>) -> Plan {
             uid: slice.metadata.uid.clone().unwrap_or_default(),
         }));
     plan
+}
+
+/// Gives the ready endpoints of a family hints by the CPU of zones.
+fn hint(inputs: &Inputs<'_>, groups: &mut Groups) -> Result<(), Unsafe> {
+    let all = groups.values_mut().flat_map(|(_, endpoints)| endpoints);
+    let is_ready = |endpoint: &&mut Endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions.and_then(|conditions| conditions.ready) == Some(true)
+    };
+    let mut ready: Vec<&mut Endpoint> = all.filter(is_ready).collect();
+    if ready.is_empty() {
+        return Ok(());
+    }
+    topology::give(&mut ready, &(inputs.shares)()?)
 }
 
 /// The endpoints of one family, grouped by resolved ports, and whether a Node was missing.

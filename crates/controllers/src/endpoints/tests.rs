@@ -56,6 +56,7 @@ fn run(service: &Service, pods: &[Arc<Pod>], slices: &[Arc<EndpointSlice>], max:
         service,
         pods,
         node: &node,
+        shares: &|| Err(Unsafe::OneZone),
         slices,
         trigger: None,
         max,
@@ -325,6 +326,57 @@ fn a_hostname_needs_the_services_name_as_subdomain() {
 }
 
 #[test]
+fn hints_by_the_cpu_of_zones_are_given_to_all_ready_endpoints_or_none() {
+    let auto = service(
+        json!({ "metadata": { "annotations": { "service.kubernetes.io/topology-mode": "Auto" } } }),
+    );
+    let unready = json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } });
+    let pods = [pod(1, json!({})), pod(2, json!({})), pod(3, unready)];
+    let of_zone = |zone: &str| -> Node {
+        let object = json!({
+            "metadata": { "labels": { "topology.kubernetes.io/zone": zone } },
+            "status": {
+                "allocatable": { "cpu": "2" },
+                "conditions": [{ "type": "Ready", "status": "True" }],
+            },
+        });
+        serde_json::from_value(object).expect("a Node")
+    };
+    // All three Pods are in zone-a: one of the two that are ready serves the other zone.
+    for (zones, expected, why) in [
+        (vec!["zone-a", "zone-b"], vec!["zone-a", "zone-b"], None),
+        (vec!["zone-a"], vec![], Some(Unsafe::OneZone)),
+    ] {
+        let nodes: Vec<Node> = zones.into_iter().map(of_zone).collect();
+        let plan = plan(&Inputs {
+            service: &auto,
+            pods: &pods,
+            node: &node,
+            shares: &|| Shares::of(&nodes),
+            slices: &[],
+            trigger: None,
+            max: 100,
+        });
+        let slice = only_slice(&plan);
+        let endpoints = slice["endpoints"].as_array().expect("endpoints");
+        assert_eq!(endpoints.len(), 3);
+        let hint = |endpoint: &Value| {
+            Some(
+                endpoint["hints"]["forZones"][0]["name"]
+                    .as_str()?
+                    .to_owned(),
+            )
+        };
+        let mut hints: Vec<String> = endpoints.iter().filter_map(hint).collect();
+        hints.sort();
+        assert_eq!(
+            (hints, plan.no_hints),
+            (expected.into_iter().map(str::to_owned).collect(), why)
+        );
+    }
+}
+
+#[test]
 fn traffic_distribution_gives_hints_to_ready_endpoints() {
     let zone = json!({ "forZones": [{ "name": "zone-a" }] });
     let both = json!({ "forZones": [{ "name": "zone-a" }], "forNodes": [{ "name": "node-1" }] });
@@ -495,6 +547,7 @@ fn the_annotation_is_written_and_removed() {
         service: &web,
         pods: &pods,
         node: &node,
+        shares: &|| Err(Unsafe::OneZone),
         slices,
         trigger,
         max: 100,
