@@ -105,6 +105,11 @@ fn a_node_whose_agent_stays_dead_keeps_its_pods_ready() {
 }
 
 #[test]
+fn cluster_dns_answers_at_its_ipv6_address() {
+    scenario("dns_by_ipv6");
+}
+
+#[test]
 fn load_balancer_addresses_stay_where_they_are_while_the_api_is_away() {
     scenario("api_is_away");
 }
