@@ -3,9 +3,9 @@
 //! A controller that decides on a stale view writes the same change twice. So the answer to each write goes into the
 //! cache at once, and what the watch brings later is compared by resource version: versions of one object are
 //! numbers that grow (KEP-5504), so an older one is dropped. A deleted object leaves its uid behind until the watch
-//! has confirmed the delete.
+//! has confirmed the delete, and for a while after it: the answer to a write may arrive when the watch has told the end.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use kube::Resource;
@@ -61,8 +61,13 @@ pub(crate) struct Cache<K> {
     objects: BTreeMap<Id, Arc<K>>,
     listed: Option<BTreeSet<Id>>,
     deleted: HashSet<String>,
+    /// Uids of objects that the watch has told the end of, the oldest first.
+    ended: VecDeque<String>,
     synced: bool,
 }
+
+/// How many ends are remembered: far more than writes are under way.
+const ENDED: usize = 256;
 
 impl<K> Default for Cache<K> {
     fn default() -> Self {
@@ -70,6 +75,7 @@ impl<K> Default for Cache<K> {
             objects: BTreeMap::new(),
             listed: None,
             deleted: HashSet::new(),
+            ended: VecDeque::new(),
             synced: false,
         }
     }
@@ -111,6 +117,9 @@ impl<K: Resource> Cache<K> {
                 if let Some(listed) = &mut self.listed {
                     listed.insert(id_of(&object));
                 }
+                // A list says what there is, also what a restored store has again.
+                let uid = object.meta().uid.as_ref();
+                self.ended.retain(|ended| Some(ended) != uid);
                 self.set(object).into_iter().collect()
             }
             Event::InitDone => self.finish_list(),
@@ -119,6 +128,7 @@ impl<K: Resource> Cache<K> {
                 if let Some(uid) = &object.meta().uid {
                     self.deleted.remove(uid);
                 }
+                self.end(&object);
                 let id = id_of(&object);
                 if self
                     .objects
@@ -144,10 +154,19 @@ impl<K: Resource> Cache<K> {
             .filter(|id| !listed.contains(*id))
             .cloned()
             .collect();
-        gone.iter()
+        let gone: Vec<Arc<K>> = gone
+            .iter()
             .filter_map(|id| self.objects.remove(id))
-            .map(Change::Gone)
-            .collect()
+            .collect();
+        gone.iter().for_each(|object| self.end(object));
+        gone.into_iter().map(Change::Gone).collect()
+    }
+
+    fn end(&mut self, object: &K) {
+        self.ended.extend(object.meta().uid.clone());
+        if self.ended.len() > ENDED {
+            self.ended.pop_front();
+        }
     }
 
     /// Takes in an object: from the watch, or the answer to a write.
@@ -157,7 +176,7 @@ impl<K: Resource> Cache<K> {
             .meta()
             .uid
             .as_ref()
-            .is_some_and(|uid| self.deleted.contains(uid))
+            .is_some_and(|uid| self.deleted.contains(uid) || self.ended.contains(uid))
         {
             return None;
         }
@@ -249,6 +268,24 @@ mod tests {
         assert_eq!(version(&cache, "a"), None);
         cache.apply(Event::Delete(object("a", "u", 7)));
         assert_eq!(cache.apply(Event::Apply(object("a", "v", 8))).len(), 1);
+    }
+
+    #[test]
+    fn a_deleted_object_does_not_come_back_with_the_answer_to_an_earlier_write() {
+        let mut cache = Cache::default();
+        cache.apply(Event::Apply(object("a", "u", 5)));
+        cache.apply(Event::Delete(object("a", "u", 7)));
+        assert!(cache.set(object("a", "u", 6)).is_none());
+        assert_eq!(version(&cache, "a"), None);
+        assert!(
+            cache.set(object("a", "v", 8)).is_some(),
+            "another of that name"
+        );
+        // A list has it again: the store was restored.
+        cache.apply(Event::Init);
+        cache.apply(Event::InitApply(object("a", "u", 5)));
+        cache.apply(Event::InitDone);
+        assert_eq!(cache.all().count(), 1);
     }
 
     #[test]

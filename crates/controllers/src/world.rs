@@ -83,6 +83,8 @@ pub(crate) struct World {
     /// Where Pods are about to be bound, by uid.
     pub(crate) assumed: HashMap<String, String>,
     pub(crate) adrift: Adrift,
+    /// Nodes that were deleted of late, and when.
+    departed: HashMap<String, Instant>,
     /// When the watch of Leases last failed, until it speaks again.
     blind: Option<Instant>,
     indices: Indices,
@@ -118,6 +120,7 @@ impl World {
             heartbeats: HashMap::new(),
             assumed: HashMap::new(),
             adrift: Adrift::default(),
+            departed: HashMap::new(),
             blind: None,
             indices,
             scheduler,
@@ -268,10 +271,12 @@ impl World {
         let (Some(node), Some(uid)) = (node_of(pod), &pod.metadata.uid) else {
             return;
         };
-        // What somebody deleted is not waited for: no kubelet will say that it has ended.
+        // What somebody deleted is not waited for: no kubelet will say that it has ended. Nor is a Node that was there:
+        // its end may be heard before its Pod.
+        let was_there = self.departed.contains_key(node);
         let wait = match pod.metadata.deletion_timestamp {
-            Some(_) => self.grace,
-            None => patience(self.grace),
+            None if !was_there => patience(self.grace),
+            _ => self.grace,
         };
         self.adrift.found(uid, wait, now);
         touched
@@ -313,6 +318,10 @@ impl World {
         match change {
             Change::Gone(_) => {
                 self.heartbeats.remove(&name);
+                let patience = patience(self.grace);
+                self.departed
+                    .retain(|_, at| now.saturating_duration_since(*at) < patience);
+                self.departed.insert(name.clone(), now);
                 self.touch_services_with_topology(touched);
                 let pods = self.pods.all().filter(|pod| node_of(pod) == Some(&name));
                 for uid in pods.filter_map(|pod| pod.metadata.uid.as_deref()) {
@@ -322,6 +331,7 @@ impl World {
                 touched.later.push((Job::Stranded(name), look));
             }
             Change::Set { old, new } => {
+                self.departed.remove(&name);
                 let heartbeat = self
                     .heartbeats
                     .entry(name.clone())
