@@ -110,11 +110,6 @@ fn cluster_dns_answers_at_its_ipv6_address() {
 }
 
 #[test]
-fn load_balancer_addresses_stay_where_they_are_while_the_api_is_away() {
-    scenario("api_is_away");
-}
-
-#[test]
 fn probes_of_every_kind_decide_who_is_asked() {
     scenario("probes");
 }
