@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use daymark_feed::Kind;
+use daymark_feed::{Kind, KindMetrics};
 
 /// The lines of DNS, the announcer and the feed.
 pub(crate) fn of_parts(
@@ -37,20 +37,24 @@ pub(crate) fn of_parts(
         announcer.answering().len()
     );
     let kinds = Kind::ALL.map(|kind| (format!("{{kind=\"{kind}\"}}"), feed.kind(kind)));
-    let rows: Vec<(&str, &AtomicU64)> = kinds
-        .iter()
-        .map(|(label, kind)| (label.as_str(), &kind.received))
-        .collect();
-    counter(&mut out, "daymark_feed_objects", "Objects received", &rows);
-    let rows: Vec<(&str, &AtomicU64)> = kinds
-        .iter()
-        .map(|(label, kind)| (label.as_str(), &kind.failures))
-        .collect();
-    counter(
-        &mut out,
+    let mut of_kinds = |name, help, count: fn(&KindMetrics) -> &AtomicU64| {
+        let rows = kinds
+            .each_ref()
+            .map(|(label, kind)| (label.as_str(), count(kind)));
+        counter(&mut out, name, help, &rows);
+    };
+    of_kinds("daymark_feed_objects", "Objects received", |kind| {
+        &kind.received
+    });
+    of_kinds(
         "daymark_feed_watch_failures",
         "Times that a watch or list broke or could not be opened",
-        &rows,
+        |kind| &kind.failures,
+    );
+    of_kinds(
+        "daymark_feed_unreadable",
+        "Values and objects that could not be read",
+        |kind| &kind.unreadable,
     );
     out.push_str("# HELP daymark_feed_watch_connected Whether a watch of the API is open now.\n");
     out.push_str("# TYPE daymark_feed_watch_connected gauge\n");
@@ -58,16 +62,6 @@ pub(crate) fn of_parts(
         let connected = u8::from(kind.connected.load(Ordering::Relaxed));
         let _ = writeln!(out, "daymark_feed_watch_connected{label} {connected}");
     }
-    let rows: Vec<(&str, &AtomicU64)> = kinds
-        .iter()
-        .map(|(label, kind)| (label.as_str(), &kind.unreadable))
-        .collect();
-    counter(
-        &mut out,
-        "daymark_feed_unreadable",
-        "Values and objects that could not be read",
-        &rows,
-    );
     out
 }
 
