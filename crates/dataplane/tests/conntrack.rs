@@ -68,6 +68,16 @@ fn lab() -> BareLab {
     .expect("a lab")
 }
 
+/// The plane of the first node, and a socket there for what is tracked.
+fn plane_of_node(lab: &BareLab) -> (Plane<Netlink>, NfSocket) {
+    let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
+    let kernel = ns.within(Netlink::open).expect("on the node");
+    let socket = ns.within(NfSocket::open).expect("on the node");
+    let kernel = kernel.expect("a netfilter socket");
+    let (plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
+    (plane, socket.expect("a netfilter socket"))
+}
+
 /// Asks over and over from one port.
 struct Client {
     socket: UdpSocket,
@@ -101,14 +111,7 @@ impl Client {
 fn a_client_with_one_port_follows_its_service() {
     isolated_test("a_client_with_one_port_follows_its_service", || {
         let lab = lab();
-        let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
-        let kernel = ns.within(Netlink::open).expect("on the node");
-        let mut socket = ns
-            .within(NfSocket::open)
-            .expect("on the node")
-            .expect("a netfilter socket");
-        let kernel = kernel.expect("a netfilter socket");
-        let (mut plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
+        let (mut plane, mut socket) = plane_of_node(&lab);
         let clients = [
             Client::of(&lab, "10.244.1.9:4053", "10.96.0.10:53"),
             Client::of(&lab, "[fd00:10:244:1::9]:4053", "[fd00:10:96::a]:53"),
@@ -156,14 +159,7 @@ fn a_connection_that_nobody_answers_reaches_another_endpoint() {
     let name = "a_connection_that_nobody_answers_reaches_another_endpoint";
     isolated_test(name, || {
         let mut lab = lab();
-        let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
-        let kernel = ns.within(Netlink::open).expect("on the node");
-        let mut socket = ns
-            .within(NfSocket::open)
-            .expect("on the node")
-            .expect("a netfilter socket");
-        let kernel = kernel.expect("a netfilter socket");
-        let (mut plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
+        let (mut plane, mut socket) = plane_of_node(&lab);
         let case = Case::parse("inline", OPENING).expect("a case");
         let mut world = World::default();
         let [before, after] = &case.steps[..] else {

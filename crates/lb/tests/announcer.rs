@@ -356,6 +356,13 @@ fn story(outside: &NetNs, macs: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
         let limit = Duration::from_secs(limit);
         timer.block_on(until(what, limit, || async { ask() }));
     };
+    let is_at = |vip: IpAddr, mac: Mac| {
+        let found = neighbour(outside, vip);
+        match found == Some(mac) {
+            true => Ok(()),
+            false => Err(format!("{vip} at {found:?}, expected {mac:?}")),
+        }
+    };
     // Each address is answered for by one node, and the client finds that one.
     for vip in vips {
         wait("the address has one owner", 15, &|| {
@@ -381,12 +388,7 @@ fn story(outside: &NetNs, macs: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
             .unwrap();
         wait("the client finds the address", 5, &|| {
             look_for(outside, vip);
-            let found = neighbour(outside, vip);
-            if found == Some(macs[owner]) {
-                Ok(())
-            } else {
-                Err(format!("{vip} at {found:?}, owner {:?}", macs[owner]))
-            }
+            is_at(vip, macs[owner])
         });
     }
     let capabilities = responder_capabilities();
@@ -407,12 +409,7 @@ fn story(outside: &NetNs, macs: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
     agents[owner] = None;
     for vip in vips {
         wait("the client follows the address", 5, &|| {
-            let found = neighbour(outside, vip);
-            if found == Some(macs[other]) {
-                Ok(())
-            } else {
-                Err(format!("{vip} at {found:?}, expected {:?}", macs[other]))
-            }
+            is_at(vip, macs[other])
         });
     }
     // The one that is left loses the API. It is alone, so that nobody claims what it had: it goes on.
@@ -433,12 +430,7 @@ fn story(outside: &NetNs, macs: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
     agents[owner] = Some(start(owner));
     for vip in vips {
         wait("the client follows the address back", 10, &|| {
-            let found = neighbour(outside, vip);
-            if found == Some(macs[owner]) {
-                Ok(())
-            } else {
-                Err(format!("{vip} at {found:?}, expected {:?}", macs[owner]))
-            }
+            is_at(vip, macs[owner])
         });
     }
     for _ in 0..20 {
