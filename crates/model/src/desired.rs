@@ -306,11 +306,14 @@ impl Delta {
                 to += 1;
             }
             let mut delta = Self::default();
-            for (port, at) in &by_port[from..to] {
+            let piece = &by_port[from..to];
+            for (_, at) in piece {
                 delta
                     .frontends
                     .insert(*at, desired.frontends.get(at).cloned());
-                delta.pools.extend(pools_of(desired, port));
+            }
+            for of_port in piece.chunk_by(|(a, _), (b, _)| a == b) {
+                delta.pools.extend(pools_of(desired, of_port[0].0));
             }
             if from == 0 {
                 delta.own_pods = Some(desired.own_pods.clone());
