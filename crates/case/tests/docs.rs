@@ -24,6 +24,7 @@ fn the_documentation_names_every_key_and_word() {
         "options",
         "detector=",
         "node-ports=",
+        "unnamed-family=",
         "masquerade-all=",
         "machine",
         "families=",

@@ -118,7 +118,7 @@ pub struct ClusterNode {
     pub name: Arc<str>,
     /// The condition `Ready`.
     pub ready: Readiness,
-    /// `status.addresses` of types InternalIP and ExternalIP, in order.
+    /// `status.addresses` of type InternalIP, then those of type ExternalIP, each in order.
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<Cidr>,

@@ -22,8 +22,8 @@ use crate::desired::{
 };
 use crate::endpoints::{Lists, Presence, select};
 use crate::input::{
-    Detector, IngressMode, MasqueradeAll, Node, NodePortAddresses, Options, Service, ServicePort,
-    ServiceType, Slice, TrafficPolicy,
+    Detector, IngressMode, MasqueradeAll, Node, Options, Service, ServicePort, ServiceType, Slice,
+    TrafficPolicy,
 };
 
 /// What the rules need to know about the place where they are applied.
@@ -60,34 +60,14 @@ impl Here {
         own
     }
 
-    /// Addresses at which node ports answer.
+    /// Addresses at which the kernel answers node ports ([`crate::node_ports`]).
     #[must_use]
     pub fn node_port_addresses(&self) -> Vec<IpAddr> {
-        match &self.options.node_port_addresses {
-            NodePortAddresses::Primary => {
-                let first = |family| {
-                    self.node
-                        .addresses
-                        .iter()
-                        .copied()
-                        .find(|ip| Family::of(*ip) == family)
-                };
-                Family::BOTH
-                    .into_iter()
-                    .filter_map(first)
-                    .filter(|ip| !ip.is_loopback())
-                    .collect()
-            }
-            NodePortAddresses::Cidrs(cidrs) => {
-                let served =
-                    |ip: &IpAddr| !ip.is_loopback() && cidrs.iter().any(|cidr| cidr.contains(*ip));
-                self.machine_addresses
-                    .iter()
-                    .copied()
-                    .filter(served)
-                    .collect()
-            }
-        }
+        self.options.node_port_addresses.serving(
+            &self.node.addresses,
+            &self.machine_addresses,
+            self.options.unnamed_family,
+        )
     }
 
     fn is_own_address(&self, ip: IpAddr) -> bool {

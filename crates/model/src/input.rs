@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::{Cidr, Family, Protocol};
+use crate::node_ports::{NodePortAddresses, UnnamedFamily};
 
 /// Namespace and name of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -293,7 +294,7 @@ pub struct Node {
     pub name: Arc<str>,
     /// The label `topology.kubernetes.io/zone`, empty if absent.
     pub zone: Arc<str>,
-    /// `status.addresses` of types InternalIP and ExternalIP, in order.
+    /// `status.addresses` of type InternalIP, then those of type ExternalIP, each in order.
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<Cidr>,
@@ -311,16 +312,6 @@ pub enum Detector {
     None,
 }
 
-/// Which of the node's addresses serve node ports (`nodePortAddresses`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum NodePortAddresses {
-    /// The Node object's first address of each family. A family without one serves nothing.
-    #[default]
-    Primary,
-    /// Every address of the machine inside these prefixes, loopback excepted.
-    Cidrs(Vec<Cidr>),
-}
-
 /// Settings of the proxy that change what a Service means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -329,8 +320,10 @@ pub struct Options {
     pub node_name: Arc<str>,
     /// How own Pods are known.
     pub detector: Detector,
-    /// Where node ports answer.
+    /// Where node ports answer (`nodePortAddresses`).
     pub node_port_addresses: NodePortAddresses,
+    /// What becomes of a family that `node_port_addresses` does not name.
+    pub unnamed_family: UnnamedFamily,
     /// `masqueradeAll`: cluster-IP traffic of own Pods is masqueraded too.
     pub masquerade_all: MasqueradeAll,
 }

@@ -117,8 +117,14 @@ impl<'a> Line<'a> {
 
     /// A prefix of an object, read as leniently.
     pub(super) fn cidr(&mut self, text: &str) -> Result<Cidr> {
+        self.cidr_or("", text)
+    }
+
+    /// The same where `others` could stand too.
+    pub(super) fn cidr_or(&mut self, others: &str, text: &str) -> Result<Cidr> {
         let Some(cidr) = Cidr::parse(text) else {
-            return Err(self.error("a prefix such as 10.244.1.0/24", text));
+            let expected = format!("{others}a prefix such as 10.244.1.0/24");
+            return Err(self.error(expected, text));
         };
         self.spelled(text, cidr.to_string());
         Ok(cidr)

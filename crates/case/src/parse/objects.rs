@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use daymark_model::address::Family;
-use daymark_model::input::{
-    Conditions, Detector, Hints, MasqueradeAll, NodePortAddresses, SliceAudience, SlicePort,
-};
+use daymark_model::input::{Conditions, Detector, Hints, MasqueradeAll, SliceAudience, SlicePort};
+use daymark_model::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
 use daymark_model::{Endpoint, Node, ServiceKey, Slice, SliceKey};
 
 use super::line::{Fields, Line};
@@ -17,12 +16,14 @@ use crate::write::{CONDITIONS, implied_slice};
 type Result<T> = std::result::Result<T, ParseError>;
 
 impl Parser<'_> {
-    /// `options [detector=node|none|cidr:PREFIX,...] [node-ports=primary|cidr:PREFIX,...] [masquerade-all=yes|no]`
+    /// `options [detector=node|none|cidr:PREFIX,...] [node-ports=primary|localhost|all|PREFIX,...]
+    /// [unnamed-family=closed|open] [masquerade-all=yes|no]`
     pub(super) fn options(&mut self, line: &mut Line) -> Result<()> {
         if !self.is_blank() {
             return Err(line.error("options before everything else", "options"));
         }
-        let fields = line.fields(&["detector", "node-ports", "masquerade-all"])?;
+        let fields =
+            line.fields(&["detector", "node-ports", "unnamed-family", "masquerade-all"])?;
         no_plain(line, &fields)?;
         let options = &mut self.case.options;
         match fields.get("detector") {
@@ -34,13 +35,13 @@ impl Parser<'_> {
                 options.detector = Detector::Cidrs(cidrs);
             }
         }
-        match fields.get("node-ports") {
-            None => {}
-            Some("primary") => options.node_port_addresses = NodePortAddresses::Primary,
-            Some(text) => {
-                let cidrs = prefixes(line, "primary", text)?;
-                options.node_port_addresses = NodePortAddresses::Cidrs(cidrs);
-            }
+        if let Some(text) = fields.get("node-ports") {
+            options.node_port_addresses = NodePortAddresses(line.list(text, node_port_address)?);
+        }
+        match fields.get("unnamed-family") {
+            None | Some("closed") => {}
+            Some("open") => options.unnamed_family = UnnamedFamily::Open,
+            Some(text) => return Err(line.error("closed or open", text)),
         }
         if let Some(text) = fields.get("masquerade-all") {
             options.masquerade_all = if line.yes(text)? {
@@ -217,6 +218,17 @@ fn prefixes(line: &mut Line, others: &str, text: &str) -> Result<Vec<daymark_mod
     match text.strip_prefix("cidr:") {
         Some(list) => line.list(list, |line, text| line.cidr(text)),
         None => Err(line.error(format!("one of {others}, cidr:PREFIX,..."), text)),
+    }
+}
+
+fn node_port_address(line: &mut Line, text: &str) -> Result<NodePortAddress> {
+    let mut keywords = NodePortAddress::KEYWORDS.into_iter();
+    match keywords.find(|(word, _)| *word == text) {
+        Some((_, entry)) => Ok(entry),
+        None => {
+            let cidr = line.cidr_or("primary, localhost, all, or ", text)?;
+            Ok(NodePortAddress::Cidr(cidr))
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use daymark_model::address::{Family, parse_address};
 use daymark_model::input::{
     Affinity, ClusterIps, Conditions, Detector, Hints, Ingress, IngressMode, LoadBalancerRequest,
-    MasqueradeAll, NodePortAddresses, ServicePort, ServiceType, SliceAudience, SlicePort,
-    TrafficPolicy,
+    MasqueradeAll, ServicePort, ServiceType, SliceAudience, SlicePort, TrafficPolicy,
 };
+use daymark_model::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
 use daymark_model::{
     Change, Cidr, Endpoint, Node, Options, Protocol, Service, ServiceKey, Slice, SliceKey,
 };
@@ -107,8 +107,13 @@ pub fn options(random: &mut Random) -> Options {
             _ => Detector::NodeCidr,
         },
         node_port_addresses: match random.below(10) {
-            0..=2 => NodePortAddresses::Cidrs(cidrs(random, 3, &PREFIXES)),
-            _ => NodePortAddresses::Primary,
+            0..=4 => node_port_addresses(random),
+            _ => NodePortAddresses::default(),
+        },
+        unnamed_family: if random.percent(20) {
+            UnnamedFamily::Open
+        } else {
+            UnnamedFamily::Closed
         },
         masquerade_all: if random.percent(10) {
             MasqueradeAll::Yes
@@ -117,6 +122,20 @@ pub fn options(random: &mut Random) -> Options {
         },
         ..Options::default()
     }
+}
+
+/// A mixed list; now and then an empty one.
+fn node_port_addresses(random: &mut Random) -> NodePortAddresses {
+    let mut entries: Vec<NodePortAddress> = cidrs(random, 3, &PREFIXES)
+        .into_iter()
+        .map(NodePortAddress::Cidr)
+        .collect();
+    for (_, keyword) in NodePortAddress::KEYWORDS {
+        if random.percent(25) {
+            entries.push(keyword);
+        }
+    }
+    NodePortAddresses(entries)
 }
 
 /// The random change of a seed. It depends on nothing else, so that a sequence of seeds is a sequence

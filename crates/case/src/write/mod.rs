@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use daymark_model::address::Family;
 use daymark_model::decide::{Arrival, SourceSeen};
-use daymark_model::input::{ClusterIps, Conditions, Detector, MasqueradeAll, NodePortAddresses};
+use daymark_model::input::{ClusterIps, Conditions, Detector, MasqueradeAll};
+use daymark_model::node_ports::{NodePortAddresses, UnnamedFamily};
 use daymark_model::{Change, Node, Options, Packet, ServiceKey, SliceKey, Target};
 
 use crate::value::{Case, Check, Choice, Expect, Step};
@@ -172,8 +173,11 @@ impl Writer<'_> {
                 words.field("detector", format!("cidr:{}", self.list(cidrs)));
             }
         }
-        if let NodePortAddresses::Cidrs(cidrs) = &options.node_port_addresses {
-            words.field("node-ports", format!("cidr:{}", self.list(cidrs)));
+        if options.node_port_addresses != NodePortAddresses::default() {
+            words.field("node-ports", self.list(&options.node_port_addresses.0));
+        }
+        if options.unnamed_family == UnnamedFamily::Open {
+            words.field("unnamed-family", "open");
         }
         if options.masquerade_all == MasqueradeAll::Yes {
             words.field("masquerade-all", "yes");

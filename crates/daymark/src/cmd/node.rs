@@ -12,9 +12,8 @@ use daymark_dataplane::nft::kernel::Netlink;
 use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, plane_channel};
 use daymark_lb::announcer;
 use daymark_lb::membership::{Timing, TimingError};
-use daymark_model::Cidr;
 use daymark_model::Options;
-use daymark_model::input::NodePortAddresses;
+use daymark_model::node_ports::NodePortAddresses;
 use daymark_node::agent::{Agent, Ended};
 use daymark_node::metrics::Metrics;
 use daymark_node::{foreign, health};
@@ -40,10 +39,10 @@ pub(crate) struct Args {
     /// The name of this node's Node object.
     #[arg(long, value_name = "NAME")]
     node_name: String,
-    /// Addresses that serve node ports: `primary` (the Node's first of each family), or prefixes.
+    /// Addresses that serve node ports: `primary` (the Node's first of each family), `all`, prefixes, and any mixture.
     #[arg(
         long,
-        value_name = "primary|CIDR",
+        value_name = "primary|localhost|all|CIDR",
         value_delimiter = ',',
         default_value = "primary"
     )]
@@ -205,18 +204,14 @@ fn start_dns(
     Ok(Some(server))
 }
 
-/// `primary`, or prefixes; both together are refused until a node can serve the mix.
+/// Keywords and prefixes; every entry that is none is named.
 fn node_port_addresses(words: &[String]) -> anyhow::Result<NodePortAddresses> {
-    if words == ["primary"] {
-        return Ok(NodePortAddresses::Primary);
-    }
-    let prefix = |word: &String| {
-        let known = Cidr::parse(word);
-        known.with_context(|| format!("--nodeport-addresses: {word:?} is neither `primary` alone nor a prefix such as 10.0.0.0/8"))
-    };
-    Ok(NodePortAddresses::Cidrs(
-        words.iter().map(prefix).collect::<Result<_, _>>()?,
-    ))
+    NodePortAddresses::parse(words).map_err(|errors| {
+        let errors = errors
+            .iter()
+            .map(|error| format!("--nodeport-addresses{error}"));
+        anyhow!(errors.collect::<Vec<_>>().join("; "))
+    })
 }
 
 /// A time in seconds, as in `3` and `0.25`, or with its unit: `3s`, `250ms`.
@@ -295,6 +290,26 @@ mod tests {
         ] {
             check(text, None);
         }
+    }
+
+    #[test]
+    fn node_port_addresses_are_keywords_and_prefixes_and_every_other_one_is_named() {
+        let read = |flags: &str| {
+            let words = "node --kubeconfig f --node-name n";
+            let words = words.split(' ').chain(flags.split_whitespace());
+            node_port_addresses(&Program::try_parse_from(words)?.args.nodeport_addresses)
+        };
+        assert_eq!(read("").unwrap(), NodePortAddresses::default());
+        let mixed = read("--nodeport-addresses 10.0.0.0/8,localhost,primary").unwrap();
+        assert_eq!(mixed.0.len(), 3);
+        let said = read("--nodeport-addresses Primary,all,all")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            said,
+            "--nodeport-addresses[0]: Invalid value: \"Primary\": must be a prefix such as 10.0.0.0/8, or one of the \
+             keywords primary, localhost, all; --nodeport-addresses[2]: Duplicate value: \"all\""
+        );
     }
 
     #[test]

@@ -83,14 +83,14 @@ impl<'a> Json<'a> for NodeJson<'a> {
 }
 
 impl NodeJson<'_> {
+    /// Internal ones before external ones (kubernetes `pkg/util/node`, `GetNodeHostIPs`): the first is the primary one.
     fn addresses(&self, reader: &mut Reader<'_, '_>) -> Vec<IpAddr> {
         let mut all = Vec::new();
-        for (index, entry) in self.status.addresses.iter().enumerate() {
-            if matches!(entry.kind.text(), "InternalIP" | "ExternalIP") {
-                all.extend(reader.address(
-                    &format!("status.addresses[{index}].address"),
-                    &entry.address,
-                ));
+        for kind in ["InternalIP", "ExternalIP"] {
+            let entries = self.status.addresses.iter().enumerate();
+            for (index, entry) in entries.filter(|(_, entry)| entry.kind.text() == kind) {
+                let field = format!("status.addresses[{index}].address");
+                all.extend(reader.address(&field, &entry.address));
             }
         }
         all

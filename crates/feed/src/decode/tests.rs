@@ -1,5 +1,7 @@
 //! Odd values: each is left out with a reason, and the rest of the object is read.
 
+use std::net::IpAddr;
+
 use daymark_model::input::{Affinity, ClusterIps, ServiceType, SliceAudience};
 use daymark_model::{Family, Service, Slice};
 use proptest::prelude::*;
@@ -52,6 +54,28 @@ fn slice_record(object: &Object) -> Arc<Slice> {
         panic!("{object:?}")
     };
     Arc::clone(slice)
+}
+
+#[test]
+fn internal_addresses_of_a_node_come_before_external_ones() {
+    let object = decode(
+        Kind::Node,
+        r#"{"metadata":{"name":"node-1"},"status":{"addresses":[
+            {"type":"Hostname","address":"node-1"},
+            {"type":"ExternalIP","address":"192.0.2.7"},
+            {"type":"InternalIP","address":"here"},
+            {"type":"InternalIP","address":"172.30.0.011"},
+            {"type":"ExternalIP","address":"2001:db8::7"},
+            {"type":"InternalIP","address":"172.30.0.12"}]}}"#,
+    );
+    assert_eq!(reasons(&object), ["status.addresses[2].address"]);
+    let Meaning::Record(Record::Node(node)) = &object.meaning else {
+        panic!("{object:?}")
+    };
+    let expected = ["172.30.0.11", "172.30.0.12", "192.0.2.7", "2001:db8::7"];
+    let expected = expected.map(|ip| ip.parse::<IpAddr>().unwrap());
+    assert_eq!(node.own.as_ref().unwrap().addresses, expected);
+    assert_eq!(node.cluster.as_ref().unwrap().addresses, expected);
 }
 
 #[test]
