@@ -74,44 +74,79 @@ pub enum SourceSeen {
 }
 
 /// The client's place, as the frontend's rules see it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Client {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// The node itself, host-network Pods included.
     Node,
+    /// A Pod of this node.
     OwnPod,
+    /// Everybody else.
     Outside,
+}
+
+/// How a verdict came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// What caught the packet, and where; `None`: no port of any Service is there.
+    pub caught: Option<(FrontendKey, &'a Frontend)>,
+    /// Who sent it.
+    pub client: Client,
+    /// What the frontend has for such a client; `None` if the packet did not come so far.
+    pub action: Option<Action>,
+    /// The verdict.
+    pub verdict: Verdict,
 }
 
 /// What must happen to `packet` on the node that `desired` describes.
 #[must_use]
 pub fn decide(desired: &Desired, packet: &Packet) -> Verdict {
-    let Some(frontend) = frontend(desired, packet) else {
-        return if desired.service_addresses.contains(&packet.destination) {
+    decision(desired, packet).verdict
+}
+
+/// What must happen to `packet`, and by which steps.
+#[must_use]
+pub fn decision<'a>(desired: &'a Desired, packet: &Packet) -> Decision<'a> {
+    let client = client(desired, packet);
+    let caught = caught(desired, packet);
+    let stopped = |verdict| Decision {
+        caught,
+        client,
+        action: None,
+        verdict,
+    };
+    let Some((_, frontend)) = caught else {
+        return stopped(if desired.service_addresses.contains(&packet.destination) {
             Verdict::Reject(Reason::UnknownPort)
         } else {
             Verdict::Untouched
-        };
+        });
     };
-    if let Sources::Only(ranges) = &frontend.sources
-        && !ranges.iter().any(|range| range.contains(packet.source))
-    {
-        return Verdict::Drop(Reason::SourceRange);
+    if !frontend.sources.admit(packet.source) {
+        return stopped(Verdict::Drop(Reason::SourceRange));
     }
-    let client = client(desired, packet);
     let action = if client == Client::Outside {
         frontend.outside
     } else {
         frontend.inside
     };
-    match action {
+    let verdict = match action {
         Action::Forward(list) => Verdict::Forward(targets(desired, frontend, list, client, packet)),
         Action::Reject(reason) => Verdict::Reject(reason),
         Action::Drop(reason) => Verdict::Drop(reason),
+    };
+    Decision {
+        action: Some(action),
+        ..stopped(verdict)
     }
 }
 
 /// The frontend that catches a packet, if any: the one at its very address first, then a node port.
 #[must_use]
 pub fn frontend<'a>(desired: &'a Desired, packet: &Packet) -> Option<&'a Frontend> {
+    caught(desired, packet).map(|(_, frontend)| frontend)
+}
+
+fn caught<'a>(desired: &'a Desired, packet: &Packet) -> Option<(FrontendKey, &'a Frontend)> {
     let Packet {
         destination: ip,
         protocol,
@@ -124,15 +159,38 @@ pub fn frontend<'a>(desired: &'a Desired, packet: &Packet) -> Option<&'a Fronten
         protocol,
         port,
     };
-    let at_node = || {
-        let served = desired.node_port_addresses.contains(&ip);
-        served.then(|| desired.frontends.get(&node_port)).flatten()
+    let at = |key| {
+        let frontend = desired.frontends.get(&key)?;
+        Some((key, &**frontend))
     };
-    desired
-        .frontends
-        .get(&address)
-        .or_else(at_node)
-        .map(AsRef::as_ref)
+    at(address).or_else(|| {
+        let served = desired.node_port_addresses.contains(&ip);
+        served.then(|| at(node_port)).flatten()
+    })
+}
+
+impl Masquerade {
+    /// Whether it takes the source of such a client.
+    #[must_use]
+    pub fn takes(self, client: Client) -> bool {
+        match self {
+            Self::Never => false,
+            Self::NodeOnly => client == Client::Node,
+            Self::UnlessOwnPod => client != Client::OwnPod,
+            Self::Always => true,
+        }
+    }
+}
+
+impl Sources {
+    /// Whether a client may come.
+    #[must_use]
+    pub fn admit(&self, source: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(ranges) => ranges.iter().any(|range| range.contains(source)),
+        }
+    }
 }
 
 fn client(desired: &Desired, packet: &Packet) -> Client {
@@ -162,12 +220,7 @@ fn targets(
         family: Family::of(packet.destination),
         list,
     };
-    let masquerade = match frontend.masquerade {
-        Masquerade::Never => false,
-        Masquerade::NodeOnly => client == Client::Node,
-        Masquerade::UnlessOwnPod => client != Client::OwnPod,
-        Masquerade::Always => true,
-    };
+    let masquerade = frontend.masquerade.takes(client);
     let hairpin =
         |address| address == packet.source && desired.local_backends.contains(&packet.source);
     // What comes from a link for the node itself is delivered before sources are replaced (postrouting).

@@ -22,8 +22,8 @@ use crate::desired::{
 };
 use crate::endpoints::{Lists, Presence, select};
 use crate::input::{
-    Detector, IngressMode, MasqueradeAll, Node, Options, Service, ServicePort, ServiceType, Slice,
-    TrafficPolicy,
+    Detector, Ingress, IngressMode, MasqueradeAll, Node, Options, Service, ServicePort,
+    ServiceType, Slice, TrafficPolicy,
 };
 
 /// What the rules need to know about the place where they are applied.
@@ -109,15 +109,15 @@ pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes 
         return wishes;
     }
     for family in Family::BOTH {
-        let Some(cluster_ip) = service.cluster_ips.of(family) else {
+        if exists(service, family).is_err() {
             continue;
-        };
+        }
         wishes
             .addresses
-            .extend(own_addresses(service, family, cluster_ip, here));
+            .extend(own_addresses(service, family, here));
         for port in &service.ports {
             let lists = select(slices.iter().copied(), port, family, &here.node);
-            desire_port(service, port, cluster_ip, &lists, here, &mut wishes);
+            desire_port(service, port, family, &lists, here, &mut wishes);
         }
     }
     wishes
@@ -126,7 +126,7 @@ pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes 
 fn desire_port(
     service: &Service,
     port: &ServicePort,
-    cluster_ip: IpAddr,
+    family: Family,
     lists: &Lists,
     here: &Here,
     wishes: &mut Wishes,
@@ -137,47 +137,18 @@ fn desire_port(
         protocol: port.protocol,
     });
     let first = wishes.frontends.len();
-    let internal = internal(service, &name, lists, here);
-    let key = FrontendKey::Address {
-        ip: cluster_ip,
-        protocol: port.protocol,
-        port: port.port,
-    };
-    wishes.frontends.push((key, Arc::new(internal)));
-
-    let family = Family::of(cluster_ip);
-    let mut capture = |key, origin, sources| {
-        wishes.frontends.push((
-            key,
-            Arc::new(external(service, &name, origin, sources, lists)),
-        ));
-    };
-    let at = |ip| FrontendKey::Address {
-        ip,
-        protocol: port.protocol,
-        port: port.port,
-    };
-    for ip in service
-        .external_ips
-        .iter()
-        .copied()
-        .filter(|ip| Family::of(*ip) == family)
-    {
-        capture(at(ip), Origin::ExternalIp, Sources::Any);
-    }
-    for ip in load_balancer_ips(service, family) {
-        capture(at(ip), Origin::LoadBalancerIp, sources(service, ip, here));
-    }
-    if let Some(node_port) = port
-        .node_port
-        .filter(|_| service.kind != ServiceType::ClusterIp)
-    {
-        let key = FrontendKey::NodePort {
-            family,
-            protocol: port.protocol,
-            port: node_port,
+    for Named { origin, at, served } in places(service, port, family) {
+        if served.is_err() {
+            continue;
+        }
+        let frontend = match (origin, at) {
+            (Origin::ClusterIp, _) => internal(service, &name, lists, here),
+            (Origin::LoadBalancerIp, FrontendKey::Address { ip, .. }) => {
+                external(service, &name, origin, sources(service, ip, here), lists)
+            }
+            _ => external(service, &name, origin, Sources::Any, lists),
         };
-        capture(key, Origin::NodePort, Sources::Any);
+        wishes.frontends.push((at, Arc::new(frontend)));
     }
     let used = wishes.frontends[first..]
         .iter()
@@ -261,35 +232,108 @@ fn local_action(lists: &Lists) -> Action {
     }
 }
 
-/// Load-balancer addresses that nodes capture: those of mode VIP (KEP-1860).
-fn load_balancer_ips(service: &Service, family: Family) -> impl Iterator<Item = IpAddr> + '_ {
-    let captured = service
-        .ingress
-        .iter()
-        .filter(|ingress| ingress.mode == IngressMode::Vip);
-    captured
-        .map(|ingress| ingress.ip)
-        .filter(move |ip| service.kind == ServiceType::LoadBalancer && Family::of(*ip) == family)
+/// A place that a Service names, and whether nodes serve it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Which field names it.
+    pub origin: Origin,
+    /// The place.
+    pub at: FrontendKey,
+    /// Why it is not served, if it is not.
+    pub served: Result<(), NotServed>,
+}
+
+/// Why an address or port that a Service names is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NotServed {
+    /// The Service has no cluster IP of this family, and so does not exist there.
+    NoClusterIp,
+    /// The load balancer ends connections itself: `ipMode` is Proxy (KEP-1860).
+    ProxyMode,
+    /// A status left over: `spec.type` is not LoadBalancer.
+    NotLoadBalancer,
+    /// A number left over: `spec.type` is ClusterIP.
+    NoNodePorts,
+}
+
+/// Every place that a Service's port names in one family, the cluster IP first.
+pub fn places(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+) -> impl Iterator<Item = Named> {
+    let (protocol, number) = (port.protocol, port.port);
+    let at_addresses = addresses(service, family).map(move |(origin, ip, served)| Named {
+        origin,
+        at: FrontendKey::Address {
+            ip,
+            protocol,
+            port: number,
+        },
+        served,
+    });
+    let node_port = port.node_port.map(|port| Named {
+        origin: Origin::NodePort,
+        at: FrontendKey::NodePort {
+            family,
+            protocol,
+            port,
+        },
+        served: exists(service, family).and(has_node_ports(service)),
+    });
+    at_addresses.chain(node_port)
+}
+
+/// The addresses that a Service names in one family, whatever its ports.
+fn addresses(
+    service: &Service,
+    family: Family,
+) -> impl Iterator<Item = (Origin, IpAddr, Result<(), NotServed>)> {
+    let exists = exists(service, family);
+    let cluster = service.cluster_ips.of(family);
+    let cluster = cluster.map(|ip| (Origin::ClusterIp, ip, Ok(())));
+    let external = service.external_ips.iter();
+    let external = external.map(move |ip| (Origin::ExternalIp, *ip, exists));
+    let ingress = service.ingress.iter().map(move |ingress| {
+        let served = exists.and(is_captured(service, ingress));
+        (Origin::LoadBalancerIp, ingress.ip, served)
+    });
+    let others = external.chain(ingress);
+    let others = others.filter(move |(_, ip, _)| Family::of(*ip) == family);
+    cluster.into_iter().chain(others)
+}
+
+fn exists(service: &Service, family: Family) -> Result<(), NotServed> {
+    let cluster_ip = service.cluster_ips.of(family);
+    cluster_ip.map(|_| ()).ok_or(NotServed::NoClusterIp)
+}
+
+fn has_node_ports(service: &Service) -> Result<(), NotServed> {
+    if service.kind == ServiceType::ClusterIp {
+        return Err(NotServed::NoNodePorts);
+    }
+    Ok(())
+}
+
+/// Nodes capture load-balancer addresses of mode VIP.
+fn is_captured(service: &Service, ingress: &Ingress) -> Result<(), NotServed> {
+    if service.kind != ServiceType::LoadBalancer {
+        Err(NotServed::NotLoadBalancer)
+    } else if ingress.mode == IngressMode::Proxy {
+        Err(NotServed::ProxyMode)
+    } else {
+        Ok(())
+    }
 }
 
 /// Addresses that are the Service's alone. One that is also an address of this machine is not:
 /// other programs listen there (ServiceLB hands out node addresses, for instance).
-fn own_addresses(
-    service: &Service,
-    family: Family,
-    cluster_ip: IpAddr,
-    here: &Here,
-) -> Vec<IpAddr> {
-    let external = service
-        .external_ips
-        .iter()
-        .copied()
-        .filter(|ip| Family::of(*ip) == family);
-    let all = [cluster_ip]
-        .into_iter()
-        .chain(external)
-        .chain(load_balancer_ips(service, family));
-    all.filter(|ip| !here.is_own_address(*ip)).collect()
+fn own_addresses(service: &Service, family: Family, here: &Here) -> Vec<IpAddr> {
+    let served = addresses(service, family).filter(|(_, _, served)| served.is_ok());
+    served
+        .map(|(_, ip, _)| ip)
+        .filter(|ip| !here.is_own_address(*ip))
+        .collect()
 }
 
 /// Who may come to a load-balancer address.

@@ -9,14 +9,15 @@
 //! Hints are taken all or nothing: every ready endpoint must carry them and one must name this node
 //! (or else its zone), otherwise they are ignored.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::address::Family;
 use crate::audience;
-use crate::desired::{Backend, Place};
-use crate::input::{Endpoint, Hints, Node, ServicePort, Slice};
+use crate::desired::{Backend, List, Place};
+use crate::input::{Conditions, Endpoint, Hints, Node, ServicePort, Slice, SlicePort};
 
 /// What one Service port may use on this node, in one family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,37 +46,9 @@ pub fn select<'a>(
     slices: impl IntoIterator<Item = &'a Arc<Slice>>,
     port: &ServicePort,
     family: Family,
-    node: &Node,
+    node: &'a Node,
 ) -> Lists {
-    let candidates = gather(slices, port, family);
-    let ready: Vec<Candidate> = candidates
-        .iter()
-        .copied()
-        .filter(|c| c.endpoint.conditions.is_ready())
-        .collect();
-    let fading: Vec<Candidate> = candidates
-        .iter()
-        .copied()
-        .filter(|c| c.is_fading())
-        .collect();
-    let near: Vec<Candidate> = ready.iter().copied().filter(|c| c.is_on(node)).collect();
-    let near_fading: Vec<Candidate> = fading.iter().copied().filter(|c| c.is_on(node)).collect();
-
-    let cluster = if ready.is_empty() {
-        fading.clone()
-    } else {
-        Topology::of(&ready, node).filter(&ready, node)
-    };
-    let local = if near.is_empty() { near_fading } else { near };
-    Lists {
-        cluster: backends(&cluster, node),
-        local: backends(&local, node),
-        anywhere: if ready.is_empty() && fading.is_empty() {
-            Presence::Absent
-        } else {
-            Presence::Present
-        },
-    }
+    Choice::of(slices, port, family, node, |_| ()).lists()
 }
 
 /// Every endpoint of a port that still answers, wherever it is: ready, or serving while it terminates. For
@@ -86,31 +59,241 @@ pub fn serving<'a>(
     port: &ServicePort,
     family: Family,
 ) -> BTreeSet<SocketAddr> {
-    let candidates = gather(slices, port, family);
-    let answers = candidates
-        .iter()
-        .filter(|c| c.endpoint.conditions.is_ready() || c.is_fading());
+    let candidates = gather(slices, port, family, |_| ());
+    let answers = candidates.iter().filter(|c| c.health().answers());
     answers
         .map(|c| SocketAddr::new(c.endpoint.address, c.port))
         .collect()
 }
 
+/// The endpoints of one Service port in one family, and which of them each list takes: what [`select`] decides by,
+/// open to be read.
+#[derive(Clone, Debug)]
+pub struct Choice<'a> {
+    node: &'a Node,
+    candidates: Vec<Candidate<'a>>,
+    cluster: Taken,
+    local: Taken,
+    topology: Topology,
+}
+
+/// Whom a list takes, where it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The ready ones.
+    Ready,
+    /// Those that serve while they terminate, because none is ready.
+    Draining,
+}
+
+/// Why a list does not take a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LeftOut {
+    /// It is not ready.
+    NotReady,
+    /// It terminates and serves no more.
+    Terminating,
+    /// The list is that of this node, and it is on another, or nobody knows where.
+    OtherNode,
+    /// It serves while it terminates, but others are ready.
+    Draining,
+    /// Hints are in force, and its own name others.
+    HintElsewhere,
+}
+
+impl<'a> Choice<'a> {
+    /// Looks the slices through. `passed_over` hears of every endpoint that is no candidate.
+    pub fn of(
+        slices: impl IntoIterator<Item = &'a Arc<Slice>>,
+        port: &ServicePort,
+        family: Family,
+        node: &'a Node,
+        passed_over: impl FnMut(PassedOver<'a>),
+    ) -> Self {
+        let candidates = gather(slices, port, family, passed_over);
+        let ready = || candidates.iter().filter(|c| c.health() == Health::Ready);
+        let taken = |any_ready| {
+            if any_ready {
+                Taken::Ready
+            } else {
+                Taken::Draining
+            }
+        };
+        Self {
+            cluster: taken(ready().next().is_some()),
+            local: taken(ready().any(|c| c.is_on(node))),
+            topology: Topology::of(ready, node),
+            node,
+            candidates,
+        }
+    }
+
+    /// All candidates, sorted by address and port.
+    #[must_use]
+    pub fn candidates(&self) -> &[Candidate<'a>] {
+        &self.candidates
+    }
+
+    /// Whom a list takes.
+    #[must_use]
+    pub fn taken(&self, list: List) -> Taken {
+        match list {
+            List::Cluster => self.cluster,
+            List::Local => self.local,
+        }
+    }
+
+    /// The hints in force for the ready ones of the Cluster list.
+    #[must_use]
+    pub fn topology(&self) -> Topology {
+        self.topology
+    }
+
+    /// Whether a list takes a candidate.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn standing(&self, candidate: &Candidate, list: List) -> Result<(), LeftOut> {
+        let health = candidate.health();
+        match health {
+            Health::NotReady => return Err(LeftOut::NotReady),
+            Health::Terminating => return Err(LeftOut::Terminating),
+            Health::Ready | Health::Draining => {}
+        }
+        if list == List::Local && !candidate.is_on(self.node) {
+            return Err(LeftOut::OtherNode);
+        }
+        match (self.taken(list), health) {
+            (Taken::Ready, Health::Draining) => Err(LeftOut::Draining),
+            (Taken::Ready, _)
+                if list == List::Cluster && !self.topology.allows(candidate, self.node) =>
+            {
+                Err(LeftOut::HintElsewhere)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether any usable endpoint exists anywhere.
+    #[must_use]
+    pub fn anywhere(&self) -> Presence {
+        if self.candidates.iter().any(|c| c.health().answers()) {
+            Presence::Present
+        } else {
+            Presence::Absent
+        }
+    }
+
+    /// The two lists.
+    #[must_use]
+    pub fn lists(&self) -> Lists {
+        Lists {
+            cluster: self.backends(List::Cluster),
+            local: self.backends(List::Local),
+            anywhere: self.anywhere(),
+        }
+    }
+
+    fn backends(&self, list: List) -> Vec<Backend> {
+        let taken = self.candidates.iter();
+        let taken = taken.filter(|c| self.standing(c, list).is_ok());
+        taken.map(|c| c.backend(self.node)).collect()
+    }
+}
+
 /// An endpoint with the number that the Service port has there.
-#[derive(Clone, Copy)]
-struct Candidate<'a> {
-    endpoint: &'a Endpoint,
-    port: u16,
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// The slice that it was taken from.
+    pub slice: &'a Slice,
+    /// The endpoint.
+    pub endpoint: &'a Endpoint,
+    /// The number.
+    pub port: u16,
 }
 
 impl Candidate<'_> {
-    fn is_fading(&self) -> bool {
-        let conditions = self.endpoint.conditions;
-        !conditions.is_ready() && conditions.is_serving() && conditions.is_terminating()
+    /// Whether it can be sent anything.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health::of(self.endpoint.conditions)
     }
 
     fn is_on(&self, node: &Node) -> bool {
         self.endpoint.node.as_ref() == Some(&node.name)
     }
+
+    fn backend(&self, node: &Node) -> Backend {
+        let place = if self.is_on(node) {
+            Place::Here
+        } else {
+            Place::Elsewhere
+        };
+        Backend {
+            address: self.endpoint.address,
+            port: self.port,
+            place,
+        }
+    }
+}
+
+/// What the conditions of an endpoint come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Takes new connections, even if it terminates (`publishNotReadyAddresses` says so).
+    Ready,
+    /// Serves while it terminates: the last resort (KEP-1669).
+    Draining,
+    /// Terminates and serves no more.
+    Terminating,
+    /// Not ready, and not about to go.
+    NotReady,
+}
+
+impl Health {
+    /// That of conditions.
+    #[must_use]
+    pub fn of(conditions: Conditions) -> Self {
+        if conditions.is_ready() {
+            Self::Ready
+        } else if !conditions.is_terminating() {
+            Self::NotReady
+        } else if conditions.is_serving() {
+            Self::Draining
+        } else {
+            Self::Terminating
+        }
+    }
+
+    fn answers(self) -> bool {
+        matches!(self, Self::Ready | Self::Draining)
+    }
+}
+
+/// An endpoint of the Service's slices that is no candidate for a port.
+#[derive(Clone, Copy, Debug)]
+pub struct PassedOver<'a> {
+    /// Its slice.
+    pub slice: &'a Slice,
+    /// The endpoint; `None`: all of the slice.
+    pub endpoint: Option<&'a Endpoint>,
+    /// Why it is none.
+    pub why: Why,
+}
+
+/// Why an endpoint, or a whole slice, gives a port no candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// The slice is of the other family.
+    OtherFamily,
+    /// The label `service.kubernetes.io/headless` hides the slice from proxies.
+    Hidden,
+    /// The slice has no port of that name and protocol.
+    PortNotNamed,
+    /// The endpoint's address is of the other family than its slice.
+    ForeignAddress,
+    /// Another copy of the same address and port counts.
+    Duplicate,
 }
 
 /// All endpoints of a port, one for each address and number. Where two slices disagree, the copy
@@ -119,62 +302,103 @@ fn gather<'a>(
     slices: impl IntoIterator<Item = &'a Arc<Slice>>,
     port: &ServicePort,
     family: Family,
+    mut passed_over: impl FnMut(PassedOver<'a>),
 ) -> Vec<Candidate<'a>> {
-    let mut found: BTreeMap<(IpAddr, u16), &Endpoint> = BTreeMap::new();
+    let mut found: BTreeMap<(IpAddr, u16), Candidate> = BTreeMap::new();
     for slice in slices {
-        if slice.family != family || !audience::proxy_reads_slice(slice) {
+        let slice: &'a Slice = slice;
+        if let Err(why) = reads(slice, port, family) {
+            passed_over(PassedOver {
+                slice,
+                endpoint: None,
+                why,
+            });
             continue;
         }
-        let numbers = slice
-            .ports
-            .iter()
-            .filter(|p| p.name == port.name && p.protocol == port.protocol);
-        for number in numbers.map(|p| p.port) {
-            for endpoint in slice
-                .endpoints
-                .iter()
-                .filter(|e| Family::of(e.address) == family)
-            {
-                found
-                    .entry((endpoint.address, number))
-                    .and_modify(|known| *known = better(known, endpoint))
-                    .or_insert(endpoint);
+        for port in numbers(slice, port) {
+            for endpoint in &slice.endpoints {
+                let mut pass_over = |slice, endpoint, why| {
+                    let endpoint = Some(endpoint);
+                    passed_over(PassedOver {
+                        slice,
+                        endpoint,
+                        why,
+                    });
+                };
+                if Family::of(endpoint.address) != family {
+                    pass_over(slice, endpoint, Why::ForeignAddress);
+                    continue;
+                }
+                let new = Candidate {
+                    slice,
+                    endpoint,
+                    port,
+                };
+                match found.entry((endpoint.address, port)) {
+                    Entry::Vacant(free) => drop(free.insert(new)),
+                    Entry::Occupied(mut known) => {
+                        let lost = if rank(endpoint) > rank(known.get().endpoint) {
+                            known.insert(new)
+                        } else {
+                            new
+                        };
+                        pass_over(lost.slice, lost.endpoint, Why::Duplicate);
+                    }
+                }
             }
         }
     }
-    found
-        .into_iter()
-        .map(|((_, port), endpoint)| Candidate { endpoint, port })
-        .collect()
+    found.into_values().collect()
 }
 
-fn better<'a>(one: &'a Endpoint, other: &'a Endpoint) -> &'a Endpoint {
-    let rank = |e: &Endpoint| {
-        let c = e.conditions;
-        (
-            !c.is_terminating(),
-            c.is_ready(),
-            c.is_serving(),
-            e.node.clone(),
-            e.hints.clone(),
-        )
-    };
-    if rank(other) > rank(one) { other } else { one }
+/// Whether a slice has anything to say about a port.
+fn reads(slice: &Slice, port: &ServicePort, family: Family) -> Result<(), Why> {
+    if slice.family != family {
+        Err(Why::OtherFamily)
+    } else if !audience::proxy_reads_slice(slice) {
+        Err(Why::Hidden)
+    } else if numbers(slice, port).next().is_none() {
+        Err(Why::PortNotNamed)
+    } else {
+        Ok(())
+    }
+}
+
+/// The numbers that a Service port has at a slice's endpoints: one, most often.
+fn numbers(slice: &Slice, port: &ServicePort) -> impl Iterator<Item = u16> {
+    let same = |p: &&SlicePort| p.name == port.name && p.protocol == port.protocol;
+    slice.ports.iter().filter(same).map(|p| p.port)
+}
+
+/// Of two copies of an endpoint the greater one counts.
+fn rank(endpoint: &Endpoint) -> impl Ord + '_ {
+    let c = endpoint.conditions;
+    (
+        !c.is_terminating(),
+        c.is_ready(),
+        c.is_serving(),
+        &endpoint.node,
+        &endpoint.hints,
+    )
 }
 
 /// The hints in force for one Service port on one node.
-enum Topology {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// Those that name this node.
     SameNode,
+    /// Those that name its zone.
     SameZone,
+    /// None.
     Anywhere,
 }
 
 impl Topology {
-    fn of(ready: &[Candidate], node: &Node) -> Self {
+    fn of<'c, I: Iterator<Item = &'c Candidate<'c>>>(ready: impl Fn() -> I, node: &Node) -> Self {
         let agreed = |named: fn(&Hints) -> &[Arc<str>], wanted: &Arc<str>| {
             !wanted.is_empty()
-                && ready.iter().all(|c| !hinted(c, named).is_empty())
-                && ready.iter().any(|c| hinted(c, named).contains(wanted))
+                && ready().all(|c| !hinted(c, named).is_empty())
+                && ready().any(|c| hinted(c, named).contains(wanted))
         };
         if agreed(|h| &h.nodes, &node.name) {
             Self::SameNode
@@ -185,34 +409,15 @@ impl Topology {
         }
     }
 
-    fn filter<'a>(&self, ready: &[Candidate<'a>], node: &Node) -> Vec<Candidate<'a>> {
-        let fits = |c: &Candidate| match self {
-            Self::SameNode => hinted(c, |h| &h.nodes).contains(&node.name),
-            Self::SameZone => hinted(c, |h| &h.zones).contains(&node.zone),
+    fn allows(self, candidate: &Candidate, node: &Node) -> bool {
+        match self {
+            Self::SameNode => hinted(candidate, |h| &h.nodes).contains(&node.name),
+            Self::SameZone => hinted(candidate, |h| &h.zones).contains(&node.zone),
             Self::Anywhere => true,
-        };
-        ready.iter().copied().filter(fits).collect()
+        }
     }
 }
 
 fn hinted<'a>(candidate: &Candidate<'a>, named: fn(&Hints) -> &[Arc<str>]) -> &'a [Arc<str>] {
     candidate.endpoint.hints.as_deref().map_or(&[], named)
-}
-
-fn backends(candidates: &[Candidate], node: &Node) -> Vec<Backend> {
-    let place = |c: &Candidate| {
-        if c.is_on(node) {
-            Place::Here
-        } else {
-            Place::Elsewhere
-        }
-    };
-    candidates
-        .iter()
-        .map(|c| Backend {
-            address: c.endpoint.address,
-            port: c.port,
-            place: place(c),
-        })
-        .collect()
 }
