@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::address::{Cidr, Family};
 use crate::audience;
+use crate::decide::Client;
 use crate::desired::{
     Action, Frontend, FrontendKey, List, Masquerade, Origin, Place, Pool, PoolKey, PortName,
     Reason, Sources,
@@ -137,18 +138,9 @@ fn desire_port(
         protocol: port.protocol,
     });
     let first = wishes.frontends.len();
-    for Named { origin, at, served } in places(service, port, family) {
-        if served.is_err() {
-            continue;
-        }
-        let frontend = match (origin, at) {
-            (Origin::ClusterIp, _) => internal(service, &name, lists, here),
-            (Origin::LoadBalancerIp, FrontendKey::Address { ip, .. }) => {
-                external(service, &name, origin, sources(service, ip, here), lists)
-            }
-            _ => external(service, &name, origin, Sources::Any, lists),
-        };
-        wishes.frontends.push((at, Arc::new(frontend)));
+    for named in places(service, port, family).filter(|named| named.served.is_ok()) {
+        let frontend = frontend(service, &name, &named, lists, here);
+        wishes.frontends.push((named.at, Arc::new(frontend)));
     }
     let used = wishes.frontends[first..]
         .iter()
@@ -171,48 +163,82 @@ fn desire_port(
     }
 }
 
-/// The frontend at the cluster IP.
-fn internal(service: &Service, name: &Arc<PortName>, lists: &Lists, here: &Here) -> Frontend {
-    let action = match service.internal_policy {
-        TrafficPolicy::Cluster => cluster_action(lists),
-        TrafficPolicy::Local => local_action(lists),
-    };
-    let masquerade = match (here.options.masquerade_all, &here.options.detector) {
-        (MasqueradeAll::Yes, _) => Masquerade::Always,
-        (MasqueradeAll::No, Detector::None) => Masquerade::Never,
-        (MasqueradeAll::No, _) => Masquerade::UnlessOwnPod,
+/// Which policy new connections follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// `internalTrafficPolicy`: everybody at a cluster IP.
+    Internal(TrafficPolicy),
+    /// `externalTrafficPolicy`: clients outside, at all other places.
+    External(TrafficPolicy),
+    /// None: clients inside get any endpoint of the cluster there.
+    ShortCircuit,
+}
+
+impl Policy {
+    /// That of a place that `origin` names, for such a client.
+    #[must_use]
+    pub fn of(service: &Service, origin: Origin, client: Client) -> Self {
+        match (origin, client) {
+            (Origin::ClusterIp, _) => Self::Internal(service.internal_policy),
+            (_, Client::Outside) => Self::External(service.external_policy),
+            (_, Client::Node | Client::OwnPod) => Self::ShortCircuit,
+        }
+    }
+
+    /// The list that it chooses.
+    #[must_use]
+    pub fn list(self) -> List {
+        match self {
+            Self::Internal(TrafficPolicy::Local) | Self::External(TrafficPolicy::Local) => {
+                List::Local
+            }
+            _ => List::Cluster,
+        }
+    }
+
+    fn action(self, lists: &Lists) -> Action {
+        match self.list() {
+            List::Cluster => cluster_action(lists),
+            List::Local => local_action(lists),
+        }
+    }
+}
+
+/// The frontend at a place that a Service names.
+fn frontend(
+    service: &Service,
+    name: &Arc<PortName>,
+    named: &Named,
+    lists: &Lists,
+    here: &Here,
+) -> Frontend {
+    let action = |client| Policy::of(service, named.origin, client).action(lists);
+    let sources = match (named.origin, named.at) {
+        (Origin::LoadBalancerIp, FrontendKey::Address { ip, .. }) => sources(service, ip, here),
+        _ => Sources::Any,
     };
     Frontend {
         port: name.clone(),
-        origin: Origin::ClusterIp,
-        inside: action,
-        outside: action,
-        masquerade,
-        sources: Sources::Any,
+        origin: named.origin,
+        inside: action(Client::Node),
+        outside: action(Client::Outside),
+        masquerade: masquerade(service, named.origin, here),
+        sources,
         affinity: service.affinity,
     }
 }
 
-/// A frontend at an address or port that clients outside can reach.
-fn external(
-    service: &Service,
-    name: &Arc<PortName>,
-    origin: Origin,
-    sources: Sources,
-    lists: &Lists,
-) -> Frontend {
-    let (outside, masquerade) = match service.external_policy {
-        TrafficPolicy::Cluster => (cluster_action(lists), Masquerade::Always),
-        TrafficPolicy::Local => (local_action(lists), Masquerade::NodeOnly),
-    };
-    Frontend {
-        port: name.clone(),
-        origin,
-        inside: cluster_action(lists),
-        outside,
-        masquerade,
-        sources,
-        affinity: service.affinity,
+fn masquerade(service: &Service, origin: Origin, here: &Here) -> Masquerade {
+    if origin != Origin::ClusterIp {
+        return match service.external_policy {
+            TrafficPolicy::Cluster => Masquerade::Always,
+            TrafficPolicy::Local => Masquerade::NodeOnly,
+        };
+    }
+    match (here.options.masquerade_all, &here.options.detector) {
+        (MasqueradeAll::Yes, _) => Masquerade::Always,
+        (MasqueradeAll::No, Detector::None) => Masquerade::Never,
+        (MasqueradeAll::No, _) => Masquerade::UnlessOwnPod,
     }
 }
 
