@@ -26,6 +26,7 @@ use crate::input::{
     Detector, Ingress, IngressMode, MasqueradeAll, Node, Options, Service, ServicePort,
     ServiceType, Slice, TrafficPolicy,
 };
+use crate::listeners::{HealthCheck, HealthCheckKey, health_checks};
 
 /// What the rules need to know about the place where they are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,9 +88,17 @@ pub struct Wishes {
     pub pools: Vec<(PoolKey, Arc<Pool>)>,
     /// Addresses that are the Service's alone.
     pub addresses: Vec<IpAddr>,
+    /// Health checks to answer.
+    pub health_checks: Vec<(HealthCheckKey, Arc<HealthCheck>)>,
 }
 
 impl Wishes {
+    /// Whether the Service asks for nothing here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frontends.is_empty() && self.addresses.is_empty() && self.health_checks.is_empty()
+    }
+
     /// Addresses of backends on this node.
     pub fn local_backends(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let backends = self.pools.iter().flat_map(|(_, pool)| &pool.backends);
@@ -104,6 +113,7 @@ impl Wishes {
 pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes {
     let mut wishes = Wishes {
         created: service.created,
+        health_checks: health_checks(service, slices, here),
         ..Wishes::default()
     };
     if audience::proxy(service).is_err() {

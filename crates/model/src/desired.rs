@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::address::{Cidr, Family, Protocol};
 use crate::input::{Affinity, ServiceKey};
+use crate::listeners::{HealthCheck, HealthCheckKey};
 
 /// One port of one Service: the unit that has endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -245,7 +246,7 @@ pub struct Refusal {
     pub held_by: Arc<PortName>,
 }
 
-/// Everything the kernel of this node should do.
+/// Everything this node should do: its kernel, and what it answers by itself (the health checks).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     /// What is captured.
@@ -261,6 +262,10 @@ pub struct Desired {
     pub own_pods: Vec<Cidr>,
     /// Addresses of this node at which node ports answer.
     pub node_port_addresses: BTreeSet<IpAddr>,
+    /// The health checks that load balancers may ask for ([`crate::listeners`]).
+    pub health_checks: BTreeMap<HealthCheckKey, Arc<HealthCheck>>,
+    /// The addresses at which they may; an unspecified one stands for every address of its family.
+    pub health_check_addresses: BTreeSet<IpAddr>,
 }
 
 /// What changed between two [`Desired`] values. `None`, or `false` in a set, means gone.
@@ -278,6 +283,10 @@ pub struct Delta {
     pub own_pods: Option<Vec<Cidr>>,
     /// Node-port addresses that came or went.
     pub node_port_addresses: BTreeMap<IpAddr, bool>,
+    /// Health checks that came, changed or went.
+    pub health_checks: BTreeMap<HealthCheckKey, Option<Arc<HealthCheck>>>,
+    /// Addresses for health checks that came or went.
+    pub health_check_addresses: BTreeMap<IpAddr, bool>,
 }
 
 impl Delta {
@@ -329,6 +338,9 @@ impl Delta {
                 delta.pools.extend(rest);
                 delta.service_addresses = all(&desired.service_addresses);
                 delta.node_port_addresses = all(&desired.node_port_addresses);
+                let checks = desired.health_checks.iter();
+                delta.health_checks = checks.map(|(at, one)| (*at, Some(one.clone()))).collect();
+                delta.health_check_addresses = all(&desired.health_check_addresses);
             }
             Some(delta)
         })
@@ -344,6 +356,11 @@ impl Delta {
             local_backends: set_changes(&old.local_backends, &new.local_backends),
             own_pods: (old.own_pods != new.own_pods).then(|| new.own_pods.clone()),
             node_port_addresses: set_changes(&old.node_port_addresses, &new.node_port_addresses),
+            health_checks: map_changes(&old.health_checks, &new.health_checks),
+            health_check_addresses: set_changes(
+                &old.health_check_addresses,
+                &new.health_check_addresses,
+            ),
         }
     }
 
@@ -354,6 +371,11 @@ impl Delta {
         apply_set(&self.service_addresses, &mut desired.service_addresses);
         apply_set(&self.local_backends, &mut desired.local_backends);
         apply_set(&self.node_port_addresses, &mut desired.node_port_addresses);
+        apply_map(&self.health_checks, &mut desired.health_checks);
+        apply_set(
+            &self.health_check_addresses,
+            &mut desired.health_check_addresses,
+        );
         if let Some(own) = &self.own_pods {
             desired.own_pods.clone_from(own);
         }

@@ -66,6 +66,21 @@ pub fn serving<'a>(
         .collect()
 }
 
+/// The addresses of the endpoints of a port on this node that are ready: what a health check counts.
+#[must_use]
+pub fn ready_on<'a>(
+    slices: impl IntoIterator<Item = &'a Arc<Slice>>,
+    port: &ServicePort,
+    family: Family,
+    node: &Node,
+) -> BTreeSet<IpAddr> {
+    let candidates = gather(slices, port, family, |_| ());
+    let ready = candidates
+        .iter()
+        .filter(|c| c.health() == Health::Ready && c.is_on(node));
+    ready.map(|c| c.endpoint.address).collect()
+}
+
 /// The endpoints of one Service port in one family, and which of them each list takes: what [`select`] decides by,
 /// open to be read.
 #[derive(Clone, Debug)]

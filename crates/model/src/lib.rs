@@ -10,23 +10,26 @@
 //! 2. [`audience`]: which Services each part of daymark looks at;
 //! 3. [`endpoints`]: which endpoints a Service port may use on this node;
 //! 4. [`node_ports`]: at which addresses node ports answer;
-//! 5. [`desired`]: what the kernel should do: an address and port, and what happens to a new connection there;
-//! 6. [`mod@desire`]: the rules that turn records into that;
-//! 7. [`world`]: the same, kept up to date change by change;
-//! 8. [`mod@decide`]: the reference verdict for one packet, the judge of every data plane;
-//! 9. [`flows`]: which tracked flows may stay when endpoints go.
+//! 5. [`listeners`]: what the node answers by itself;
+//! 6. [`desired`]: what the kernel should do: an address and port, and what happens to a new connection there;
+//! 7. [`mod@desire`]: the rules that turn records into that;
+//! 8. [`world`]: the same, kept up to date change by change;
+//! 9. [`mod@decide`]: the reference verdict for one packet, the judge of every data plane;
+//! 10. [`flows`]: which tracked flows may stay when endpoints go.
 //!
 //! Nothing here does IO, reads a clock, draws a random number or fails: bad input becomes a value
 //! with a reason ([`desired::Refusal`]). The crate uses the standard library alone.
 
 pub mod address;
 pub mod audience;
+mod claims;
 pub mod decide;
 pub mod desire;
 pub mod desired;
 pub mod endpoints;
 pub mod flows;
 pub mod input;
+pub mod listeners;
 pub mod node_ports;
 pub mod world;
 

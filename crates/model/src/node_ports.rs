@@ -142,6 +142,25 @@ impl NodePortAddresses {
         found
     }
 
+    /// Whether every address of a family serves, those included that the machine will get.
+    #[must_use]
+    pub fn covers_all(&self, family: Family, node: &[IpAddr], unnamed: UnnamedFamily) -> bool {
+        let primary = primary(node);
+        let all = |entry: &NodePortAddress| match entry {
+            NodePortAddress::All => true,
+            NodePortAddress::Cidr(cidr) => cidr.family() == family && cidr.length() == 0,
+            NodePortAddress::Primary | NodePortAddress::Localhost => false,
+        };
+        let named = self.0.iter().any(|entry| entry.names(family, &primary));
+        self.0.iter().any(all) || (!named && unnamed == UnnamedFamily::Open)
+    }
+
+    /// Whether an entry other than `primary` names an address, loopback included.
+    #[must_use]
+    pub fn name(&self, ip: IpAddr) -> bool {
+        self.0.iter().any(|entry| entry.names_address(ip, &[]))
+    }
+
     /// Whether an entry names loopback of this family: asks for a listener there.
     #[must_use]
     pub fn name_loopback(&self, family: Family) -> bool {

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::claims::Claims;
 use crate::desire::{Here, Wishes, desire};
 use crate::desired::{Delta, Desired, Frontend, FrontendKey, PortName, Refusal, set_changes};
 use crate::input::{Change, Inputs, Options, ServiceKey, Slice, SliceKey};
+use crate::listeners::{HealthCheck, HealthCheckKey, HealthCheckRefusal, health_check_addresses};
 
 /// All inputs, and the state of the node that follows from them.
 ///
@@ -26,20 +28,13 @@ pub struct World {
     /// Sorted: most Services have one slice, or two.
     slices_of: BTreeMap<ServiceKey, Vec<SliceKey>>,
     wishes: BTreeMap<ServiceKey, Wishes>,
-    /// Sorted: the first one has the place. Hardly ever more than one.
-    claims: BTreeMap<FrontendKey, Vec<(Claim, Arc<Frontend>)>>,
+    claims: Claims<FrontendKey, Arc<PortName>, Frontend>,
+    health_claims: Claims<HealthCheckKey, ServiceKey, HealthCheck>,
     addresses: Counted,
     local_backends: Counted,
     desired: Desired,
     /// What the next batch has to think through besides what it names: at first, the settings.
     untold: Touched,
-}
-
-/// Who asks for a frontend. The least one gets it: the oldest Service, then the first by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Claim {
-    created: i64,
-    port: Arc<PortName>,
 }
 
 impl World {
@@ -91,17 +86,25 @@ impl World {
     /// Wishes that were not granted because an older Service has the same address and port.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
-        let mut refusals = Vec::new();
-        for (at, claims) in self.claims.iter().filter(|(_, claims)| claims.len() > 1) {
-            let mut ports = claims.iter().map(|(claim, _)| &claim.port);
-            let Some(holder) = ports.next() else { continue };
-            refusals.extend(ports.map(|port| Refusal {
-                port: port.clone(),
-                at: *at,
-                held_by: holder.clone(),
-            }));
-        }
-        refusals
+        let refused = self.claims.refused();
+        let refusals = refused.map(|(at, port, held_by)| Refusal {
+            port: port.clone(),
+            at,
+            held_by: held_by.clone(),
+        });
+        refusals.collect()
+    }
+
+    /// Health checks that are not served because an older Service has the same port.
+    #[must_use]
+    pub fn health_check_refusals(&self) -> Vec<HealthCheckRefusal> {
+        let refused = self.health_claims.refused();
+        let refusals = refused.map(|(at, service, held_by)| HealthCheckRefusal {
+            service: service.clone(),
+            at,
+            held_by: held_by.clone(),
+        });
+        refusals.collect()
     }
 
     /// Takes a batch of changes in and says what the kernel must be told.
@@ -117,13 +120,11 @@ impl World {
                 .services
                 .extend(self.inputs.services.keys().cloned());
         }
-        let mut contested = BTreeSet::new();
+        let mut contested = Contested::default();
         for key in touched.services {
             self.rethink(&key, &mut contested, &mut delta);
         }
-        for at in contested {
-            self.crown(at, &mut delta);
-        }
+        self.crown(contested, &mut delta);
         self.addresses.settle(
             &mut self.desired.service_addresses,
             &mut delta.service_addresses,
@@ -192,16 +193,14 @@ impl World {
         let wanted: BTreeSet<IpAddr> = self.here.node_port_addresses().into_iter().collect();
         delta.node_port_addresses = set_changes(&self.desired.node_port_addresses, &wanted);
         self.desired.node_port_addresses = wanted;
+        let wanted = health_check_addresses(&self.here);
+        delta.health_check_addresses = set_changes(&self.desired.health_check_addresses, &wanted);
+        self.desired.health_check_addresses = wanted;
     }
 
     /// Thinks one Service through again. Who gets an address and port is settled once all are done:
     /// `contested` collects them.
-    fn rethink(
-        &mut self,
-        key: &ServiceKey,
-        contested: &mut BTreeSet<FrontendKey>,
-        delta: &mut Delta,
-    ) {
+    fn rethink(&mut self, key: &ServiceKey, contested: &mut Contested, delta: &mut Delta) {
         let new = self.inputs.services.get(key).map(|service| {
             let slices: Vec<&Arc<Slice>> = self.slices_of(key).collect();
             desire(service, &slices, &self.here)
@@ -213,12 +212,11 @@ impl World {
             return;
         }
         self.replace_claims(&old, &new);
-        contested.extend(
-            old.frontends
-                .iter()
-                .chain(&new.frontends)
-                .map(|(at, _)| *at),
-        );
+        self.replace_health_claims(key, &old, &new);
+        let frontends = old.frontends.iter().chain(&new.frontends);
+        contested.frontends.extend(frontends.map(|(at, _)| *at));
+        let checks = old.health_checks.iter().chain(&new.health_checks);
+        contested.health_checks.extend(checks.map(|(at, _)| *at));
         self.replace_pools(&old, &new, delta);
         self.addresses
             .replace(old.addresses.iter().copied(), new.addresses.iter().copied());
@@ -228,46 +226,46 @@ impl World {
     }
 
     fn keep(&mut self, key: &ServiceKey, wishes: Wishes) {
-        if !wishes.frontends.is_empty() || !wishes.addresses.is_empty() {
+        if !wishes.is_empty() {
             self.wishes.insert(key.clone(), wishes);
         }
     }
 
     fn replace_claims(&mut self, old: &Wishes, new: &Wishes) {
         for (at, frontend) in &old.frontends {
-            if let Some(claims) = self.claims.get_mut(at) {
-                claims.retain(|(claim, _)| claim.port != frontend.port);
-            }
+            self.claims.withdraw(*at, &frontend.port);
         }
         for (at, frontend) in &new.frontends {
-            let claim = Claim {
-                created: new.created,
-                port: frontend.port.clone(),
-            };
-            let claims = self.claims.entry(*at).or_default();
-            match claims.binary_search_by(|(known, _)| known.cmp(&claim)) {
-                Ok(at) => claims[at].1 = frontend.clone(),
-                Err(at) => {
-                    claims.reserve_exact(1);
-                    claims.insert(at, (claim, frontend.clone()));
-                }
-            }
+            let port = frontend.port.clone();
+            self.claims.enter(*at, new.created, port, frontend.clone());
         }
     }
 
-    /// Makes the frontend at `at` the one of the least claim.
-    fn crown(&mut self, at: FrontendKey, delta: &mut Delta) {
-        let winner = self
-            .claims
-            .get(&at)
-            .and_then(|claims| claims.first())
-            .map(|(_, frontend)| frontend.clone());
-        if winner.is_none() {
-            self.claims.remove(&at);
+    fn replace_health_claims(&mut self, key: &ServiceKey, old: &Wishes, new: &Wishes) {
+        for (at, _) in &old.health_checks {
+            self.health_claims.withdraw(*at, key);
         }
-        if self.desired.frontends.get(&at) != winner.as_ref() {
-            put(&mut self.desired.frontends, &at, winner.clone());
-            delta.frontends.insert(at, winner);
+        for (at, check) in &new.health_checks {
+            self.health_claims
+                .enter(*at, new.created, key.clone(), check.clone());
+        }
+    }
+
+    /// Grants what is contested to those with the least claims.
+    fn crown(&mut self, contested: Contested, delta: &mut Delta) {
+        for at in contested.frontends {
+            let winner = self.claims.winner(at);
+            if self.desired.frontends.get(&at) != winner.as_ref() {
+                put(&mut self.desired.frontends, &at, winner.clone());
+                delta.frontends.insert(at, winner);
+            }
+        }
+        for at in contested.health_checks {
+            let winner = self.health_claims.winner(at);
+            if self.desired.health_checks.get(&at) != winner.as_ref() {
+                put(&mut self.desired.health_checks, &at, winner.clone());
+                delta.health_checks.insert(at, winner);
+            }
         }
     }
 
@@ -291,6 +289,13 @@ impl World {
 struct Touched {
     node: bool,
     services: BTreeSet<ServiceKey>,
+}
+
+/// Places about which a batch has to decide anew who gets them.
+#[derive(Default)]
+struct Contested {
+    frontends: BTreeSet<FrontendKey>,
+    health_checks: BTreeSet<HealthCheckKey>,
 }
 
 /// Addresses that several Services may name: an address is there while anybody names it.

@@ -79,6 +79,7 @@ proptest! {
             let fresh = from_scratch(&options, as_changes(&world));
             prop_assert_eq!(world.desired(), fresh.desired());
             prop_assert_eq!(world.refusals(), fresh.refusals());
+            prop_assert_eq!(world.health_check_refusals(), fresh.health_check_refusals());
         }
     }
 

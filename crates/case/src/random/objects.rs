@@ -232,7 +232,7 @@ fn service(random: &mut Random) -> Service {
         } else {
             Vec::new()
         },
-        health_check_node_port: random.percent(10).then_some(32000),
+        health_check_node_port: random.percent(25).then_some(32000),
         proxy_name: random.percent(5).then(|| "other".into()),
         load_balancer: random.percent(10).then(|| Box::new(request(random))),
     }

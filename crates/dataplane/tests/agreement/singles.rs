@@ -53,6 +53,8 @@ pub(crate) fn while_changing(old: &Desired, new: &Desired, packet: &Packet) -> B
             node_port_addresses: side(3).node_port_addresses.clone(),
             service_addresses: side(4).service_addresses.clone(),
             local_backends: side(5).local_backends.clone(),
+            // What no packet asks for.
+            ..Desired::default()
         };
         all.extend(of_model(&mixed, packet));
     }
