@@ -5,11 +5,15 @@ mod common;
 mod death;
 #[path = "kernel/edits.rs"]
 mod edits;
+#[path = "kernel/isolation.rs"]
+mod isolation;
 #[path = "kernel/load.rs"]
 mod load;
 #[path = "kernel/nft_tool.rs"]
 mod nft_tool;
 #[path = "kernel/owner.rs"]
 mod owner;
+#[path = "kernel/picky.rs"]
+mod picky;
 #[path = "kernel/setup.rs"]
 mod setup;

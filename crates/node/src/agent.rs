@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::addresses::{self, Listen};
 use crate::clock;
 use crate::conntrack::{self, CleanerError};
+use crate::events::Notices;
 use crate::metrics::Metrics;
 use crate::proxy::{Order, Proxy};
 
@@ -51,7 +52,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Brings the tables up and starts the thread that keeps them.
+    /// Brings the tables up and starts the thread that keeps them. What people should read goes to `notices`.
     ///
     /// # Errors
     /// If the kernel refuses the tables.
@@ -61,6 +62,7 @@ impl Agent {
         options: Options,
         status: PlaneSender,
         metrics: Arc<Metrics>,
+        notices: Notices,
     ) -> Result<Self, AgentError> {
         let (plane, found) = Plane::start(kernel, flags)?;
         match found {
@@ -73,7 +75,7 @@ impl Agent {
         }
         let (orders, inbox) = channel();
         let stale = conntrack::start()?;
-        let proxy = Proxy::new(plane, options, status, metrics, stale);
+        let proxy = Proxy::new(plane, options, status, metrics, stale, notices);
         let thread = std::thread::Builder::new()
             .name("plane".to_owned())
             .spawn(move || proxy.run(&inbox));

@@ -11,6 +11,7 @@
 //! - [`proxy`]: the thread's state, one batch in, one commit out;
 //! - [`agent`]: the tasks around it;
 //! - [`addresses`]: which addresses the machine has;
+//! - [`events`]: what Services are told;
 //! - [`conntrack`]: UDP flows of endpoints that left;
 //! - [`foreign`]: other processes' commits;
 //! - [`health`]: `/healthz`, `/livez`, `/metrics`;
@@ -20,6 +21,7 @@ pub mod addresses;
 pub mod agent;
 mod clock;
 pub mod conntrack;
+pub mod events;
 pub mod foreign;
 pub mod health;
 pub mod metrics;

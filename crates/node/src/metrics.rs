@@ -22,6 +22,8 @@ pub struct Metrics {
     failures: Counter<u64, AtomicU64>,
     repairs: Counter<u64, AtomicU64>,
     elements: Counter<u64, AtomicU64>,
+    isolations: Counter<u64, AtomicU64>,
+    isolated: Gauge<i64, AtomicI64>,
     frontends: Gauge<i64, AtomicI64>,
     pools: Gauge<i64, AtomicI64>,
     commits: AtomicU64,
@@ -39,6 +41,8 @@ impl Default for Metrics {
             failures: Counter::default(),
             repairs: Counter::default(),
             elements: Counter::default(),
+            isolations: Counter::default(),
+            isolated: Gauge::default(),
             frontends: Gauge::default(),
             pools: Gauge::default(),
             commits: AtomicU64::new(0),
@@ -71,6 +75,16 @@ impl Default for Metrics {
             "daymark_plane_elements",
             "Elements and other objects that were added or removed",
             metrics.elements.clone(),
+        );
+        registry.register(
+            "daymark_isolations",
+            "Times that the kernel refused something of one Service, which was left out so that all else went on",
+            metrics.isolations.clone(),
+        );
+        registry.register(
+            "daymark_isolated",
+            "Service ports and addresses that are left out because the kernel refuses them",
+            metrics.isolated.clone(),
         );
         registry.register(
             "daymark_frontends",
@@ -126,6 +140,13 @@ impl Metrics {
 
     pub(crate) fn failed(&self) {
         self.failures.inc();
+    }
+
+    /// `now` things are left out, `more` of them since the last time.
+    pub(crate) fn set_isolated(&self, now: usize, more: usize) {
+        self.isolated.set(i64::try_from(now).unwrap_or(i64::MAX));
+        self.isolations
+            .inc_by(u64::try_from(more).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn repaired(&self) {

@@ -1,7 +1,10 @@
 //! The plane's thread: inputs in, commits out.
 //!
 //! A failed commit is not the end of anything: the tables are read back and the whole state is tried
-//! again, first at once, then after waits that double. Meanwhile the kernel holds a valid state.
+//! again, first at once, then after waits that double. Meanwhile the kernel holds a valid state. What the kernel refuses
+//! for what it is costs the Service that it is of, not the node ([`isolated`]).
+
+mod isolated;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -15,7 +18,9 @@ use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use crate::clock;
+use crate::events::Notices;
 use crate::metrics::Metrics;
+use isolated::Isolated;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -58,6 +63,8 @@ pub struct Proxy<K> {
     cleaner: Sender<Verdicts>,
     /// Places whose flows are judged after the next commit.
     suspects: Suspects,
+    isolated: Isolated,
+    notices: Notices,
 }
 
 /// Whether the kernel follows the world.
@@ -95,6 +102,7 @@ impl<K: Kernel> Proxy<K> {
         status: PlaneSender,
         metrics: Arc<Metrics>,
         cleaner: Sender<Verdicts>,
+        notices: Notices,
     ) -> Self {
         Self {
             world: World::new(options),
@@ -108,6 +116,8 @@ impl<K: Kernel> Proxy<K> {
             loaded: false,
             cleaner,
             suspects: Suspects::default(),
+            isolated: Isolated::default(),
+            notices,
         }
     }
 
@@ -137,8 +147,10 @@ impl<K: Kernel> Proxy<K> {
             State::Behind { due, .. } => Some(due.saturating_duration_since(clock::now())),
             State::Waiting | State::InStep => None,
         };
+        let isolated = self.isolated.due().filter(|_| self.state == State::InStep);
+        let isolated = isolated.map(|due| due.saturating_duration_since(clock::now()));
         let look = foreign.pending.then(|| foreign.due_in(clock::now()));
-        retry.into_iter().chain(look).min()
+        retry.into_iter().chain(isolated).chain(look).min()
     }
 
     /// Takes an order and everything that is waiting behind it: one batch, one commit.
@@ -225,6 +237,7 @@ impl<K: Kernel> Proxy<K> {
 
     fn in_step(&mut self) {
         self.state = State::InStep;
+        self.tell_isolated();
         let verdicts = std::mem::take(&mut self.suspects).judge(&self.world);
         if !verdicts.is_empty() {
             // Without its thread flows end by their timeouts.
@@ -238,6 +251,30 @@ impl<K: Kernel> Proxy<K> {
         }
     }
 
+    /// Says what the kernel refused since the last time, and what it takes again.
+    fn tell_isolated(&mut self) {
+        if self.isolated.len() == 0 && self.plane.withheld().is_empty() {
+            return;
+        }
+        let news = self.isolated.follow(self.plane.withheld(), clock::now());
+        let refused = news.iter().filter(|one| one.why.is_some()).count();
+        self.metrics.set_isolated(self.isolated.len(), refused);
+        for one in news {
+            match &one.why {
+                Some(why) => warn!(
+                    left_out = %one.subject,
+                    shown = why.shown,
+                    reason = why.reason,
+                    "the kernel refused this; everything else goes on"
+                ),
+                None => info!(taken = %one.subject, "no longer left out"),
+            }
+            if let Some(notice) = one.notice(self.world.desired()) {
+                self.notices.put(notice);
+            }
+        }
+    }
+
     fn fall_behind(&mut self, error: &StartError) {
         let now = clock::now();
         let (wait, since) = match self.state {
@@ -247,10 +284,10 @@ impl<K: Kernel> Proxy<K> {
                 (FIRST_WAIT, now)
             }
         };
-        if let StartError::Commit(CommitError::Refused { shown, reason }) = error {
+        if let StartError::Commit(CommitError::Refused(refusal)) = error {
             warn!(
-                shown,
-                reason,
+                shown = refusal.shown,
+                reason = refusal.reason,
                 ?wait,
                 "the kernel refused a change; the whole state is tried again"
             );
@@ -273,6 +310,12 @@ impl<K: Kernel> Proxy<K> {
             self.settle(outcome, started, since);
         }
         let now = clock::now();
+        let ripe = self.isolated.ripe(now);
+        if !ripe.is_empty() && self.state == State::InStep {
+            let outcome = self.plane.retry(&ripe).map_err(StartError::from);
+            self.settle(outcome, now, now);
+        }
+        let now = clock::now();
         if !foreign.pending || foreign.due_in(now) > Duration::ZERO || self.state != State::InStep {
             return;
         }
@@ -286,6 +329,7 @@ impl<K: Kernel> Proxy<K> {
                 debug!("another process committed; the tables are unchanged")
             }
             Ok(changed) => {
+                self.tell_isolated();
                 self.metrics.repaired();
                 warn!(
                     elements = changed,

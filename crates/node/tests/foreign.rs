@@ -14,9 +14,9 @@ use daymark_feed::{PlaneStatus, plane_channel};
 use daymark_model::{Change, Family, World};
 use daymark_netlink::nft::{Elements, Message, Ruleset};
 use daymark_node::agent::Agent;
-use daymark_node::foreign;
 use daymark_node::metrics::Metrics;
 use daymark_node::proxy::Order;
+use daymark_node::{events, foreign};
 use daymark_sys::ns::isolated_test;
 
 const WORLD: &str = "\
@@ -137,6 +137,7 @@ fn running_agent(case: &Case) -> (Agent, Arc<Metrics>) {
         case.options.clone(),
         status,
         Arc::clone(&metrics),
+        events::board().0,
     )
     .expect("an agent");
     foreign::follow(own, agent.orders()).expect("a watch");

@@ -3,14 +3,25 @@
 //! After an error nothing is assumed: the tables are read back, adopted again, and compared with what is
 //! wanted.
 
+mod borders;
+mod error;
+mod isolate;
+mod rest;
+mod withheld;
+
+use std::collections::BTreeSet;
+
 use daymark_model::{Delta, Desired};
-use daymark_netlink::nft::{Message, Ruleset, Table, TableFlags, TableId};
-use thiserror::Error;
+use daymark_netlink::nft::{Blame, Message, Part, Ruleset, Table, TableFlags, TableId};
 
 use super::base;
-use super::compile::{Compiler, Update};
+use super::compile::{Compiler, Subject};
 use super::layout::{Words, set};
-use super::program::{Program, Refused};
+use super::program::Program;
+pub use borders::Borders;
+pub use error::{CommitError, Committed, Refusal, StartError};
+use isolate::Trust;
+pub use withheld::{Why, Withheld};
 
 /// What takes transactions: the kernel, or a stand-in.
 pub trait Kernel {
@@ -26,51 +37,6 @@ pub trait Kernel {
     /// # Errors
     /// What went wrong on the socket.
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError>;
-}
-
-/// Why a transaction was not committed.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum CommitError {
-    /// The kernel refused a message.
-    #[error("the kernel refused `{shown}`: {reason}")]
-    Refused {
-        /// The message as `nft` would print it, one element if it was one.
-        shown: String,
-        /// The error text of the system.
-        reason: String,
-    },
-    /// Another process owns the table.
-    #[error(
-        "table {table} belongs to another process, netlink port {port}: stop the other daymark agent in this network namespace"
-    )]
-    Owned {
-        /// The table.
-        table: TableId,
-        /// The netlink port of its owner; most often the number of its process.
-        port: u32,
-    },
-    /// The socket failed.
-    #[error("netlink socket: {0}")]
-    Socket(String),
-    /// The message could not be encoded.
-    #[error("a transaction could not be built: {0}")]
-    Encode(String),
-}
-
-/// Why the tables could not be brought up.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum StartError {
-    /// The kernel said no.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    /// A dump that does not fit together.
-    #[error("the tables that were read do not fit together: {0}")]
-    Dump(#[from] Refused),
-    /// A table of our name that we did not make.
-    #[error(
-        "table {0} is there and is not daymark's: rename it, or remove it with `nft delete table {0}`"
-    )]
-    Foreign(TableId),
 }
 
 /// How a plane came up.
@@ -94,6 +60,7 @@ pub struct Plane<K> {
     doubt: Doubt,
     /// What replaces tables that cannot be adopted; empty most of the time.
     replacement: Vec<Message>,
+    withheld: Withheld,
 }
 
 /// Whether the compiler knows what the kernel holds.
@@ -123,6 +90,7 @@ impl<K: Kernel> Plane<K> {
             flags,
             doubt,
             replacement,
+            withheld: Withheld::default(),
         };
         Ok((plane, found))
     }
@@ -138,20 +106,46 @@ impl<K: Kernel> Plane<K> {
         &mut self.kernel
     }
 
-    /// Carries a change out. Returns how many elements and other objects changed in the kernel.
-    ///
-    /// # Errors
-    /// What the kernel refused; call [`Plane::reconcile`] with the whole state then.
-    pub fn update(&mut self, delta: &Delta) -> Result<usize, CommitError> {
-        let update = self.compiler.update(delta);
-        self.carry_out(&update)
+    /// What the kernel refused, and is left out of the tables for now.
+    #[must_use]
+    pub fn withheld(&self) -> &Withheld {
+        &self.withheld
     }
 
-    /// Brings the kernel to `desired`, whatever it holds. Returns how much had to be changed there.
+    /// Carries a change out. Returns how many elements and other objects changed in the kernel.
+    ///
+    /// What the kernel refuses because of what it is, is left out and kept in [`Plane::withheld`]; it is tried again
+    /// with every change of it, and by [`Plane::retry`].
+    ///
+    /// # Errors
+    /// What the kernel refused for another reason; call [`Plane::reconcile`] with the whole state then.
+    pub fn update(&mut self, delta: &Delta) -> Result<usize, CommitError> {
+        let delta = self.withheld.admit(delta);
+        let update = self.compiler.update(&delta);
+        self.carry_out(update, Trust::Assumed)
+    }
+
+    /// Tries these again that were left out.
+    ///
+    /// # Errors
+    /// As [`Plane::update`].
+    pub fn retry(&mut self, subjects: &BTreeSet<Subject>) -> Result<usize, CommitError> {
+        let delta = self.withheld.release(subjects);
+        let update = self.compiler.update(&delta);
+        self.carry_out(update, Trust::Assumed)
+    }
+
+    /// Brings the kernel to `desired`, whatever it holds, but for what is left out of it. Returns how much had to be
+    /// changed there.
     ///
     /// # Errors
     /// What the kernel refused.
     pub fn reconcile(&mut self, desired: Desired) -> Result<usize, StartError> {
+        let desired = self.withheld.without(desired);
+        self.bring(desired)
+    }
+
+    fn bring(&mut self, desired: Desired) -> Result<usize, StartError> {
         if self.doubt == Doubt::ReadBack {
             let opened = open(&mut self.kernel, self.flags)?;
             (self.compiler, self.replacement) = (opened.compiler, opened.replacement);
@@ -167,7 +161,7 @@ impl<K: Kernel> Plane<K> {
             return Ok(self.load(&desired)?);
         }
         let update = self.compiler.reconcile(desired);
-        Ok(self.carry_out(&update)?)
+        Ok(self.carry_out(update, Trust::Read)?)
     }
 
     /// Fills empty tables. One piece after the other is translated, sent and forgotten: what a large cluster
@@ -183,17 +177,7 @@ impl<K: Kernel> Plane<K> {
     /// What the kernel refused.
     pub fn verify(&mut self) -> Result<usize, StartError> {
         self.doubt = Doubt::ReadBack;
-        self.reconcile(self.compiler.desired().clone())
-    }
-
-    fn carry_out(&mut self, update: &Update) -> Result<usize, CommitError> {
-        for transaction in &update.transactions {
-            if let Err(error) = self.kernel.commit(transaction) {
-                self.doubt = Doubt::ReadBack;
-                return Err(error);
-            }
-        }
-        Ok(update.len())
+        self.bring(self.compiler.desired().clone())
     }
 }
 
@@ -284,68 +268,21 @@ fn take_over(
     Ok(Compiler::adopt(Program::from_rulesets(rulesets)?, flags))
 }
 
-/// Where the messages of an update may be cut into transactions.
-///
-/// A table comes with its hooks in one piece or not at all, and so does a plan: its chain, rules and number.
-/// Elements that change places with others of their set do so in one piece, because together they would
-/// overlap. Everything else may be cut, also between two elements of one message; only the boundaries of
-/// own Pods' ranges mean nothing one by one, and are too few to be cut.
-#[derive(Clone, Copy, Debug)]
-pub struct Borders<'a> {
-    messages: &'a [Message],
-    has_table: bool,
-}
-
-impl<'a> Borders<'a> {
-    /// Those of an update's messages.
-    #[must_use]
-    pub fn of(messages: &'a [Message]) -> Self {
-        let is_table = |message: &Message| {
-            matches!(message, Message::NewTable { .. } | Message::DelTable { .. })
-        };
-        Self {
-            messages,
-            has_table: messages.iter().any(is_table),
-        }
-    }
-
-    /// Whether a transaction may end behind this message.
-    #[must_use]
-    pub fn behind(&self, index: usize) -> bool {
-        let is_plan = matches!(
-            self.messages.get(index),
-            Some(Message::NewChain { .. } | Message::NewRule { .. } | Message::DelRule { .. })
-        );
-        !is_plan && !changes_places(self.messages, index) && !self.has_table
-    }
-}
-
-/// Whether this message removes elements and the next adds others to the same set.
-fn changes_places(messages: &[Message], index: usize) -> bool {
-    let (Some(first), Some(second)) = (messages.get(index), messages.get(index + 1)) else {
-        return false;
-    };
-    match (first, second) {
-        (
-            Message::DelElems { table, elements },
-            Message::NewElems {
-                table: to,
-                elements: new,
-                ..
-            },
-        ) => table == to && elements.set == new.set,
-        _ => false,
-    }
-}
-
 /// A program in the place of a kernel: for tests, and to see what an update would do.
 impl Kernel for Program {
     fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
-        self.apply(messages)
-            .map_err(|(index, refused)| CommitError::Refused {
-                shown: format!("{:?}", messages[index]),
+        self.apply(messages).map_err(|(message, refused)| {
+            CommitError::Refused(Box::new(Refusal {
+                shown: format!("{:?}", messages[message]),
                 reason: refused.to_string(),
-            })
+                errno: refused.errno(),
+                blame: vec![Blame {
+                    message,
+                    part: Part::Whole,
+                }],
+                committed: Committed::default(),
+            }))
+        })
     }
 
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {

@@ -13,6 +13,7 @@
 mod adopt;
 mod draft;
 mod plans;
+mod subject;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ use super::program::Program;
 use draft::Draft;
 pub use draft::Update;
 use plans::Plans;
+pub use subject::{Of, Subject};
 
 /// The state of the tables: what is installed, under which numbers.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use daymark_netlink::nft::{
 };
 use daymark_sys::netlink::{NfSocket, OpenError, QueryError, Refusal, TransactError};
 
-use super::apply::{Borders, CommitError, Kernel};
+use super::apply::{self, Borders, CommitError, Committed, Kernel};
 
 /// A netfilter socket of one network namespace. Tables with an owner belong to it: they can be changed
 /// through no other socket, and lose their owner, not their rules, when it closes.
@@ -112,14 +112,19 @@ fn explain(error: &TransactError, transaction: &Transaction, messages: &[Message
     let Some(first) = refusals.first() else {
         return CommitError::Socket(error.to_string());
     };
-    let shown = match transaction.blame(first.seq, first.offset) {
+    let blame = |refusal: &Refusal| transaction.blame(refusal.seq, refusal.offset);
+    let shown = match blame(first) {
         Some(blame) => show(&messages[blame.message], blame.part),
         None => "the transaction".to_owned(),
     };
-    CommitError::Refused {
+    let (messages, elements) = transaction.first();
+    CommitError::Refused(Box::new(apply::Refusal {
         shown,
         reason: reason(first),
-    }
+        errno: first.errno,
+        blame: refusals.iter().filter_map(blame).collect(),
+        committed: Committed { messages, elements },
+    }))
 }
 
 fn reason(refusal: &Refusal) -> String {

@@ -62,6 +62,20 @@ pub enum Refused {
     Unsupported(&'static str),
 }
 
+impl Refused {
+    /// The kernel's number for it.
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Missing(_) => 2,
+            Self::Busy(_) => 16,
+            Self::Exists(_) => 17,
+            Self::Unfit(_) => 22,
+            Self::Unsupported(_) => 95,
+        }
+    }
+}
+
 impl Program {
     /// The program of a dump: the tables that were read.
     ///

@@ -16,7 +16,7 @@ use daymark_model::Options;
 use daymark_model::node_ports::NodePortAddresses;
 use daymark_node::agent::{Agent, Ended};
 use daymark_node::metrics::Metrics;
-use daymark_node::{foreign, health};
+use daymark_node::{events, foreign, health};
 use daymark_sys::probe::{self, Answer, Capabilities};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
@@ -103,7 +103,16 @@ async fn serve(
     let metrics = Arc::new(Metrics::default());
     let (status, plane) = plane_channel(PlaneStatus::Starting);
     let own = kernel.port();
-    let agent = Agent::start(kernel, flags, options, status, Arc::clone(&metrics))?;
+    let (notices, board) = events::board();
+    tokio::spawn(board.publish(client.clone(), args.node_name.clone()));
+    let agent = Agent::start(
+        kernel,
+        flags,
+        options,
+        status,
+        Arc::clone(&metrics),
+        notices,
+    )?;
     if !flags.contains(TableFlags::OWNER) {
         foreign::follow(own, agent.orders())?;
     }

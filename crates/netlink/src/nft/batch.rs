@@ -270,6 +270,14 @@ impl Transaction {
         })
     }
 
+    /// Where it begins: at which message, and at which element of a divided list. All before that is in
+    /// transactions before this one.
+    #[must_use]
+    pub fn first(&self) -> (usize, usize) {
+        let first = self.spans.first();
+        first.map_or((0, 0), |span| (span.message, span.first_element))
+    }
+
     /// The message that an error is about; `None` for an error about the whole transaction, such as
     /// `ERESTART` or `EPERM`.
     #[must_use]

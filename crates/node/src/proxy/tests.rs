@@ -1,12 +1,14 @@
 use std::sync::mpsc::channel;
 
 use daymark_dataplane::nft::TableFlags;
+use daymark_dataplane::nft::apply::{Committed, Refusal};
 use daymark_dataplane::nft::program::Program;
 use daymark_feed::{PlaneReceiver, plane_channel};
 use daymark_model::Node;
-use daymark_netlink::nft::{Message, Ruleset, TableId};
+use daymark_netlink::nft::{Blame, Message, Part, Ruleset, TableId};
 
 use super::*;
+use crate::events::{Board, Severity, board};
 
 /// A kernel that refuses as often as it was told, once it took the tables and so many transactions more.
 #[derive(Debug, Default)]
@@ -15,6 +17,21 @@ struct Moody {
     patience: usize,
     refusals: usize,
     up: bool,
+    /// The cluster IP at which no frontend can be.
+    disliked: Option<std::net::Ipv4Addr>,
+}
+
+impl Moody {
+    fn dislikes(&self, message: &Message) -> Option<Part> {
+        let Message::NewElems { elements, .. } = message else {
+            return None;
+        };
+        let ip = self.disliked?.octets();
+        let mut elems = elements.elems.iter();
+        let at =
+            elems.position(|elem| elements.set.starts_with("fe-") && elem.key.starts_with(&ip));
+        at.map(Part::Element)
+    }
 }
 
 impl Kernel for Moody {
@@ -22,6 +39,18 @@ impl Kernel for Moody {
         if self.up && self.patience == 0 && self.refusals > 0 {
             self.refusals -= 1;
             return Err(CommitError::Socket("not now".to_owned()));
+        }
+        let mut all = messages.iter().enumerate();
+        if let Some((message, part)) =
+            all.find_map(|(index, message)| Some((index, self.dislikes(message)?)))
+        {
+            return Err(CommitError::Refused(Box::new(Refusal {
+                shown: "an element of fe-a".to_owned(),
+                reason: "Invalid argument (os error 22)".to_owned(),
+                errno: 22,
+                blame: vec![Blame { message, part }],
+                committed: Committed::default(),
+            })));
         }
         self.patience = self.patience.saturating_sub(usize::from(self.up));
         self.up = true;
@@ -37,6 +66,7 @@ struct Fixture {
     proxy: Proxy<Moody>,
     status: PlaneReceiver,
     metrics: Arc<Metrics>,
+    board: Board,
 }
 
 /// A proxy that knows the machine's addresses: none.
@@ -59,17 +89,20 @@ fn over(kernel: Moody) -> Fixture {
     let (sender, status) = plane_channel(PlaneStatus::Starting);
     let metrics = Arc::new(Metrics::default());
     let (cleaner, _) = channel();
+    let (notices, board) = board();
     let proxy = Proxy::new(
         plane,
         Options::default(),
         sender,
         Arc::clone(&metrics),
         cleaner,
+        notices,
     );
     Fixture {
         proxy,
         status,
         metrics,
+        board,
     }
 }
 
@@ -224,4 +257,101 @@ fn an_element_that_somebody_removed_is_put_back() {
     };
     it.proxy.catch_up(&mut foreign);
     assert_eq!(it.proxy.plane.kernel().program, whole);
+}
+
+/// Two Services, one of which is at an address that the kernel dislikes.
+fn two_services() -> Vec<Change> {
+    let text = "service good ClusterIP 80/TCP cluster=10.96.0.1\n\
+                service bad ClusterIP 80/TCP cluster=10.96.0.2\n";
+    let case = daymark_case::Case::parse("inline", text).unwrap();
+    let mut changes = case.steps[0].changes.clone();
+    changes.push(node("192.0.2.1"));
+    changes
+}
+
+#[test]
+fn what_the_kernel_refuses_costs_one_service_an_event_and_a_metric() {
+    let mut it = over(Moody {
+        disliked: Some([10, 96, 0, 2].into()),
+        ..Moody::default()
+    });
+    run(
+        &mut it,
+        vec![no_addresses(), order(Some(1), two_services())],
+    );
+    assert_eq!(
+        *it.status.borrow(),
+        PlaneStatus::Committed { generation: 1 },
+        "the node is in step"
+    );
+    assert_eq!(it.metrics.behind(), None, "and healthy");
+    assert_eq!(it.proxy.plane.compiler().desired().frontends.len(), 1);
+    let notice = it.board.take().expect("an Event");
+    assert_eq!(notice.about.to_string(), "default/bad");
+    assert_eq!(
+        (notice.severity, notice.reason),
+        (Severity::Warning, "NotProgrammed")
+    );
+    assert!(
+        notice.message.contains("Invalid argument"),
+        "{}",
+        notice.message
+    );
+    assert_eq!(it.board.take(), None, "one Event");
+    let text = it.metrics.text();
+    assert!(text.contains("daymark_isolated 1\n"), "{text}");
+    assert!(text.contains("daymark_isolations_total 1\n"), "{text}");
+
+    // Another change passes by; nothing new is said.
+    run(&mut it, vec![order(Some(2), vec![node("192.0.2.2")])]);
+    assert_eq!(it.board.take(), None);
+
+    // A change of that Service is tried at once.
+    it.proxy.plane.kernel().disliked = None;
+    let text = "service bad ClusterIP 81/TCP cluster=10.96.0.2\n";
+    let case = daymark_case::Case::parse("inline", text).unwrap();
+    run(&mut it, vec![order(Some(3), case.steps[0].changes.clone())]);
+    assert_eq!(
+        it.proxy.plane.compiler().desired(),
+        it.proxy.world.desired()
+    );
+    let notice = it.board.take().expect("an Event");
+    assert_eq!(
+        (notice.severity, notice.reason),
+        (Severity::Normal, "Programmed")
+    );
+    assert!(it.metrics.text().contains("daymark_isolated 0\n"));
+}
+
+#[test]
+fn what_was_refused_is_tried_again_after_waits_that_double() {
+    let mut it = over(Moody {
+        disliked: Some([10, 96, 0, 2].into()),
+        ..Moody::default()
+    });
+    run(
+        &mut it,
+        vec![no_addresses(), order(Some(1), two_services())],
+    );
+    let mut now = clock::now();
+    for expected in [1, 2, 4, 8] {
+        let due = it.proxy.isolated.due().expect("tried again");
+        let wait = due.saturating_duration_since(now).as_secs_f64();
+        let expected = f64::from(expected);
+        assert!(
+            (expected - 0.5..=expected).contains(&wait),
+            "{wait} of {expected}"
+        );
+        let ripe = it.proxy.isolated.ripe(due);
+        assert_eq!(ripe.len(), 1);
+        it.proxy.plane.retry(&ripe).unwrap();
+        let news = it.proxy.isolated.follow(it.proxy.plane.withheld(), due);
+        assert_eq!(news, [], "nothing new is said");
+        now = due;
+    }
+    it.proxy.plane.kernel().disliked = None;
+    let due = it.proxy.isolated.due().expect("tried again");
+    it.proxy.plane.retry(&it.proxy.isolated.ripe(due)).unwrap();
+    let news = it.proxy.isolated.follow(it.proxy.plane.withheld(), due);
+    assert_eq!((news.len(), it.proxy.isolated.due()), (1, None));
 }

@@ -61,13 +61,18 @@ impl Update {
     #[must_use]
     pub fn len(&self) -> usize {
         let messages = self.transactions.iter().flatten();
-        let weight = |message: &Message| match message {
+        messages.map(Self::weight).sum()
+    }
+
+    /// The same of one message.
+    #[must_use]
+    pub fn weight(message: &Message) -> usize {
+        match message {
             Message::NewElems { elements, .. } | Message::DelElems { elements, .. } => {
                 elements.elems.len()
             }
             _ => 1,
-        };
-        messages.map(weight).sum()
+        }
     }
 
     /// Adds a family's part: its stages join the stages of the other.

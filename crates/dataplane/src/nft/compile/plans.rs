@@ -71,6 +71,11 @@ impl Plans {
         }
     }
 
+    /// The number of a chain, if it has one.
+    pub(super) fn number_of(&self, chain: &str) -> Option<u32> {
+        self.numbers.get(chain).copied()
+    }
+
     /// The number of a plan, which is made if there is none.
     pub(super) fn number(&mut self, plan: &Plan, words: &Words, draft: &mut Draft) -> u32 {
         let chain = plan.chain();
