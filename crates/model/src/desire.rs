@@ -9,7 +9,7 @@
 //! 4. a list without endpoints refuses, or, if the policy is Local and endpoints exist elsewhere, drops;
 //! 5. `loadBalancerSourceRanges` bind the load-balancer IPs alone.
 //!
-//! The rules are kube-proxy's; where its modes differ the text beside the rule says which was taken.
+//! The rules are kube-proxy's; where its modes differ there is a choice ([`crate::rules`]).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use crate::input::{
     ServiceType, Slice, TrafficPolicy,
 };
 use crate::listeners::{HealthCheck, HealthCheckKey, health_checks};
+use crate::rules::{ExternalIps, Gap, Rules, UnknownPorts, WithoutLocal};
 
 /// What the rules need to know about the place where they are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl Here {
         let mut own = match &self.options.detector {
             Detector::NodeCidr => self.node.pod_cidrs.clone(),
             Detector::Cidrs(cidrs) => cidrs.clone(),
-            Detector::None => Vec::new(),
+            Detector::Interface(_) | Detector::None => Vec::new(),
         };
         own.sort_unstable();
         own.dedup();
@@ -148,7 +149,8 @@ fn desire_port(
         protocol: port.protocol,
     });
     let first = wishes.frontends.len();
-    for named in places(service, port, family).filter(|named| named.served.is_ok()) {
+    let served = places(service, port, family, &here.options.rules);
+    for named in served.filter(|named| named.served.is_ok()) {
         let frontend = frontend(service, &name, &named, lists, here);
         wishes.frontends.push((named.at, Arc::new(frontend)));
     }
@@ -206,11 +208,18 @@ impl Policy {
         }
     }
 
-    fn action(self, lists: &Lists) -> Action {
-        match self.list() {
-            List::Cluster => cluster_action(lists),
-            List::Local => local_action(lists),
+    fn action(self, service: &Service, lists: &Lists, rules: &Rules) -> Action {
+        if self.list() == List::Cluster {
+            return cluster_action(lists);
         }
+        let elsewhere = match (rules.without_local, self) {
+            (WithoutLocal::Drop, _) => Action::Drop(Reason::NoLocalEndpoint),
+            (WithoutLocal::Cluster, Self::Internal(_)) if !is_reachable(service, rules) => {
+                Action::Reject(Reason::NoLocalEndpoint)
+            }
+            (WithoutLocal::Cluster, _) => cluster_action(lists),
+        };
+        local_action(lists, elsewhere)
     }
 }
 
@@ -222,7 +231,8 @@ fn frontend(
     lists: &Lists,
     here: &Here,
 ) -> Frontend {
-    let action = |client| Policy::of(service, named.origin, client).action(lists);
+    let rules = &here.options.rules;
+    let action = |client| Policy::of(service, named.origin, client).action(service, lists, rules);
     let sources = match (named.origin, named.at) {
         (Origin::LoadBalancerIp, FrontendKey::Address { ip, .. }) => sources(service, ip, here),
         _ => Sources::Any,
@@ -260,10 +270,11 @@ fn cluster_action(lists: &Lists) -> Action {
     }
 }
 
-fn local_action(lists: &Lists) -> Action {
+/// `elsewhere` is what happens if endpoints exist, but none on this node.
+fn local_action(lists: &Lists, elsewhere: Action) -> Action {
     match (lists.local.is_empty(), lists.anywhere) {
         (false, _) => Action::Forward(List::Local),
-        (true, Presence::Present) => Action::Drop(Reason::NoLocalEndpoint),
+        (true, Presence::Present) => elsewhere,
         (true, Presence::Absent) => Action::Reject(Reason::NoEndpoint),
     }
 }
@@ -290,6 +301,8 @@ pub enum NotServed {
     NotLoadBalancer,
     /// A number left over: `spec.type` is ClusterIP.
     NoNodePorts,
+    /// An external IP that this node's settings do not allow ([`ExternalIps`]).
+    NotAllowed,
 }
 
 /// Every place that a Service's port names in one family, the cluster IP first.
@@ -297,9 +310,10 @@ pub fn places(
     service: &Service,
     port: &ServicePort,
     family: Family,
+    rules: &Rules,
 ) -> impl Iterator<Item = Named> {
     let (protocol, number) = (port.protocol, port.port);
-    let at_addresses = addresses(service, family).map(move |(origin, ip, served)| Named {
+    let at_addresses = addresses(service, family, rules).map(move |(origin, ip, served)| Named {
         origin,
         at: FrontendKey::Address {
             ip,
@@ -324,12 +338,16 @@ pub fn places(
 fn addresses(
     service: &Service,
     family: Family,
+    rules: &Rules,
 ) -> impl Iterator<Item = (Origin, IpAddr, Result<(), NotServed>)> {
     let exists = exists(service, family);
     let cluster = service.cluster_ips.of(family);
     let cluster = cluster.map(|ip| (Origin::ClusterIp, ip, Ok(())));
     let external = service.external_ips.iter();
-    let external = external.map(move |ip| (Origin::ExternalIp, *ip, exists));
+    let external = external.map(move |ip| {
+        let served = exists.and(is_allowed(*ip, &rules.external_ips));
+        (Origin::ExternalIp, *ip, served)
+    });
     let ingress = service.ingress.iter().map(move |ingress| {
         let served = exists.and(is_captured(service, ingress));
         (Origin::LoadBalancerIp, ingress.ip, served)
@@ -351,6 +369,26 @@ fn has_node_ports(service: &Service) -> Result<(), NotServed> {
     Ok(())
 }
 
+fn is_allowed(ip: IpAddr, external_ips: &ExternalIps) -> Result<(), NotServed> {
+    match external_ips {
+        ExternalIps::Within(prefixes) if !prefixes.iter().any(|cidr| cidr.contains(ip)) => {
+            Err(NotServed::NotAllowed)
+        }
+        ExternalIps::Within(_) | ExternalIps::Any => Ok(()),
+    }
+}
+
+/// Whether anything but a cluster IP leads to the Service.
+fn is_reachable(service: &Service, rules: &Rules) -> bool {
+    let outer = |port: &ServicePort| {
+        let places = |family| places(service, port, family, rules);
+        let served = Family::BOTH.into_iter().flat_map(places);
+        let mut served = served.filter(|named| named.served.is_ok());
+        served.any(|named| named.origin != Origin::ClusterIp)
+    };
+    service.ports.iter().any(outer)
+}
+
 /// Nodes capture load-balancer addresses of mode VIP.
 fn is_captured(service: &Service, ingress: &Ingress) -> Result<(), NotServed> {
     if service.kind != ServiceType::LoadBalancer {
@@ -362,11 +400,18 @@ fn is_captured(service: &Service, ingress: &Ingress) -> Result<(), NotServed> {
     }
 }
 
-/// Addresses that are the Service's alone. One that is also an address of this machine is not:
-/// other programs listen there (ServiceLB hands out node addresses, for instance).
+/// Addresses that are the Service's alone, as far as unknown ports there are refused. One that is also an address of this
+/// machine is not: other programs listen there (ServiceLB hands out node addresses, for instance).
 fn own_addresses(service: &Service, family: Family, here: &Here) -> Vec<IpAddr> {
-    let served = addresses(service, family).filter(|(_, _, served)| served.is_ok());
+    let rules = &here.options.rules;
+    let refused = |origin| match rules.unknown_ports {
+        UnknownPorts::Refuse => true,
+        UnknownPorts::RefuseAtClusterIps => origin == Origin::ClusterIp,
+        UnknownPorts::LetThrough => false,
+    };
+    let served = addresses(service, family, rules).filter(|(_, _, served)| served.is_ok());
     served
+        .filter(|(origin, _, _)| refused(*origin))
         .map(|(_, ip, _)| ip)
         .filter(|ip| !here.is_own_address(*ip))
         .collect()
@@ -375,7 +420,7 @@ fn own_addresses(service: &Service, family: Family, here: &Here) -> Vec<IpAddr> 
 /// Who may come to a load-balancer address.
 ///
 /// A prefix of length 0 lets everybody of its family in. A list that names only the other family
-/// lets nobody in; kube-proxy leaves such a family open. When the node itself is inside a range, the
+/// lets nobody in, or everybody ([`Gap`]). When the node itself is inside a range, the
 /// address may also reach itself: the node answers for it (kubernetes `pkg/proxy/nftables`).
 fn sources(service: &Service, ip: IpAddr, here: &Here) -> Sources {
     if service.source_ranges.is_empty() {
@@ -389,6 +434,9 @@ fn sources(service: &Service, ip: IpAddr, here: &Here) -> Sources {
         .filter(|range| range.family() == family)
         .collect();
     if allowed.iter().any(|range| range.length() == 0) {
+        return Sources::Any;
+    }
+    if allowed.is_empty() && here.options.rules.ranges_of_one_family == Gap::Open {
         return Sources::Any;
     }
     if here

@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::{Cidr, Family, Protocol};
-use crate::node_ports::{NodePortAddresses, UnnamedFamily};
+use crate::interface::InterfacePattern;
+use crate::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
+use crate::rules::{Mode, Rules};
 
 /// Namespace and name of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -306,8 +308,10 @@ pub enum Detector {
     /// By source address, in the Node's `spec.podCIDRs`.
     #[default]
     NodeCidr,
-    /// By source address, in these prefixes.
+    /// By source address, in these prefixes: `ClusterCIDR`. kube-proxy takes the first of each family alone.
     Cidrs(Vec<Cidr>),
+    /// By the interface that their packets come in at: `BridgeInterface` and `InterfaceNamePrefix`.
+    Interface(InterfacePattern),
     /// Not at all: every Pod counts as outside, and nothing is masqueraded for a cluster IP.
     None,
 }
@@ -326,6 +330,35 @@ pub struct Options {
     pub unnamed_family: UnnamedFamily,
     /// `masqueradeAll`: cluster-IP traffic of own Pods is masqueraded too.
     pub masquerade_all: MasqueradeAll,
+    /// What the rules leave open.
+    pub rules: Rules,
+}
+
+impl Options {
+    /// The settings of kube-proxy in a mode, where its configuration says nothing: node ports answer at the node's first
+    /// addresses with nftables, at all with the others; own Pods are not known before `clusterCIDR` names them.
+    ///
+    /// ```
+    /// use daymark_model::node_ports::NodePortAddresses;
+    /// use daymark_model::{Mode, Options};
+    /// let primary = NodePortAddresses::default();
+    /// assert_eq!(Options::of_mode(Mode::Nftables).node_port_addresses, primary);
+    /// assert_ne!(Options::of_mode(Mode::Iptables).node_port_addresses, primary);
+    /// ```
+    #[must_use]
+    pub fn of_mode(mode: Mode) -> Self {
+        Self {
+            node_name: Arc::default(),
+            detector: Detector::None,
+            node_port_addresses: match mode {
+                Mode::Nftables => NodePortAddresses::default(),
+                Mode::Iptables | Mode::Ipvs => NodePortAddresses(vec![NodePortAddress::All]),
+            },
+            unnamed_family: UnnamedFamily::Open,
+            masquerade_all: MasqueradeAll::No,
+            rules: Rules::of_mode(mode),
+        }
+    }
 }
 
 /// Whether own Pods' traffic to a cluster IP keeps its source.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Read in this order:
-//! 1. [`input`]: the records that the API's objects are reduced to;
+//! 1. [`input`]: the records that the API's objects are reduced to; [`rules`]: the choices that have a switch;
 //! 2. [`audience`]: which Services each part of daymark looks at;
 //! 3. [`endpoints`]: which endpoints a Service port may use on this node;
 //! 4. [`node_ports`]: at which addresses node ports answer;
@@ -29,12 +29,16 @@ pub mod desired;
 pub mod endpoints;
 pub mod flows;
 pub mod input;
+pub mod interface;
 pub mod listeners;
 pub mod node_ports;
+pub mod rules;
 pub mod world;
 
 pub use address::{Cidr, Family, Protocol};
 pub use decide::{Packet, Target, Verdict, decide};
 pub use desired::{Action, Delta, Desired, Frontend, FrontendKey, Pool, PoolKey};
 pub use input::{Change, Endpoint, Node, Options, Service, ServiceKey, Slice, SliceKey};
+pub use interface::{Interface, InterfacePattern};
+pub use rules::{Mode, Rules};
 pub use world::World;

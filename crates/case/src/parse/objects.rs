@@ -6,7 +6,8 @@ use std::sync::Arc;
 use daymark_model::address::Family;
 use daymark_model::input::{Conditions, Detector, Hints, MasqueradeAll, SliceAudience, SlicePort};
 use daymark_model::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
-use daymark_model::{Endpoint, Node, ServiceKey, Slice, SliceKey};
+use daymark_model::rules;
+use daymark_model::{Endpoint, InterfacePattern, Node, ServiceKey, Slice, SliceKey};
 
 use super::line::{Fields, Line};
 use super::{Open, Parser};
@@ -16,22 +17,37 @@ use crate::write::{CONDITIONS, implied_slice};
 type Result<T> = std::result::Result<T, ParseError>;
 
 impl Parser<'_> {
-    /// `options [detector=node|none|cidr:PREFIX,...] [node-ports=primary|localhost|all|PREFIX,...]
-    /// [unnamed-family=closed|open] [masquerade-all=yes|no]`
+    /// `options [detector=D] [node-ports=primary|localhost|all|PREFIX,...] [unnamed-family=closed|open]
+    /// [masquerade-all=yes|no] [CHOICE=WORD...]`
     pub(super) fn options(&mut self, line: &mut Line) -> Result<()> {
         if !self.is_blank() {
             return Err(line.error("options before everything else", "options"));
         }
-        let fields =
-            line.fields(&["detector", "node-ports", "unnamed-family", "masquerade-all"])?;
+        let own = ["detector", "node-ports", "unnamed-family", "masquerade-all"];
+        let choices = rules::NAMES.into_iter();
+        let keys: Vec<&str> = own
+            .into_iter()
+            .chain(choices.map(|(name, _)| name))
+            .collect();
+        let fields = line.fields(&keys)?;
         no_plain(line, &fields)?;
         let options = &mut self.case.options;
         match fields.get("detector") {
             None => {}
             Some("node") => options.detector = Detector::NodeCidr,
             Some("none") => options.detector = Detector::None,
+            Some(text) if text.starts_with("interface:") => {
+                let pattern = InterfacePattern::parse(&text["interface:".len()..]);
+                let expected = "an interface of at most 15 bytes, or the beginning of some and a *";
+                let pattern = pattern.ok_or_else(|| line.error(expected, text))?;
+                options.detector = Detector::Interface(pattern);
+            }
             Some(text) => {
-                let cidrs = prefixes(line, "node, none", text)?;
+                let cidrs = prefixes(
+                    line,
+                    "node, none, interface:NAME, interface:BEGINNING*",
+                    text,
+                )?;
                 options.detector = Detector::Cidrs(cidrs);
             }
         }
@@ -49,6 +65,12 @@ impl Parser<'_> {
             } else {
                 MasqueradeAll::No
             };
+        }
+        for (name, words) in rules::NAMES {
+            if let Some(word) = fields.get(name) {
+                let known = options.rules.set(name, word);
+                known.ok_or_else(|| line.error(format!("one of {words}"), word))?;
+            }
         }
         Ok(())
     }

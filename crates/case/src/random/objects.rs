@@ -9,6 +9,7 @@ use daymark_model::input::{
     MasqueradeAll, ServicePort, ServiceType, SliceAudience, SlicePort, TrafficPolicy,
 };
 use daymark_model::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
+use daymark_model::rules::{self, Mode, Rules};
 use daymark_model::{
     Change, Cidr, Endpoint, Node, Options, Protocol, Service, ServiceKey, Slice, SliceKey,
 };
@@ -120,6 +121,7 @@ pub fn options(random: &mut Random) -> Options {
         } else {
             MasqueradeAll::No
         },
+        rules: rules(random),
         ..Options::default()
     }
 }
@@ -136,6 +138,23 @@ fn node_port_addresses(random: &mut Random) -> NodePortAddresses {
         }
     }
     NodePortAddresses(entries)
+}
+
+/// Random choices; mostly daymark's own.
+fn rules(random: &mut Random) -> Rules {
+    let mut rules = match random.below(20) {
+        0 => Rules::of_mode(random.pick(&Mode::ALL)),
+        _ => Rules::default(),
+    };
+    for (name, words) in rules::NAMES {
+        if random.percent(10) {
+            let words: Vec<&str> = words.split(", ").collect();
+            let word = random.pick(&words);
+            let word = word.replace("PREFIX,...", "172.30.0.240/28,fd00:30::200/120");
+            rules.set(name, &word).expect("a choice has its own words");
+        }
+    }
+    rules
 }
 
 /// The random change of a seed. It depends on nothing else, so that a sequence of seeds is a sequence

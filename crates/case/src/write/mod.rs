@@ -172,6 +172,9 @@ impl Writer<'_> {
             Detector::Cidrs(cidrs) => {
                 words.field("detector", format!("cidr:{}", self.list(cidrs)));
             }
+            Detector::Interface(pattern) => {
+                words.field("detector", format!("interface:{pattern}"));
+            }
         }
         if options.node_port_addresses != NodePortAddresses::default() {
             words.field("node-ports", self.list(&options.node_port_addresses.0));
@@ -181,6 +184,9 @@ impl Writer<'_> {
         }
         if options.masquerade_all == MasqueradeAll::Yes {
             words.field("masquerade-all", "yes");
+        }
+        for (name, word) in options.rules.words() {
+            words.field(name, word);
         }
         words.end(out)
     }
