@@ -211,24 +211,14 @@ fn masquerade(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
             chain::MASQUERADE[client],
             chain::MASQUERADE_NODE_PORT[client],
         );
+        // The first of the two maps that holds the frontend decides, as it did for the destination.
+        let done = || [Expr::Verdict(Verdict::Return)];
         for side in ASKED {
-            rule(
-                main,
-                with(original_frontend(words, side), flagged(bit, masq())),
-            );
-            rule(
-                at_port,
-                with(original_node_port(side), flagged(bit, masq())),
-            );
-        }
-        for side in [0, 1] {
-            rule(
-                main,
-                with(
-                    original_frontend(words, side),
-                    [Expr::Verdict(Verdict::Return)],
-                ),
-            );
+            let (at_address, at_node) = (original_frontend(words, side), original_node_port(side));
+            rule(main, with(at_address.clone(), flagged(bit, masq())));
+            rule(main, with(at_address, done()));
+            rule(at_port, with(at_node.clone(), flagged(bit, masq())));
+            rule(at_port, with(at_node, done()));
         }
         rule(
             main,

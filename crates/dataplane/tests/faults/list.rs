@@ -63,10 +63,15 @@ const NOT_NEEDED_AT_REST: &[(&str, &str)] = &[
         "spares untranslated connections the look-ups",
     ),
     (
-        "masq-node loses rule 4",
+        "masq-node loses rule 1:",
         "spares the node look-ups: at its own addresses it is masqueraded anyway",
     ),
-    ("masq-node loses rule 5", "the same in the second map"),
+    ("masq-node loses rule 3:", "the same in the second map"),
+    (
+        "np-a .. Verdict(Return)",
+        "keeps to the first map while a node port changes hands",
+    ),
+    ("np-b .. Verdict(Return)", "the same in the second map"),
     (
         "TcpReset",
         "says what the rule behind it says, to TCP sooner",
