@@ -1,30 +1,194 @@
-//! A client of the API from a kubeconfig.
+//! A client of the API.
+//!
+//! A node's agent makes the Service addresses work, so it must not depend on one: the address of the API comes from a
+//! kubeconfig or from `--master`, and never from the variables that every Pod has, which name the Service `kubernetes`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use kube::Client;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tracing::warn;
+
+/// How a node's agent reaches the API.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    /// A kubeconfig.
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The server's address, in place of the kubeconfig's.
+    pub(crate) server: Option<String>,
+    /// The Service address of the API that a Pod is told in its environment.
+    pub(crate) service: Option<String>,
+    /// Where a Pod finds the credential of its service account.
+    pub(crate) account: PathBuf,
+}
+
+impl Access {
+    /// With what the environment of a Pod says.
+    pub(crate) fn new(kubeconfig: Option<PathBuf>, server: Option<String>) -> Self {
+        let service = std::env::var_os("KUBERNETES_SERVICE_HOST");
+        Self {
+            kubeconfig,
+            server,
+            service: service.map(|text| text.to_string_lossy().into_owned()),
+            account: SERVICE_ACCOUNT.into(),
+        }
+    }
+
+    /// A client.
+    ///
+    /// # Errors
+    /// If it is not known where the API is, or what is known cannot be used.
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        let mut config = match (&self.kubeconfig, &self.server) {
+            (Some(path), _) => config_of(path).await?,
+            (None, Some(_)) => self.config_of_account()?,
+            (None, None) => bail!("{}", self.nowhere()),
+        };
+        if let Some(server) = &self.server {
+            config.cluster_url = url(server)?;
+        }
+        let host = config.cluster_url.host().unwrap_or_default();
+        if self.is_a_service(host) {
+            warn!(
+                server = %config.cluster_url,
+                "the API's address is that of a Service, which answers only where Services work already: name the API \
+                 server's own with --master or in the kubeconfig"
+            );
+        }
+        tracing::info!(server = %config.cluster_url, "the API");
+        Client::try_from(config).context("the API cannot be asked")
+    }
+
+    /// The credential of a Pod, for the server that a flag names.
+    fn config_of_account(&self) -> anyhow::Result<Config> {
+        let server = self.server.as_deref().unwrap_or_default();
+        let mut config = Config::new(url(server)?);
+        let [token, ca] = ["token", "ca.crt"].map(|file| self.account.join(file));
+        if token.exists() {
+            config.root_cert_file = Some(ca);
+            config.auth_info = AuthInfo {
+                token_file: Some(token.to_string_lossy().into_owned()),
+                ..AuthInfo::default()
+            };
+        }
+        Ok(config)
+    }
+
+    fn nowhere(&self) -> String {
+        let why = match &self.service {
+            Some(service) => format!(
+                "the Pod's environment names the Service address {service} alone, which answers only once this agent has \
+                 made Services work"
+            ),
+            None => "no kubeconfig is given".to_owned(),
+        };
+        format!(
+            "it is not known where the API is: {why}; give --kubeconfig FILE (clientConnection.kubeconfig), or --master \
+             https://ADDRESS:6443 with the API server's own address, and the Pod's service account is used"
+        )
+    }
+
+    fn is_a_service(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.service.as_deref() == Some(host)
+            || host == "kubernetes"
+            || host.starts_with("kubernetes.default")
+    }
+}
+
+fn url(server: &str) -> anyhow::Result<http::Uri> {
+    let full = if server.contains("://") {
+        server.to_owned()
+    } else {
+        format!("https://{server}")
+    };
+    full.parse()
+        .map_err(|error| anyhow!("--master {server}: {error}; write it as https://ADDRESS:6443"))
+}
 
 /// A client for the current context of the file.
 ///
 /// # Errors
 /// If the file cannot be read, or what it says cannot be used.
 pub(crate) async fn from_kubeconfig(path: &Path) -> anyhow::Result<Client> {
+    let config = config_of(path).await?;
+    tracing::info!(server = %config.cluster_url, "the API");
+    Client::try_from(config).with_context(|| unusable(path))
+}
+
+async fn config_of(path: &Path) -> anyhow::Result<Config> {
     let shown = path.display();
-    let unusable = || format!("the kubeconfig {shown} cannot be used; {REMEDY}");
     let file = Kubeconfig::read_from(path).map_err(|error| match error {
         KubeconfigError::ReadConfig(source, _) => {
             anyhow!("cannot read the kubeconfig {shown}: {source}; {REMEDY}")
         }
-        error => anyhow!(error).context(unusable()),
+        error => anyhow!(error).context(unusable(path)),
     })?;
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .with_context(unusable)?;
-    tracing::info!(server = %config.cluster_url, "the API");
-    Client::try_from(config).with_context(unusable)
+        .with_context(|| unusable(path))
+}
+
+fn unusable(path: &Path) -> String {
+    format!("the kubeconfig {} cannot be used; {REMEDY}", path.display())
 }
 
 const REMEDY: &str = "name another one with --kubeconfig: daymark api --issue ROLE=FILE writes one, and \
     daymark lab kubeconfig says where a lab's is";
+/// Where kubelet puts the credential of a Pod.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(server: Option<&str>, service: Option<&str>) -> Access {
+        Access {
+            kubeconfig: None,
+            server: server.map(str::to_owned),
+            service: service.map(str::to_owned),
+            account: "/nowhere".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_address_of_the_environment_is_refused_with_a_remedy() {
+        let said = |access: Access| async move { access.client().await.err().unwrap().to_string() };
+        let in_a_pod = said(access(None, Some("10.96.0.1"))).await;
+        for part in ["10.96.0.1", "--kubeconfig", "--master https://"] {
+            assert!(in_a_pod.contains(part), "{part} in {in_a_pod}");
+        }
+        let outside = said(access(None, None)).await;
+        assert!(outside.contains("no kubeconfig is given"), "{outside}");
+    }
+
+    #[test]
+    fn a_service_is_known_by_its_address_and_its_names() {
+        let access = access(None, Some("fd00:10:96::1"));
+        for host in ["[fd00:10:96::1]", "kubernetes.default.svc", "kubernetes"] {
+            assert!(access.is_a_service(host), "{host}");
+        }
+        for host in ["10.0.0.1", "api.example.com", "kubernetes-1.example.com"] {
+            assert!(!access.is_a_service(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_reached_by_https_unless_it_says_otherwise() {
+        assert_eq!(
+            url("192.0.2.1:6443").unwrap().to_string(),
+            "https://192.0.2.1:6443/"
+        );
+        assert_eq!(
+            url("http://[fd00::1]:8080").unwrap().to_string(),
+            "http://[fd00::1]:8080/"
+        );
+        assert!(
+            url("https://")
+                .unwrap_err()
+                .to_string()
+                .contains("--master https://:")
+        );
+    }
+}

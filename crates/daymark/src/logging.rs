@@ -6,7 +6,12 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging at the level of `DAYMARK_LOG`, or `info`.
 pub(crate) fn start() {
-    let filter = EnvFilter::try_from_env("DAYMARK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    start_at("info");
+}
+
+/// The same, at this level if `DAYMARK_LOG` says none.
+pub(crate) fn start_at(level: &str) {
+    let filter = EnvFilter::try_from_env("DAYMARK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     // It tells each failed connection a second time, without saying why it failed.
     let twice = "kube_client::client::builder=off".parse();
     let filter = filter.add_directive(twice.expect("a directive"));

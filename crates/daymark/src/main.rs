@@ -10,6 +10,7 @@ mod demo;
 mod exposition;
 mod failure;
 mod judge;
+mod kube_proxy;
 mod logging;
 mod shutdown;
 
@@ -32,7 +33,7 @@ enum Verb {
     /// A cluster out of network namespaces: up, down, run, exec, kubeconfig, status.
     Lab(cmd::lab::Args),
     /// The agent on a node of a cluster: proxy, DNS, announcer.
-    Node(cmd::node::Args),
+    Node(Box<cmd::node::Args>),
     /// The cluster-wide half: endpoints, nodes, namespaces, load-balancer addresses.
     Controller(cmd::controller::Args),
     /// The embedded API server alone.
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Demo(args) => cmd::demo::run(args),
         Verb::Lab(args) => cmd::lab::run(args),
-        Verb::Node(args) => cmd::node::run(args),
+        Verb::Node(args) => cmd::node::run(*args),
         Verb::Controller(args) => cmd::controller::run(args),
         Verb::Api(args) => cmd::api::run(args),
         Verb::Case(args) => cmd::case::run(args),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use daymark_model::Change;
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_route::address::AddressAttribute;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
@@ -49,6 +50,19 @@ pub async fn follow(mut changed: impl FnMut(Arc<[IpAddr]>) -> Listen) -> Result<
     Ok(())
 }
 
+/// The Node with this address before its own, as if the object said so.
+pub(crate) fn with_primary(change: Change, primary: Option<IpAddr>) -> Change {
+    match (change, primary) {
+        (Change::Node(Some(node)), Some(primary)) => {
+            let mut node = Arc::unwrap_or_clone(node);
+            node.addresses.retain(|ip| *ip != primary);
+            node.addresses.insert(0, primary);
+            Change::Node(Some(Arc::new(node)))
+        }
+        (change, _) => change,
+    }
+}
+
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -84,4 +98,35 @@ fn is_of_use(ip: &IpAddr) -> bool {
             IpAddr::V4(ip) => !ip.is_link_local(),
             IpAddr::V6(ip) => !ip.is_unicast_link_local(),
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use daymark_model::input::Node;
+
+    use super::*;
+
+    #[test]
+    fn a_given_primary_address_goes_before_those_of_the_node() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let node = Node {
+            addresses: vec![ip("192.0.2.1"), ip("192.0.2.2")],
+            ..Node::default()
+        };
+        let given = |primary| {
+            let change = Change::Node(Some(Arc::new(node.clone())));
+            match with_primary(change, primary) {
+                Change::Node(Some(node)) => node.addresses.clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(given(None), node.addresses);
+        assert_eq!(
+            given(Some(ip("192.0.2.2"))),
+            [ip("192.0.2.2"), ip("192.0.2.1")]
+        );
+        assert_eq!(given(Some(ip("192.0.2.9")))[0], ip("192.0.2.9"));
+        let gone = with_primary(Change::Node(None), Some(ip("192.0.2.9")));
+        assert_eq!(gone, Change::Node(None));
+    }
 }

@@ -1,6 +1,7 @@
 //! The tasks around the plane's thread.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -93,12 +94,14 @@ impl Agent {
 
     /// Hands what the feed brings to the plane, until the feed ends. A batch is asked for once the plane has taken the one
     /// before: what comes meanwhile waits in the feed, where a newer version of an object replaces an older.
-    pub async fn follow(&self, mut feed: Subscription) -> Ended {
+    ///
+    /// `primary` goes before the addresses of the Node object (`bindAddress`).
+    pub async fn follow(&self, mut feed: Subscription, primary: Option<IpAddr>) -> Ended {
         let followed = addresses_of(self.orders());
         let addresses = tokio::spawn(followed);
         while let Some(batch) = feed.next().await {
             let changes = batch.events.iter().filter_map(|event| match event {
-                Event::Model(change) => Some(change.clone()),
+                Event::Model(change) => Some(addresses::with_primary(change.clone(), primary)),
                 _ => None,
             });
             let (taken, is_taken) = oneshot::channel();

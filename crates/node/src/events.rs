@@ -1,4 +1,4 @@
-//! What people should read about Services of this node, as Kubernetes Events.
+//! What people should read about Services of this node, and about the Node itself, as Kubernetes Events.
 //!
 //! The plane's thread never waits for the API: it puts notices on a board that has room for some hundreds, a task
 //! writes them one by one, and what finds no room is counted in one line of the log.
@@ -106,13 +106,46 @@ async fn write(client: &kube::Client, node: &str, notice: Notice) -> kube::Resul
     let Some(service) = services.get_opt(&notice.about.name).await? else {
         return Ok(());
     };
-    let event = event(service.object_ref(&()), node, notice);
+    let said = (notice.reason, notice.message);
+    let event = event(service.object_ref(&()), node, notice.severity, said);
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     events.create(&PostParams::default(), &event).await?;
     Ok(())
 }
 
-fn event(about: ObjectReference, node: &str, notice: Notice) -> Event {
+/// Writes an Event about the Node itself. A failure is logged: what the Event says should stand in the log anyway.
+pub async fn about_node(
+    client: &kube::Client,
+    node: &str,
+    severity: Severity,
+    said: (&'static str, String),
+) {
+    let about = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(node.to_owned()),
+        // As kubelet and kube-proxy have it, which write before they know the object; `kubectl describe` looks for it.
+        uid: Some(node.to_owned()),
+        // Nodes have no namespace; their Events are here.
+        namespace: Some("default".to_owned()),
+        ..ObjectReference::default()
+    };
+    let reason = said.0;
+    let mut event = event(about, node, severity, said);
+    event.involved_object.namespace = None;
+    let events: Api<Event> = Api::namespaced(client.clone(), "default");
+    if let Err(error) = events.create(&PostParams::default(), &event).await {
+        warn!(reason, %error, "an Event was not written");
+    }
+}
+
+/// `said` are the reason and the message.
+fn event(
+    about: ObjectReference,
+    node: &str,
+    severity: Severity,
+    said: (&'static str, String),
+) -> Event {
     let now = Time(clock::timestamp());
     Event {
         metadata: ObjectMeta {
@@ -121,9 +154,9 @@ fn event(about: ObjectReference, node: &str, notice: Notice) -> Event {
             ..ObjectMeta::default()
         },
         involved_object: about,
-        type_: Some(format!("{:?}", notice.severity)),
-        reason: Some(notice.reason.to_owned()),
-        message: Some(shortened(notice.message)),
+        type_: Some(format!("{severity:?}")),
+        reason: Some(said.0.to_owned()),
+        message: Some(shortened(said.1)),
         source: Some(EventSource {
             component: Some("daymark-node".to_owned()),
             host: Some(node.to_owned()),
@@ -167,7 +200,12 @@ mod tests {
             uid: Some("u".to_owned()),
             ..ObjectReference::default()
         };
-        let event = event(about.clone(), "node-1", notice(&"\u{e9}".repeat(600)));
+        let event = event(
+            about.clone(),
+            "node-1",
+            Severity::Warning,
+            ("NotProgrammed", "\u{e9}".repeat(600)),
+        );
         assert_eq!(event.involved_object, about);
         assert_eq!(event.metadata.namespace, about.namespace);
         assert_eq!(event.type_.as_deref(), Some("Warning"));

@@ -11,6 +11,7 @@ use axum::routing::get;
 use daymark_feed::{PlaneReceiver, PlaneStatus};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tracing::{info, warn};
 
 use crate::metrics::Metrics;
 
@@ -27,27 +28,54 @@ pub struct BindError {
     source: std::io::Error,
 }
 
+/// Where a port is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The address; all zeros of IPv6 are those of IPv4 too.
+    pub address: SocketAddr,
+    /// What follows when it is taken.
+    pub busy: Busy,
+}
+
+/// What follows when an address cannot be bound (`bindAddressHardFail`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// The agent does not start.
+    Fail,
+    /// It is tried again after [`AGAIN`], for ever.
+    TryAgain,
+}
+
+/// How long until a taken address is tried again.
+pub const AGAIN: Duration = Duration::from_secs(5);
+
 #[derive(Clone)]
 struct Shared {
     plane: PlaneReceiver,
     metrics: Arc<Metrics>,
+    patience: Duration,
 }
 
-/// Opens the health port.
+/// Opens the health port. A node is not healthy when a change waits for longer than `patience`.
 ///
 /// # Errors
-/// If the address cannot be bound.
+/// If the address cannot be bound, and has to be.
 pub async fn serve_health(
-    address: SocketAddr,
+    place: Place,
     plane: PlaneReceiver,
     metrics: Arc<Metrics>,
+    patience: Duration,
 ) -> Result<impl Future<Output = ()>, BindError> {
     serve(
-        address,
+        place,
         "health checks",
         "--healthz-bind-address",
         health_routes(),
-        Shared { plane, metrics },
+        Shared {
+            plane,
+            metrics,
+            patience,
+        },
     )
     .await
 }
@@ -55,19 +83,23 @@ pub async fn serve_health(
 /// Opens the metrics port. `extra` adds lines of other parts of the agent.
 ///
 /// # Errors
-/// If the address cannot be bound.
+/// If the address cannot be bound, and has to be.
 pub async fn serve_metrics(
-    address: SocketAddr,
+    place: Place,
     plane: PlaneReceiver,
     metrics: Arc<Metrics>,
     extra: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Result<impl Future<Output = ()>, BindError> {
     serve(
-        address,
+        place,
         "metrics",
         "--metrics-bind-address",
         metrics_routes(extra),
-        Shared { plane, metrics },
+        Shared {
+            plane,
+            metrics,
+            patience: PATIENCE,
+        },
     )
     .await
 }
@@ -102,23 +134,46 @@ fn metrics_routes(extra: Arc<dyn Fn() -> String + Send + Sync>) -> Router<Shared
 }
 
 async fn serve(
-    address: SocketAddr,
+    place: Place,
     what: &'static str,
     flag: &'static str,
     router: Router<Shared>,
     shared: Shared,
 ) -> Result<impl Future<Output = ()>, BindError> {
-    let bound = bind(address).await;
-    let listener = bound.map_err(|source| BindError {
+    let address = place.address;
+    let failed = move |source| BindError {
         address,
         what,
         flag,
         source,
-    })?;
+    };
+    let first = match bind(address).await {
+        Ok(listener) => Some(listener),
+        Err(source) if place.busy == Busy::Fail => return Err(failed(source)),
+        Err(source) => {
+            let error = failed(source);
+            warn!(%error, again = ?AGAIN, "tried again");
+            None
+        }
+    };
     Ok(async move {
+        let listener = match first {
+            Some(listener) => listener,
+            None => bind_at_last(address).await,
+        };
         // It ends with the process: an accept error is retried inside.
         let _ = axum::serve(listener, router.with_state(shared)).await;
     })
+}
+
+async fn bind_at_last(address: SocketAddr) -> TcpListener {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        if let Ok(listener) = bind(address).await {
+            info!(%address, "the address is free now");
+            return listener;
+        }
+    }
 }
 
 /// `[::]` means every address: where the machine has no IPv6 that is every IPv4 one.
@@ -153,7 +208,7 @@ fn answer(shared: &Shared, question: Question) -> (StatusCode, String) {
     // The thread holds the other end of the channel.
     let alive = plane == PlaneStatus::NoPlane || shared.plane.has_changed().is_ok();
     let behind = shared.metrics.behind().unwrap_or_default();
-    let holds = plane != PlaneStatus::Starting && behind < LONGEST_BEHIND;
+    let holds = plane != PlaneStatus::Starting && behind < shared.patience;
     let good = alive && (question == Question::Life || holds);
     let code = if good {
         StatusCode::OK
@@ -175,7 +230,7 @@ fn answer(shared: &Shared, question: Question) -> (StatusCode, String) {
 }
 
 /// A failing commit is tried again within milliseconds; after so long it will not heal by itself.
-const LONGEST_BEHIND: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,12 @@
 //! - [`proxy`]: the thread's state, one batch in, one commit out;
 //! - [`agent`]: the tasks around it;
 //! - [`addresses`]: which addresses the machine has;
-//! - [`events`]: what Services are told;
+//! - [`events`]: what is told about Services and the Node;
 //! - [`conntrack`]: UDP flows of endpoints that left;
 //! - [`foreign`]: other processes' commits;
 //! - [`health`]: `/healthz`, `/livez`, `/metrics`;
-//! - [`metrics`]: what is counted.
+//! - [`metrics`]: what is counted;
+//! - [`sysctls`]: kernel settings.
 
 pub mod addresses;
 pub mod agent;
@@ -26,3 +27,4 @@ pub mod foreign;
 pub mod health;
 pub mod metrics;
 pub mod proxy;
+pub mod sysctls;

@@ -1,7 +1,8 @@
 //! `daymark node`: the agent on a node.
 
+mod start;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +13,15 @@ use daymark_dataplane::nft::kernel::Netlink;
 use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, plane_channel};
 use daymark_lb::announcer;
 use daymark_lb::membership::{Timing, TimingError};
-use daymark_model::Options;
-use daymark_model::node_ports::NodePortAddresses;
 use daymark_node::agent::{Agent, Ended};
 use daymark_node::metrics::Metrics;
-use daymark_node::{events, foreign, health};
+use daymark_node::{events, foreign};
 use daymark_sys::probe::{self, Answer, Capabilities};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
 
-use crate::{client, exposition, logging, shutdown};
+use crate::kube_proxy::{self, Decided, flags::Flags};
+use crate::{exposition, logging, shutdown};
 
 /// Flags of `daymark node`.
 #[derive(clap::Args)]
@@ -30,23 +30,17 @@ use crate::{client, exposition, logging, shutdown};
   daymark node --kubeconfig node.conf --node-name node-1 --announce \\
       --dns-bind 172.30.0.11:53 --dns-upstream 172.30.0.100:53
 
-The kernel keeps the tables when the agent ends; the next one adopts them. Exit code 0 after SIGTERM or SIGINT, 1 if the
-agent could not start.")]
+  daymark node --config /var/lib/kube-proxy/config.conf --hostname-override node-1
+
+With --config, or with --proxy-mode, the defaults are kube-proxy's (docs/from-kube-proxy.md); else daymark's own, which
+leave alone what no flag asks for. The kernel keeps the tables when the agent ends; the next one adopts them.
+Exit code 0 after SIGTERM or SIGINT; 1 if the agent could not start, or its configuration file changed.")]
 pub(crate) struct Args {
-    /// How to reach the API.
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: PathBuf,
-    /// The name of this node's Node object.
-    #[arg(long, value_name = "NAME")]
-    node_name: String,
-    /// Addresses that serve node ports: `primary` (the Node's first of each family), `all`, prefixes, and any mixture.
-    #[arg(
-        long,
-        value_name = "primary|localhost|all|CIDR",
-        value_delimiter = ',',
-        default_value = "primary"
-    )]
-    nodeport_addresses: Vec<String>,
+    /// Print the version and end.
+    #[arg(long)]
+    version: bool,
+    #[command(flatten)]
+    kube_proxy: Flags,
     /// Answer cluster DNS at these addresses; none: no DNS here.
     #[arg(long, value_name = "ADDR:PORT", value_delimiter = ',')]
     dns_bind: Vec<SocketAddr>,
@@ -63,52 +57,55 @@ pub(crate) struct Args {
     /// three renewals.
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds, requires = "announce")]
     announce_lapse: Duration,
-    /// Health checks.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:10256")]
-    healthz_bind_address: SocketAddr,
-    /// Metrics.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:10249")]
-    metrics_bind_address: SocketAddr,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    logging::start();
+    if let Some(done) = start::instead_of_running(args.version, &args.kube_proxy)? {
+        return Ok(done);
+    }
     let timing = timing(
         ("--announce-renew", args.announce_renew),
         ("--announce-lapse", args.announce_lapse),
     )?;
-    let options = Options {
-        node_name: args.node_name.as_str().into(),
-        node_port_addresses: node_port_addresses(&args.nodeport_addresses)?,
-        ..Options::default()
-    };
+    let decided = kube_proxy::decide(&args.kube_proxy, &start::host_name())?;
+    logging::start_at(decided.log_level());
+    decided.tell();
+    start::privileged(&decided.settings, &args.kube_proxy)?;
+    if args.kube_proxy.init_only {
+        info!("what needs privileges is done");
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut kernel = Netlink::open()?;
     let flags = flags(&mut kernel)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(serve(args, options, timing, kernel, flags))?;
+    runtime.block_on(serve(args, decided, timing, kernel, flags))?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(
     args: Args,
-    options: Options,
+    decided: Decided,
     timing: Timing,
     kernel: Netlink,
     flags: TableFlags,
 ) -> anyhow::Result<()> {
-    let client = client::from_kubeconfig(&args.kubeconfig).await?;
+    let Decided {
+        settings, given, ..
+    } = decided;
+    let client = given.access(&args.kube_proxy).client().await?;
+    let node_name = settings.options.node_name.clone();
     let metrics = Arc::new(Metrics::default());
     let (status, plane) = plane_channel(PlaneStatus::Starting);
     let own = kernel.port();
     let (notices, board) = events::board();
-    tokio::spawn(board.publish(client.clone(), args.node_name.clone()));
+    tokio::spawn(board.publish(client.clone(), node_name.to_string()));
     let agent = Agent::start(
         kernel,
         flags,
-        options,
+        settings.options.clone(),
         status,
         Arc::clone(&metrics),
         notices,
@@ -116,14 +113,14 @@ async fn serve(
     if !flags.contains(TableFlags::OWNER) {
         foreign::follow(own, agent.orders())?;
     }
-    let feed = Feed::start(&client, feed_config(&args));
+    let feed = Feed::start(&client, feed_config(&args, &node_name));
     let dns = start_dns(&args, &feed, &plane)?;
     let announced = Arc::new(daymark_lb::Metrics::default());
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     let announcer = args.announce.then(|| {
         let config = announcer::Config {
             timing,
-            ..announcer::Config::new(&args.node_name)
+            ..announcer::Config::new(&node_name)
         };
         let stop = async move {
             // A dropped sender means the same as a sent word.
@@ -144,18 +141,15 @@ async fn serve(
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
         move || exposition::of_parts(dns_metrics.as_deref(), &announced, &feed)
     });
-    tokio::spawn(
-        health::serve_health(
-            args.healthz_bind_address,
-            plane.clone(),
-            Arc::clone(&metrics),
-        )
-        .await?,
-    );
-    tokio::spawn(health::serve_metrics(args.metrics_bind_address, plane, metrics, extra).await?);
+    start::open_ports(&settings, &plane, &metrics, extra).await?;
+    tokio::spawn(start::tell_node(
+        client.clone(),
+        settings.notices.clone(),
+        node_name,
+    ));
     let mut announcer = announcer;
     let outcome = tokio::select! {
-        ended = agent.follow(feed.subscribe()) => Err(match ended {
+        ended = agent.follow(feed.subscribe(), settings.primary) => Err(match ended {
             Ended::Feed => anyhow!("the feed ended by itself"),
             Ended::Plane => anyhow!("the plane's thread ended by itself; its last words are in the log"),
         }),
@@ -164,6 +158,7 @@ async fn serve(
             Ok(Err(error)) => anyhow!(error).context("the announcer"),
             Err(error) => anyhow!(error).context("the announcer's task"),
         }),
+        changed = start::file_changed(args.kube_proxy.config.as_deref()) => Err(changed),
         () = shutdown::signal_received() => Ok(()),
     };
     drop(ended);
@@ -188,11 +183,11 @@ async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     }
 }
 
-fn feed_config(args: &Args) -> daymark_feed::Config {
+fn feed_config(args: &Args, node_name: &str) -> daymark_feed::Config {
     if args.announce {
-        daymark_feed::Config::node_with_load_balancer(&args.node_name)
+        daymark_feed::Config::node_with_load_balancer(node_name)
     } else {
-        daymark_feed::Config::node(&args.node_name)
+        daymark_feed::Config::node(node_name)
     }
 }
 
@@ -211,16 +206,6 @@ fn start_dns(
     };
     let server = daymark_dns::Server::start(config, sockets, feed.subscribe(), plane.clone())?;
     Ok(Some(server))
-}
-
-/// Keywords and prefixes; every entry that is none is named.
-fn node_port_addresses(words: &[String]) -> anyhow::Result<NodePortAddresses> {
-    NodePortAddresses::parse(words).map_err(|errors| {
-        let errors = errors
-            .iter()
-            .map(|error| format!("--nodeport-addresses{error}"));
-        anyhow!(errors.collect::<Vec<_>>().join("; "))
-    })
 }
 
 /// A time in seconds, as in `3` and `0.25`, or with its unit: `3s`, `250ms`.
@@ -299,26 +284,6 @@ mod tests {
         ] {
             check(text, None);
         }
-    }
-
-    #[test]
-    fn node_port_addresses_are_keywords_and_prefixes_and_every_other_one_is_named() {
-        let read = |flags: &str| {
-            let words = "node --kubeconfig f --node-name n";
-            let words = words.split(' ').chain(flags.split_whitespace());
-            node_port_addresses(&Program::try_parse_from(words)?.args.nodeport_addresses)
-        };
-        assert_eq!(read("").unwrap(), NodePortAddresses::default());
-        let mixed = read("--nodeport-addresses 10.0.0.0/8,localhost,primary").unwrap();
-        assert_eq!(mixed.0.len(), 3);
-        let said = read("--nodeport-addresses Primary,all,all")
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            said,
-            "--nodeport-addresses[0]: Invalid value: \"Primary\": must be a prefix such as 10.0.0.0/8, or one of the \
-             keywords primary, localhost, all; --nodeport-addresses[2]: Duplicate value: \"all\""
-        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use daymark_feed::{PlaneSender, plane_channel};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt;
 
 use super::*;
@@ -24,6 +25,7 @@ fn fixture(status: PlaneStatus) -> Fixture {
         shared: Shared {
             plane: receiver,
             metrics,
+            patience: PATIENCE,
         },
     }
 }
@@ -106,9 +108,11 @@ async fn metrics_end_once_and_hold_those_of_other_parts() {
 async fn a_port_that_is_taken_is_named_with_its_flag() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = taken.local_addr().unwrap();
-    let Shared { plane, metrics } = fixture(COMMITTED).shared;
-    let health = serve_health(address, plane.clone(), Arc::clone(&metrics)).await;
-    let counts = serve_metrics(address, plane, metrics, Arc::new(String::new)).await;
+    let Shared { plane, metrics, .. } = fixture(COMMITTED).shared;
+    let busy = Busy::Fail;
+    let place = Place { address, busy };
+    let health = serve_health(place, plane.clone(), Arc::clone(&metrics), PATIENCE).await;
+    let counts = serve_metrics(place, plane, metrics, Arc::new(String::new)).await;
     let errors = [
         (health.err(), "for health checks", "--healthz-bind-address"),
         (counts.err(), "for metrics", "--metrics-bind-address"),
@@ -119,4 +123,30 @@ async fn a_port_that_is_taken_is_named_with_its_flag() {
             assert!(said.contains(part), "{part} is not in: {said}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_is_taken_is_served_once_it_is_free_where_that_was_asked_for() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let place = Place {
+        address,
+        busy: Busy::TryAgain,
+    };
+    let it = fixture(COMMITTED);
+    let Shared { plane, metrics, .. } = it.shared.clone();
+    let serving = serve_health(place, plane, metrics, PATIENCE).await;
+    let serving = tokio::spawn(serving.expect("a taken port is no reason to end"));
+    tokio::time::sleep(AGAIN * 2).await;
+    drop(taken);
+    tokio::time::sleep(AGAIN * 2).await;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /livez HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 OK"), "{answer}");
+    serving.abort();
 }

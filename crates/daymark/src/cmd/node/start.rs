@@ -1,0 +1,120 @@
+//! What surrounds the agent when it stands in kube-proxy's place: what is done before it, and beside it.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use daymark_feed::PlaneReceiver;
+use daymark_node::events::{Severity, about_node};
+use daymark_node::health::{self, Place};
+use daymark_node::metrics::Metrics;
+use daymark_node::sysctls;
+use tracing::{info, warn};
+
+use crate::kube_proxy;
+use crate::kube_proxy::flags::Flags;
+use crate::kube_proxy::settings::{Notice, Settings};
+
+/// What some flags ask for in place of an agent.
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+pub(super) fn instead_of_running(version: bool, flags: &Flags) -> anyhow::Result<Option<ExitCode>> {
+    if version {
+        println!("daymark {}", env!("CARGO_PKG_VERSION"));
+        return Ok(Some(ExitCode::SUCCESS));
+    }
+    let Some(path) = &flags.write_config_to else {
+        return Ok(None);
+    };
+    let text = kube_proxy::default_file();
+    std::fs::write(path, text)
+        .with_context(|| format!("--write-config-to {}: cannot be written", path.display()))?;
+    Ok(Some(ExitCode::SUCCESS))
+}
+
+/// The name of this host.
+pub(super) fn host_name() -> String {
+    let uname = rustix::system::uname();
+    uname.nodename().to_string_lossy().into_owned()
+}
+
+/// Kernel settings and the process's own score. With `--init-only` a setting that cannot be set is the end; later it
+/// is said, and Services work without.
+pub(super) fn privileged(settings: &Settings, flags: &Flags) -> anyhow::Result<()> {
+    let failures = sysctls::set(&settings.sysctls);
+    if flags.init_only && !failures.is_empty() {
+        let all: String = failures
+            .iter()
+            .map(|error| format!("\n  {error}"))
+            .collect();
+        bail!("some kernel settings cannot be set:{all}");
+    }
+    for error in failures {
+        warn!(%error, "left as it is; a privileged `daymark node --init-only` before sets it");
+    }
+    if flags.init_only {
+        return Ok(());
+    }
+    if let Some(score) = settings.oom_score
+        && let Err(error) = std::fs::write("/proc/self/oom_score_adj", score.to_string())
+    {
+        info!(%error, score, "oomScoreAdj is left as it is; a lower one needs CAP_SYS_RESOURCE, or a Pod of system-node-critical");
+    }
+    Ok(())
+}
+
+/// Opens the ports for health and metrics.
+pub(super) async fn open_ports(
+    settings: &Settings,
+    plane: &PlaneReceiver,
+    metrics: &Arc<Metrics>,
+    extra: Arc<dyn Fn() -> String + Send + Sync>,
+) -> anyhow::Result<()> {
+    let place = |address| Place {
+        address,
+        busy: settings.busy,
+    };
+    if let Some(address) = settings.healthz {
+        let (plane, metrics) = (plane.clone(), Arc::clone(metrics));
+        tokio::spawn(
+            health::serve_health(place(address), plane, metrics, settings.patience).await?,
+        );
+    }
+    if let Some(address) = settings.metrics {
+        let (plane, metrics) = (plane.clone(), Arc::clone(metrics));
+        tokio::spawn(health::serve_metrics(place(address), plane, metrics, extra).await?);
+    }
+    Ok(())
+}
+
+/// Writes the notices as Events, each of which the log has too.
+pub(super) async fn tell_node(client: kube::Client, notices: Vec<Notice>, node: Arc<str>) {
+    for Notice { reason, message } in notices {
+        warn!(reason, "{message}");
+        about_node(&client, &node, Severity::Warning, (reason, message)).await;
+    }
+}
+
+/// Waits until the configuration file says something else than at the start; the error to end with. A ConfigMap's file
+/// is replaced by way of links, and for a moment may not be there.
+pub(super) async fn file_changed(path: Option<&Path>) -> anyhow::Error {
+    let Some(path) = path else {
+        return std::future::pending().await;
+    };
+    let first = tokio::fs::read(path).await.ok();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = tokio::fs::read(path).await.ok();
+        if now.is_some() && now != first {
+            let shown = path.display();
+            return anyhow!("the configuration {shown} changed: start again to run with it");
+        }
+    }
+}
+
+/// How often the configuration file is read.
+const LOOK: Duration = Duration::from_secs(2);
