@@ -15,7 +15,8 @@
 //! 7. [`mod@desire`]: the rules that turn records into that;
 //! 8. [`world`]: the same, kept up to date change by change;
 //! 9. [`mod@decide`]: the reference verdict for one packet, the judge of every data plane;
-//! 10. [`flows`]: which tracked flows may stay when endpoints go.
+//! 10. [`mod@explain`]: how a verdict came about, in words;
+//! 11. [`flows`]: which tracked flows may stay when endpoints go.
 //!
 //! Nothing here does IO, reads a clock, draws a random number or fails: bad input becomes a value
 //! with a reason ([`desired::Refusal`]). The crate uses the standard library alone.
@@ -27,6 +28,7 @@ pub mod decide;
 pub mod desire;
 pub mod desired;
 pub mod endpoints;
+pub mod explain;
 pub mod flows;
 pub mod input;
 pub mod interface;
@@ -38,6 +40,7 @@ pub mod world;
 pub use address::{Cidr, Family, Protocol};
 pub use decide::{Packet, Target, Verdict, decide};
 pub use desired::{Action, Delta, Desired, Frontend, FrontendKey, Pool, PoolKey};
+pub use explain::explain;
 pub use input::{Change, Endpoint, Node, Options, Service, ServiceKey, Slice, SliceKey};
 pub use interface::{Interface, InterfacePattern};
 pub use rules::{Mode, Rules};

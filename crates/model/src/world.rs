@@ -68,6 +68,12 @@ impl World {
         &self.inputs
     }
 
+    /// The place where the rules are applied.
+    #[must_use]
+    pub fn here(&self) -> &Here {
+        &self.here
+    }
+
     /// The slices that carry a Service's name.
     pub fn slices_of(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Slice>> {
         let keys = self.slices_of.get(service).into_iter().flatten();
