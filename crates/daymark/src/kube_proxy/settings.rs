@@ -11,7 +11,8 @@ use daymark_model::input::{Detector, MasqueradeAll};
 use daymark_model::node_ports::{
     EntryError, EntryFault, NodePortAddress, NodePortAddresses, UnnamedFamily,
 };
-use daymark_model::{Cidr, Options};
+use daymark_model::rules::{Invalid, Mode, Rules};
+use daymark_model::{Cidr, InterfacePattern, Options};
 use daymark_node::health::Busy;
 use daymark_node::sysctls;
 
@@ -28,17 +29,6 @@ pub(crate) enum Defaults {
     Own,
     /// kube-proxy's.
     KubeProxy,
-}
-
-/// `mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// `iptables`, or unset.
-    Iptables,
-    /// `ipvs`.
-    Ipvs,
-    /// `nftables`.
-    Nftables,
 }
 
 /// What the agent runs with.
@@ -92,6 +82,7 @@ pub(crate) fn settings(given: &Given, node_name: &str, report: &mut Report) -> S
                 UnnamedFamily::Open
             },
             masquerade_all: masquerade_all(given, mode),
+            rules: rules(given, mode),
         },
         primary: family.filter(|ip| !ip.is_unspecified()),
         healthz: check.address(
@@ -211,10 +202,12 @@ impl Check<'_> {
             "BridgeInterface" => self.interface(
                 "detectLocal.bridgeInterface",
                 &full.detect_local.bridge_interface,
+                "",
             ),
             "InterfaceNamePrefix" => self.interface(
                 "detectLocal.interfaceNamePrefix",
                 &full.detect_local.interface_name_prefix,
+                "*",
             ),
             other => {
                 let why = "write ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix";
@@ -224,15 +217,16 @@ impl Check<'_> {
         }
     }
 
-    /// Own Pods by the interface they come in through.
-    fn interface(&mut self, path: &str, name: &str) -> Detector {
-        let why = if name.is_empty() {
-            "name the interface that detectLocalMode asks for"
-        } else {
-            "daymark does not know Pods by their interface yet; use detectLocalMode ClusterCIDR or NodeCIDR"
-        };
-        self.refuse(path, format!("{name:?}"), why);
-        Detector::None
+    /// Own Pods by the interface they come in through; `suffix` stands behind a name that is only a beginning.
+    fn interface(&mut self, path: &str, name: &str, suffix: &str) -> Detector {
+        match InterfacePattern::parse(&format!("{name}{suffix}")) {
+            Some(pattern) if !name.is_empty() => Detector::Interface(pattern),
+            _ => {
+                let why = "detectLocalMode asks for the name of an interface here: up to 15 bytes, no space and no slash";
+                self.refuse(path, format!("{name:?}"), why);
+                Detector::None
+            }
+        }
     }
 
     fn cluster_cidrs(&mut self, full: &Configuration) -> Detector {
@@ -441,6 +435,18 @@ impl Check<'_> {
     }
 }
 
+/// What kube-proxy does in the mode. With iptables it lets invalid packets pass where conntrack is liberal.
+fn rules(given: &Given, mode: Mode) -> Rules {
+    if given.defaults == Defaults::Own {
+        return Rules::default();
+    }
+    let mut rules = Rules::of_mode(mode);
+    if given.configuration.conntrack.tcp_be_liberal {
+        rules.invalid = Invalid::LetThrough;
+    }
+    rules
+}
+
 /// The flag `--masquerade-all` is one of every mode, the fields are each of their own.
 fn masquerade_all(given: &Given, mode: Mode) -> MasqueradeAll {
     let configuration = &given.configuration;
@@ -480,15 +486,10 @@ fn notices(given: &Given, mode: Mode) -> Vec<Notice> {
         );
     }
     if mode != Mode::Nftables {
-        let name = if mode == Mode::Ipvs {
-            "ipvs"
-        } else {
-            "iptables"
-        };
         notice(
             "ServedByNftables",
             format!(
-                "mode {name} is served by nftables with the defaults of {name}: programs that read its chains or virtual servers find none"
+                "mode {mode} is served by nftables with the defaults of {mode}: programs that read its chains or virtual servers find none"
             ),
         );
     }

@@ -5,6 +5,8 @@ use std::io::Write;
 use clap::Parser;
 use daymark_model::input::{Detector, MasqueradeAll};
 use daymark_model::node_ports::{NodePortAddresses, UnnamedFamily};
+use daymark_model::rules::{Invalid, Mode, Rules};
+use daymark_model::{Cidr, InterfacePattern};
 use daymark_node::health::Busy;
 
 use super::configuration::rows;
@@ -127,6 +129,54 @@ metricsBindAddress: 0.0.0.0
         access.kubeconfig,
         Some("/var/lib/kube-proxy/kubeconfig.conf".into())
     );
+}
+
+#[test]
+fn own_pods_are_known_by_what_the_mode_of_detection_says() {
+    let check = |words: &str, expected: Detector| {
+        let found = by_flags(words).unwrap().settings.options.detector;
+        assert_eq!(found, expected, "{words}");
+    };
+    let interface = |text| Detector::Interface(InterfacePattern::parse(text).unwrap());
+    check(
+        "--detect-local-mode NodeCIDR --proxy-mode nftables",
+        Detector::NodeCidr,
+    );
+    check(
+        "--detect-local-mode BridgeInterface --pod-bridge-interface cni0",
+        interface("cni0"),
+    );
+    check(
+        "--detect-local-mode InterfaceNamePrefix --pod-interface-name-prefix veth",
+        interface("veth*"),
+    );
+    let range = Detector::Cidrs(vec![Cidr::parse("10.1.0.0/16").unwrap()]);
+    check("--cluster-cidr 10.1.0.0/16", range);
+    for (words, field) in [
+        (
+            "--detect-local-mode BridgeInterface",
+            "--pod-bridge-interface: \"\"",
+        ),
+        (
+            "--detect-local-mode InterfaceNamePrefix",
+            "--pod-interface-name-prefix: \"\"",
+        ),
+        ("--detect-local-mode Pods", "--detect-local-mode: \"Pods\""),
+    ] {
+        let said = by_flags(words).unwrap_err().to_string();
+        assert!(said.contains(field), "{said}");
+    }
+}
+
+#[test]
+fn what_the_rules_leave_open_is_as_in_the_mode() {
+    let rules = |words: &str| by_flags(words).unwrap().settings.options.rules;
+    assert_eq!(rules(""), Rules::default());
+    for mode in Mode::ALL {
+        assert_eq!(rules(&format!("--proxy-mode {mode}")), Rules::of_mode(mode));
+    }
+    let liberal = rules("--proxy-mode iptables --conntrack-tcp-be-liberal");
+    assert_eq!(liberal.invalid, Invalid::LetThrough);
 }
 
 #[test]
