@@ -16,15 +16,19 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use daymark_sys::ns::NetNs;
+use daymark_sys::process::{Isolation, Lifetime};
 use thiserror::Error;
 
 pub use answer::{Answer, Outcome, Place, Protocol, Refusal};
 pub use probe::{Probe, ProbeError};
 
-use crate::net::{Cable, Host, NetError, PodAddresses, PodLink, Prefix, Segment, Via};
+use crate::child::{Child, ChildError};
+use crate::net::{self, Cable, Host, NetError, PodAddresses, PodLink, Prefix, Segment, Via};
 use probe::Prober;
 use server::Servers;
 
@@ -83,6 +87,9 @@ pub enum BareError {
         /// The place that wanted it too.
         second: Place,
     },
+    /// A process.
+    #[error(transparent)]
+    Child(#[from] ChildError),
     /// There is no such place in the lab.
     #[error("there is no {0} in this lab")]
     Unknown(Place),
@@ -213,6 +220,34 @@ impl BareLab {
             Place::Pod(_) => return Err(BareError::Unknown(from.clone())),
         };
         Ok(host.add_routes(&[(to, Via::Gateway(gateway))])?)
+    }
+
+    /// Lets a place refuse by ICMP as often as there is reason to, where a kernel otherwise sends one error a second.
+    ///
+    /// # Errors
+    /// [`BareError::Unknown`], or what the kernel refused.
+    pub fn lift_icmp_limits(&self, place: &Place) -> Result<(), BareError> {
+        Ok(net::lift_icmp_limits(self.ns(place)?, &place.to_string())?)
+    }
+
+    /// Starts a process in a place, with a log. It lives as long as the returned value and the calling thread.
+    ///
+    /// # Errors
+    /// [`BareError::Unknown`], [`BareError::Child`].
+    pub fn run(
+        &self,
+        place: &Place,
+        name: &str,
+        log: PathBuf,
+        mut command: Command,
+    ) -> Result<Child, BareError> {
+        let isolation = Isolation {
+            network: Some(self.ns(place)?.clone()),
+            lifetime: Lifetime::BoundToThread,
+            ..Isolation::default()
+        };
+        isolation.apply(&mut command);
+        Ok(Child::start(name, log, &mut command)?)
     }
 
     /// Cuts or restores the cable of a node, or of `outside`.

@@ -6,7 +6,6 @@
 //! ([`Running`]).
 
 mod basics;
-mod child;
 mod kubeconfig;
 mod outside;
 mod overview;
@@ -28,9 +27,10 @@ use daymark_sys::ns::NetNs;
 use daymark_sys::process::{Isolation, Mounts};
 use thiserror::Error;
 
+pub use crate::child::{Child, ChildError};
 pub use basics::{CreateError, create_all};
-pub use child::{Child, ChildError};
 pub use kubeconfig::KubeconfigError;
+pub(crate) use kubeconfig::write_private;
 pub use overview::{Line, Overview};
 pub use parts::PartState;
 pub use place::{ParsePlaceError, Where};

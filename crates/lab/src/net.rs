@@ -28,3 +28,4 @@ pub use pod::{PodAddresses, PodLink};
 pub use prefix::{ParsePrefixError, Prefix};
 pub use routes::RouteSocket;
 pub use segment::{Cable, Host, Segment, Via};
+pub(crate) use sysctl::lift_icmp_limits;

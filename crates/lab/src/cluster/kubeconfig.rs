@@ -51,7 +51,7 @@ pub(super) fn derive(from: &Path, server: &str, to: &Path) -> Result<(), Kubecon
 }
 
 /// Appears whole or not at all.
-pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = std::fs::File::options()
         .write(true)

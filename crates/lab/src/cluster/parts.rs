@@ -4,9 +4,9 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::child::Child;
 use super::kubeconfig::write_private;
 use super::{Cluster, Running};
+use crate::child::Child;
 
 /// A process of a lab, as the lab's keeper last saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

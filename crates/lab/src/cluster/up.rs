@@ -20,11 +20,11 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use thiserror::Error;
 
-use super::child::{Child, ChildError};
 use super::kubeconfig::{self, KubeconfigError};
 use super::outside::{Upstream, Zone};
 use super::plan::{API_PORT, DNS, FABRIC, NodePlan, OUTSIDE, Spec};
 use super::{Cluster, Node, Part};
+use crate::child::{Child, ChildError};
 use crate::clock;
 use crate::etc;
 use crate::net::{NetError, Prefix, Segment, Via};

@@ -24,6 +24,14 @@ pub(super) fn allow_foreign_sources(ns: &NetNs, host: &str) -> Result<(), NetErr
     write_all(ns, host, &settings)
 }
 
+/// Lets the kernel send as many ICMP errors as there are reasons: one a second to a client would make the next refusals
+/// look like silence.
+pub(crate) fn lift_icmp_limits(ns: &NetNs, host: &str) -> Result<(), NetError> {
+    // The types that are limited: none, and one that nobody uses (net/ipv6/icmp.c takes no empty list).
+    let settings = [("ipv4/icmp_ratemask", "0"), ("ipv6/icmp/ratemask", "255")];
+    write_all(ns, host, &settings)
+}
+
 /// Applies the settings of the role.
 pub(super) fn configure(ns: &NetNs, host: &str, role: Role) -> Result<(), NetError> {
     let router = if role == Role::Router { ROUTER } else { &[] };

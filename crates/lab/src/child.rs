@@ -54,7 +54,7 @@ pub enum ChildError {
 }
 
 impl Child {
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &str,
         log: PathBuf,
         command: &mut Command,
@@ -86,7 +86,7 @@ impl Child {
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().ok().flatten()
     }
 
@@ -123,7 +123,7 @@ impl Child {
     }
 
     /// Asks it to end (SIGTERM).
-    pub(super) fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
             // One that has ended needs no signal.
             let _ = rustix::process::kill_process(pid, Signal::TERM);
