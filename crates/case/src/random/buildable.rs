@@ -51,7 +51,7 @@ pub(super) fn can_be_sent(world: &World, packet: &Packet) -> bool {
     from && !to.is_loopback() && to.to_string() != "172.30.0.12" && to.to_string() != "fd00:30::12"
 }
 
-fn is_pod(address: IpAddr) -> bool {
+pub(super) fn is_pod(address: IpAddr) -> bool {
     let text = address.to_string();
     text.starts_with("10.244.") || text.starts_with("fd00:10:244:")
 }

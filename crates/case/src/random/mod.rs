@@ -4,13 +4,14 @@
 //! each other's endpoints, and packets hit something. Much of it no API would accept. The same seed
 //! gives the same values on every machine.
 
+mod admissible;
 mod buildable;
 mod objects;
 mod packets;
 
 use std::collections::BTreeMap;
 
-use daymark_model::{Change, World, decide};
+use daymark_model::{Change, Options, World, decide};
 
 use crate::judge::spread;
 use crate::value::{Case, Check, Choice, Expect, Step};
@@ -70,6 +71,9 @@ pub enum Manner {
     Anything,
     /// What a lab of namespaces can build, and packets whose fate it can see.
     Buildable,
+    /// Of that, what an API server admits, in any order of writing: no two Services claim one address and port, and
+    /// what a Service may not change stays as it is.
+    Admissible,
 }
 
 /// How large a random case is, and of what.
@@ -107,16 +111,19 @@ pub fn case(seed: u64, size: Size) -> Case {
     let mut case = Case {
         file: format!("seed-{seed}.case"),
         about: vec![format!("Drawn from seed {seed}.")],
-        options: options(&mut random),
+        options: match size.manner {
+            Manner::Admissible => Options::default(),
+            Manner::Anything | Manner::Buildable => options(&mut random),
+        },
         ..Case::default()
     };
     let mut world = World::new(case.options.clone());
     for number in 0..=size.steps {
-        let drawn = changes(&mut random, size, number);
+        let drawn = changes(&mut random, seed, size, number);
         let changes = in_order(&world, drawn);
         world.apply(changes.iter().cloned());
         let mut packets = packets(&mut random, &world, size.packets);
-        if size.manner == Manner::Buildable {
+        if size.manner != Manner::Anything {
             packets.retain(|packet| buildable::can_be_sent(&world, packet));
         }
         case.steps.push(Step {
@@ -134,12 +141,15 @@ pub fn case(seed: u64, size: Size) -> Case {
 }
 
 /// The changes of a step, as they are drawn.
-fn changes(random: &mut Random, size: Size, step: usize) -> Vec<Change> {
+fn changes(random: &mut Random, seed: u64, size: Size, step: usize) -> Vec<Change> {
+    if size.manner == Manner::Admissible {
+        return admissible::changes(random, seed, size, step);
+    }
     let count = if step == 0 { size.start } else { size.changes };
     let drawn = (0..count).map(|_| change(random.draw()));
     let mut drawn: Vec<Change> = match size.manner {
         Manner::Anything => drawn.collect(),
-        Manner::Buildable => drawn.filter_map(buildable::change).collect(),
+        Manner::Buildable | Manner::Admissible => drawn.filter_map(buildable::change).collect(),
     };
     match (step, size.manner) {
         (0, Manner::Anything) => drawn.push(objects::start(random)),

@@ -78,7 +78,7 @@ const ENDPOINTS_V6: [&str; 7] = [
     "fd00:30::11",
 ];
 /// Source ranges and pod prefixes, many inside each other.
-const PREFIXES: [&str; 12] = [
+pub(super) const PREFIXES: [&str; 12] = [
     "172.30.0.0/24",
     "172.30.0.100/32",
     "172.30.0.8/29",
@@ -276,7 +276,7 @@ fn cluster_ips(random: &mut Random, key: &ServiceKey) -> ClusterIps {
     })
 }
 
-fn ingress(random: &mut Random, ip: IpAddr) -> Ingress {
+pub(super) fn ingress(random: &mut Random, ip: IpAddr) -> Ingress {
     let mode = if random.percent(15) {
         IngressMode::Proxy
     } else {
@@ -340,15 +340,19 @@ fn slice(random: &mut Random) -> Slice {
         },
         service: service.into(),
         family,
-        audience: if random.percent(8) {
-            SliceAudience::DnsOnly
-        } else {
-            SliceAudience::Everyone
-        },
+        audience: audience(random),
         ports: slice_ports(random),
         endpoints: (0..random.below(6))
             .map(|_| endpoint(random, family))
             .collect(),
+    }
+}
+
+pub(super) fn audience(random: &mut Random) -> SliceAudience {
+    if random.percent(8) {
+        SliceAudience::DnsOnly
+    } else {
+        SliceAudience::Everyone
     }
 }
 
@@ -369,7 +373,15 @@ fn slice_ports(random: &mut Random) -> Vec<SlicePort> {
 
 fn endpoint(random: &mut Random, family: Family) -> Endpoint {
     let right = random.percent(95) == (family == Family::V4);
-    let address = random.pick(if right { &ENDPOINTS_V4 } else { &ENDPOINTS_V6 });
+    endpoint_of(random, if right { Family::V4 } else { Family::V6 })
+}
+
+/// An endpoint whose address is of the family.
+pub(super) fn endpoint_of(random: &mut Random, family: Family) -> Endpoint {
+    let address = random.pick(match family {
+        Family::V4 => &ENDPOINTS_V4,
+        Family::V6 => &ENDPOINTS_V6,
+    });
     Endpoint {
         address: ip(address),
         conditions: conditions(random),
@@ -434,10 +446,10 @@ fn cidrs(random: &mut Random, most: usize, from: &[&str]) -> Vec<Cidr> {
     random.some(most, from).into_iter().map(cidr).collect()
 }
 
-fn ip(text: &str) -> IpAddr {
+pub(super) fn ip(text: &str) -> IpAddr {
     parse_address(text).expect("the addresses of this file can be read")
 }
 
-fn cidr(text: &str) -> Cidr {
+pub(super) fn cidr(text: &str) -> Cidr {
     Cidr::parse(text).expect("the prefixes of this file can be read")
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use daymark_model::World;
+
 use super::{Manner, Random, Size, case};
 use crate::{Case, Expect, judge_model};
 
@@ -95,5 +97,41 @@ fn random_packets_meet_every_verdict_often() {
         "untouched",
     ] {
         assert!(met.get(what) > Some(&100), "{what}: {met:?}");
+    }
+}
+
+#[test]
+fn an_admissible_case_has_no_conflicts_and_meets_every_verdict() {
+    let size = Size {
+        manner: Manner::Admissible,
+        steps: 1,
+        ..Size::default()
+    };
+    let mut met: BTreeMap<String, usize> = BTreeMap::new();
+    for seed in 0..200 {
+        let case = case(seed, size);
+        let mut world = World::new(case.options.clone());
+        for step in &case.steps {
+            world.apply(step.changes.iter().cloned());
+            assert_eq!(world.refusals(), [], "{case}");
+            for check in &step.checks {
+                let what = match &check.expect {
+                    Expect::Forward { choice, .. } => format!("{choice:?}"),
+                    other => other.to_string(),
+                };
+                *met.entry(what).or_default() += 1;
+            }
+        }
+    }
+    for what in [
+        "Anew",
+        "Sticky",
+        "refuse because no-endpoint",
+        "refuse because unknown-port",
+        "drop because no-local-endpoint",
+        "drop because source-range",
+        "untouched",
+    ] {
+        assert!(met.get(what) > Some(&50), "{what}: {met:?}");
     }
 }
