@@ -5,7 +5,7 @@
 CARGO ?= cargo
 DAYMARK = target/debug/daymark
 
-.PHONY: build demo test unit lint cases bench release help
+.PHONY: build demo test unit lint cases peers conformance bench release help
 
 help: ## this text
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -32,6 +32,17 @@ cases: build ## every case before every judge
 	$(DAYMARK) case cases cases/unseen --judge model
 	$(DAYMARK) case cases cases/unseen --judge trace --dataplane nft
 	$(DAYMARK) case cases --judge lab --dataplane nft
+
+PEERS = target/peers/bin
+PARTS ?= kubernetes etcd
+CLUSTERS ?= 200
+
+peers: ## the real kube-proxy, API server, controllers, kubectl and etcd, from their Go modules
+	@peers/need.sh go && peers/build.sh $(PEERS) $(PARTS)
+
+conformance: build ## daymark beside the real kube-proxy, under the real API server
+	@peers/need.sh go nft || { [ $$? = 3 ] && exit 0 || exit 1; }; \
+	 peers/build.sh $(PEERS) $(PARTS) && $(DAYMARK) conformance --peers $(PEERS) --clusters $(CLUSTERS)
 
 release: ## the optimised binary
 	$(CARGO) build --locked --release -p daymark

@@ -6,6 +6,7 @@
 mod bench;
 mod client;
 mod cmd;
+mod conformance;
 mod demo;
 mod exposition;
 mod failure;
@@ -40,6 +41,8 @@ enum Verb {
     Api(cmd::api::Args),
     /// Run behaviour cases against a judge.
     Case(cmd::case::Args),
+    /// Hold daymark against the real kube-proxy, under the real API server.
+    Conformance(cmd::conformance::Args),
     /// Reproducible measurements, as JSON.
     Bench(cmd::bench::Args),
     /// Look after a store file: check, compact, export, import.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Controller(args) => cmd::controller::run(args),
         Verb::Api(args) => cmd::api::run(args),
         Verb::Case(args) => cmd::case::run(args),
+        Verb::Conformance(args) => cmd::conformance::run(args),
         Verb::Bench(args) => cmd::bench::run(args),
         Verb::Store(args) => cmd::store::run(args),
         Verb::Echo(args) => cmd::echo::run(args),

@@ -5,7 +5,7 @@
 //! to happen; the model is only asked how many endpoints to look for, and, because a node's own
 //! address says nothing about masquerading, for the word to use there.
 
-mod layout;
+pub(crate) mod layout;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -11,7 +11,7 @@ use daymark_model::{Change, Cidr, Family, Packet, World};
 
 /// Where everybody is.
 #[derive(Debug, Default)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     here: String,
     nodes: BTreeMap<String, BTreeSet<IpAddr>>,
     pods: BTreeMap<IpAddr, String>,
@@ -24,7 +24,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Collects every address that some step of the case names.
-    pub(super) fn of(case: &Case) -> Self {
+    pub(crate) fn of(case: &Case) -> Self {
         let mut layout = Self {
             here: "this".to_owned(),
             ..Self::default()
@@ -56,19 +56,19 @@ impl Layout {
     }
 
     /// The name of the node under test.
-    pub(super) fn here(&self) -> &str {
+    pub(crate) fn here(&self) -> &str {
         &self.here
     }
 
     /// Whether the node under test has the address.
-    pub(super) fn is_here(&self, ip: IpAddr) -> bool {
+    pub(crate) fn is_here(&self, ip: IpAddr) -> bool {
         self.nodes
             .get(&self.here)
             .is_some_and(|own| own.contains(&ip))
     }
 
     /// Who sends a packet.
-    pub(super) fn place_of(&self, packet: &Packet) -> Place {
+    pub(crate) fn place_of(&self, packet: &Packet) -> Place {
         match packet.arrival {
             Arrival::Node => Place::Node(self.here.clone()),
             Arrival::Link if self.pods.contains_key(&packet.source) => {
@@ -81,7 +81,7 @@ impl Layout {
     }
 
     /// Builds the lab, with the way to every Service address through the node under test.
-    pub(super) fn build(&self) -> Result<BareLab, String> {
+    pub(crate) fn build(&self) -> Result<BareLab, String> {
         let words = |error: BareError| error.to_string();
         let mut lab = BareLab::new(&self.spec()).map_err(words)?;
         let others = self

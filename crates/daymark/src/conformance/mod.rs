@@ -1,0 +1,301 @@
+//! daymark beside the real kube-proxy.
+//!
+//! ```text
+//!   etcd, kube-apiserver            lab                        lab, the same again
+//!   (this process's namespace)  <-- relay -- fabric        <-- relay -- fabric
+//!            ^                      node-1: kube-proxy         node-1: daymark node
+//!            |                      Pods, an outside host      Pods, an outside host
+//!        random clusters            the same packets           the same packets
+//! ```
+//!
+//! For each random cluster and each of its two states: the objects are written, both proxies are waited for
+//! ([`sentinel`]), connections are forgotten, the packets are sent in both labs, and what became of each
+//! ([`seen`]) is compared ([`difference`]).
+
+mod api;
+mod difference;
+mod objects;
+mod report;
+mod seen;
+mod sentinel;
+mod site;
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use daymark_case::random::{self, Manner, Size};
+use daymark_case::{Case, Spread, Step};
+use daymark_lab::control::{ControlPlane, Controllers, Spec, User};
+use daymark_lab::net::Segment;
+use daymark_model::{Change, Packet, Verdict, World, decide};
+use daymark_sys::ns::NetNs;
+use tokio::runtime::Runtime;
+
+use crate::judge::lab::layout::Layout;
+use api::Writer;
+use difference::{Finding, compare};
+use report::Report;
+use seen::Seen;
+use sentinel::Sentinel;
+use site::{Proxy, Question, Site, Tries};
+
+/// What is to be compared.
+pub(crate) struct Plan {
+    /// The folder of the real programs.
+    pub(crate) programs: PathBuf,
+    /// A folder for keys, the store and logs.
+    pub(crate) state: PathBuf,
+    /// A cluster from each of these.
+    pub(crate) seeds: Range<u64>,
+    /// Packets in each state of a cluster.
+    pub(crate) packets: usize,
+}
+
+/// Compares, prints what was found, and tells whether nothing but meant differences was.
+///
+/// # Errors
+/// What kept the labs or the programs from working.
+pub(crate) fn run(runtime: &Runtime, plan: &Plan) -> anyhow::Result<bool> {
+    // Its loopback is where the API answers.
+    let _here = Segment::new(NetNs::current()?, &[])?;
+    let size = Size {
+        manner: Manner::Admissible,
+        steps: 1,
+        packets: plan.packets,
+        ..Size::default()
+    };
+    let cases: Vec<Case> = plan
+        .seeds
+        .clone()
+        .map(|seed| random::case(seed, size))
+        .collect();
+    let mut bench = Bench::new(runtime, plan, &cases)?;
+    let mut report = Report::default();
+    for case in &cases {
+        bench.play(case, &mut report)?;
+        if report.differs_in(case) {
+            let file = plan.state.join(&case.file);
+            std::fs::write(&file, case.to_string())
+                .with_context(|| format!("writing {}", file.display()))?;
+        }
+    }
+    report.print();
+    let good = report.is_good();
+    if good {
+        let _ = std::fs::remove_dir_all(&plan.state);
+    }
+    Ok(good)
+}
+
+/// The control plane and the two labs.
+struct Bench<'a> {
+    runtime: &'a Runtime,
+    writer: Writer,
+    layout: Layout,
+    sites: [Site; 2],
+    sentinel: Sentinel,
+    _control: ControlPlane,
+}
+
+impl<'a> Bench<'a> {
+    fn new(runtime: &'a Runtime, plan: &Plan, cases: &[Case]) -> anyhow::Result<Self> {
+        let control = runtime.block_on(ControlPlane::start(spec(plan)))?;
+        let mut writer = Writer::new(runtime.block_on(control.client())?);
+        let universe = universe(cases);
+        runtime.block_on(prepare(&mut writer, &universe))?;
+        let layout = Layout::of(&universe);
+        let server = format!("https://{}", site::API);
+        let start = |proxy: Proxy| -> anyhow::Result<Site> {
+            let kubeconfig = plan.state.join(format!("{}.kubeconfig", proxy.name()));
+            control.kubeconfig(proxy.name(), &server, &kubeconfig)?;
+            Site::new(proxy, &layout, &plan.programs, &kubeconfig, &plan.state)
+        };
+        Ok(Self {
+            sites: [start(Proxy::Kube)?, start(Proxy::Daymark)?],
+            runtime,
+            writer,
+            layout,
+            sentinel: Sentinel(0),
+            _control: control,
+        })
+    }
+
+    /// Brings both proxies through the states of a case.
+    fn play(&mut self, case: &Case, report: &mut Report) -> anyhow::Result<()> {
+        let mut world = World::new(case.options.clone());
+        self.runtime.block_on(self.writer.clear())?;
+        for step in &case.steps {
+            world.apply(step.changes.iter().cloned());
+            self.enter(&step.changes)
+                .with_context(|| format!("{}: {}", case.file, step.name))?;
+            let packets: Vec<Packet> = step.checks.iter().map(|check| check.packet).collect();
+            self.compare(case, &world, &packets, report)?;
+        }
+        report.clusters += 1;
+        Ok(())
+    }
+
+    fn enter(&mut self, changes: &[Change]) -> anyhow::Result<()> {
+        self.sentinel = self.sentinel.next();
+        let sentinel = self.sentinel;
+        self.runtime.block_on(async {
+            self.writer.apply(changes).await?;
+            sentinel.raise(&mut self.writer).await
+        })?;
+        for site in &mut self.sites {
+            site.catch_up(&sentinel)?;
+        }
+        for site in &mut self.sites {
+            site.forget()?;
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &mut self,
+        case: &Case,
+        world: &World,
+        packets: &[Packet],
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let questions: Vec<Question> = packets
+            .iter()
+            .map(|packet| question(world, packet, TRIES))
+            .collect();
+        let first = self.ask(&questions)?;
+        // Chance may hide one endpoint of many, and a busy machine a packet: asked again, it is certain.
+        let again: Vec<Question> = questions
+            .iter()
+            .zip(&first)
+            .filter(|(question, [kube, daymark])| {
+                compare(world, question, kube, daymark) != Finding::Same
+            })
+            .map(|(asked, _)| question(world, &asked.packet, 8 * TRIES))
+            .collect();
+        for (question, [kube, daymark]) in again.iter().zip(self.ask(&again)?) {
+            let finding = compare(world, question, &kube, &daymark);
+            if finding != Finding::Same {
+                report.differs(case, &question.packet, &finding, &kube, &daymark);
+            }
+        }
+        report.packets += questions.len();
+        report.repeated += again.len();
+        Ok(())
+    }
+
+    /// What becomes of packets in the two labs.
+    fn ask(&self, questions: &[Question]) -> anyhow::Result<Vec<[Seen; 2]>> {
+        let [kube, daymark] = &self.sites;
+        let kube = kube.ask(&self.layout, questions)?;
+        let daymark = daymark.ask(&self.layout, questions)?;
+        Ok(kube
+            .into_iter()
+            .zip(daymark)
+            .map(<[Seen; 2]>::from)
+            .collect())
+    }
+}
+
+fn question(world: &World, packet: &Packet, tries: usize) -> Question {
+    let desired = world.desired();
+    let sticky = daymark_case::judge::spread(desired, packet) != Spread::Anew;
+    Question {
+        packet: *packet,
+        tries: match decide(desired, packet) {
+            Verdict::Forward(_) if sticky => Tries::InTurn(4),
+            Verdict::Forward(targets) => Tries::AtOnce(tries * targets.len()),
+            Verdict::Reject(_) | Verdict::Drop(_) | Verdict::Untouched => Tries::AtOnce(tries),
+        },
+    }
+}
+
+fn spec(plan: &Plan) -> Spec {
+    let kube_proxy = User {
+        name: Proxy::Kube.name().to_owned(),
+        identity: "system:kube-proxy".to_owned(),
+        groups: vec!["system:authenticated".to_owned()],
+    };
+    let daymark = User::service_account(Proxy::Daymark.name(), "kube-system", "daymark-node");
+    Spec {
+        programs: plan.programs.clone(),
+        state: plan.state.clone(),
+        users: vec![kube_proxy, daymark],
+        service_ranges: "10.96.0.0/16,fd00:10:96::/108".to_owned(),
+        advertised: std::net::Ipv4Addr::new(172, 30, 0, 1),
+        controllers: Controllers::None,
+    }
+}
+
+/// One case with everything that some case has, so that one pair of labs serves all.
+fn universe(cases: &[Case]) -> Case {
+    let mut all = Case::default();
+    for step in cases.iter().flat_map(|case| &case.steps) {
+        all.steps.push(Step {
+            line: 0,
+            name: String::new(),
+            changes: step.changes.clone(),
+            checks: step.checks.clone(),
+        });
+    }
+    let slices = Sentinel(0).slices().into_iter().chain(Sentinel(1).slices());
+    let changes = slices.map(|slice| Change::Slice(slice.key.clone(), Some(slice.into())));
+    all.steps.push(Step {
+        line: 0,
+        name: String::new(),
+        changes: changes.collect(),
+        checks: Vec::new(),
+    });
+    all
+}
+
+/// Namespaces, the Node and the agent's rights.
+async fn prepare(writer: &mut Writer, universe: &Case) -> anyhow::Result<()> {
+    for name in ["default", "prod", sentinel::NAMESPACE] {
+        writer.namespace(name).await?;
+    }
+    let changes = universe.steps.iter().flat_map(|step| &step.changes);
+    for change in changes {
+        if let Change::Node(Some(node)) = change {
+            writer.put_node(node).await?;
+            break;
+        }
+    }
+    rights(writer).await
+}
+
+/// What the manifest of the agent grants.
+async fn rights(writer: &Writer) -> anyhow::Result<()> {
+    let role = serde_json::json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "daymark-node"},
+        "rules": [
+            {"apiGroups": [""], "resources": ["services", "nodes", "namespaces"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+            {"apiGroups": ["networking.k8s.io"], "resources": ["servicecidrs"], "verbs": ["list", "watch"]},
+            {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
+        ],
+    });
+    let binding = serde_json::json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "daymark-node"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "daymark-node"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "kube-system", "name": "daymark-node"}],
+    });
+    let group = "/apis/rbac.authorization.k8s.io/v1";
+    writer
+        .write(&format!("{group}/clusterroles"), "daymark-node", &role)
+        .await?;
+    writer
+        .write(
+            &format!("{group}/clusterrolebindings"),
+            "daymark-node",
+            &binding,
+        )
+        .await
+}
+
+/// Connections for each endpoint: one in some thousand packets is asked again because one was missed.
+const TRIES: usize = 8;

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Builds the real programs from their Go modules into a folder: build.sh DIR [kubernetes] [etcd] [coredns].
+# A part that was built from the same go.mod, go.sum and script is left as it is.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+out=$1
+shift
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local
+
+# The version that the programs say they have: what a release build links in (component-base/version).
+kubernetes_version=$(sed -n 's|^\tk8s.io/kubernetes ||p; s|^require k8s.io/kubernetes ||p' "$here/kubernetes/go.mod" | head -n 1)
+minor=${kubernetes_version#v1.}
+link="-s -w"
+for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+  link+=" -X $package.gitVersion=$kubernetes_version -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
+  link+=" -X $package.gitTreeState=clean"
+done
+
+build() { # part, linker flags, output, packages...
+  local part=$1 flags=$2 target=$3
+  shift 3
+  (cd "$here/$part" && go build -trimpath -ldflags "$flags" -o "$target" "$@")
+}
+
+for part in "$@"; do
+  stamp=$out/.$part
+  sum=$(cat "$here/build.sh" "$here/$part/go.mod" "$here/$part/go.sum" | sha256sum)
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then
+    continue
+  fi
+  echo "building $part (minutes, once)"
+  case $part in
+    kubernetes)
+      # One after the other: all at once needs more memory than small machines have.
+      for program in kube-proxy kube-apiserver kube-controller-manager kubectl; do
+        build kubernetes "$link" "$out/" "k8s.io/kubernetes/cmd/$program"
+      done
+      ;;
+    etcd) build etcd "-s -w" "$out/etcd" go.etcd.io/etcd/server/v3 ;;
+    coredns) build coredns "-s -w" "$out/coredns" github.com/coredns/coredns ;;
+    *)
+      echo "no such part: $part (kubernetes, etcd, coredns)" >&2
+      exit 2
+      ;;
+  esac
+  echo "$sum" >"$stamp"
+done

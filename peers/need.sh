@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Says whether the real parts can be built and run here, and brings what a Debian package can bring: need.sh PROGRAM...
+set -euo pipefail
+missing=()
+for program in "$@"; do
+  command -v "$program" >/dev/null && continue
+  case $program in
+    nft) package=nftables ;;
+    *) package= ;;
+  esac
+  if [ -n "$package" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get install -y -qq "$package" >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq "$package" >/dev/null; } || true
+  fi
+  command -v "$program" >/dev/null || missing+=("$program")
+done
+[ ${#missing[@]} = 0 ] && exit 0
+echo "skipped: ${missing[*]} not installed"
+[ -z "${DAYMARK_FAIL_ON_SKIP:-}" ] || exit 1
+exit 3
