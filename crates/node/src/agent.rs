@@ -19,6 +19,7 @@ use crate::addresses::{self, Listen};
 use crate::clock;
 use crate::conntrack::{self, CleanerError};
 use crate::events::Notices;
+use crate::health_check::HealthChecks;
 use crate::metrics::Metrics;
 use crate::proxy::{Order, Proxy};
 
@@ -50,6 +51,7 @@ pub enum Ended {
 pub struct Agent {
     orders: Sender<Order>,
     thread: JoinHandle<()>,
+    health_checks: Arc<HealthChecks>,
 }
 
 impl Agent {
@@ -77,13 +79,21 @@ impl Agent {
         let (orders, inbox) = channel();
         let stale = conntrack::start()?;
         let proxy = Proxy::new(plane, options, status, metrics, stale, notices);
+        let health_checks = proxy.health_checks();
         let thread = std::thread::Builder::new()
             .name("plane".to_owned())
             .spawn(move || proxy.run(&inbox));
         Ok(Self {
             orders,
             thread: thread.map_err(AgentError::Thread)?,
+            health_checks,
         })
+    }
+
+    /// What load balancers may ask this node ([`crate::health_check::serve`]).
+    #[must_use]
+    pub fn health_checks(&self) -> Arc<HealthChecks> {
+        Arc::clone(&self.health_checks)
     }
 
     /// Where orders go.

@@ -49,6 +49,33 @@ pub enum Busy {
 /// How long until a taken address is tried again.
 pub const AGAIN: Duration = Duration::from_secs(5);
 
+/// Whether the proxy does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The kernel holds a state and follows the API.
+    Healthy,
+    /// It does not, or nobody knows.
+    Unhealthy,
+}
+
+/// The health of a proxy, as `/healthz` says it and health checks of Services do. It is not healthy when a change waits for
+/// longer than `patience`.
+#[must_use]
+pub fn health(plane: &PlaneReceiver, metrics: &Metrics, patience: Duration) -> Health {
+    let status = *plane.borrow();
+    let behind = metrics.behind().unwrap_or_default();
+    if is_alive(plane) && status != PlaneStatus::Starting && behind < patience {
+        Health::Healthy
+    } else {
+        Health::Unhealthy
+    }
+}
+
+/// Whether the plane's thread lives: it holds the other end of the channel.
+fn is_alive(plane: &PlaneReceiver) -> bool {
+    *plane.borrow() == PlaneStatus::NoPlane || plane.has_changed().is_ok()
+}
+
 #[derive(Clone)]
 struct Shared {
     plane: PlaneReceiver,
@@ -205,11 +232,14 @@ enum Question {
 
 fn answer(shared: &Shared, question: Question) -> (StatusCode, String) {
     let plane = *shared.plane.borrow();
-    // The thread holds the other end of the channel.
-    let alive = plane == PlaneStatus::NoPlane || shared.plane.has_changed().is_ok();
+    let alive = is_alive(&shared.plane);
     let behind = shared.metrics.behind().unwrap_or_default();
-    let holds = plane != PlaneStatus::Starting && behind < shared.patience;
-    let good = alive && (question == Question::Life || holds);
+    let good = match question {
+        Question::Health => {
+            health(&shared.plane, &shared.metrics, shared.patience) == Health::Healthy
+        }
+        Question::Life => alive,
+    };
     let code = if good {
         StatusCode::OK
     } else {

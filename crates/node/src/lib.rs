@@ -15,6 +15,7 @@
 //! - [`conntrack`]: UDP flows of endpoints that left;
 //! - [`foreign`]: other processes' commits;
 //! - [`health`]: `/healthz`, `/livez`, `/metrics`;
+//! - [`health_check`]: the ports at which load balancers ask for endpoints;
 //! - [`metrics`]: what is counted;
 //! - [`sysctls`]: kernel settings.
 
@@ -25,6 +26,8 @@ pub mod conntrack;
 pub mod events;
 pub mod foreign;
 pub mod health;
+pub mod health_check;
 pub mod metrics;
 pub mod proxy;
+mod sockets;
 pub mod sysctls;

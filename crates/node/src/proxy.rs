@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::events::Notices;
+use crate::health_check::{HealthChecks, Teller};
 use crate::metrics::Metrics;
 use isolated::Isolated;
 
@@ -65,6 +66,8 @@ pub struct Proxy<K> {
     suspects: Suspects,
     isolated: Isolated,
     notices: Notices,
+    /// Whom load balancers ask for endpoints.
+    health_checks: Teller,
 }
 
 /// Whether the kernel follows the world.
@@ -118,7 +121,14 @@ impl<K: Kernel> Proxy<K> {
             suspects: Suspects::default(),
             isolated: Isolated::default(),
             notices,
+            health_checks: Teller::default(),
         }
+    }
+
+    /// The health checks, told as the kernel follows.
+    #[must_use]
+    pub fn health_checks(&self) -> Arc<HealthChecks> {
+        self.health_checks.shared()
     }
 
     /// Follows orders until [`Order::Stop`], or until nobody can give any.
@@ -189,6 +199,7 @@ impl<K: Kernel> Proxy<K> {
         let suspects = flows::suspects(&self.world, &changes);
         self.suspects.extend(suspects);
         let delta = self.world.apply(changes);
+        self.health_checks.before(&delta);
         if self.batch.is_none() || !self.addresses_known || !self.is_registered() {
             return;
         }
@@ -238,6 +249,8 @@ impl<K: Kernel> Proxy<K> {
     fn in_step(&mut self) {
         self.state = State::InStep;
         self.tell_isolated();
+        self.health_checks
+            .after(self.world.desired(), self.isolated.services());
         let verdicts = std::mem::take(&mut self.suspects).judge(&self.world);
         if !verdicts.is_empty() {
             // Without its thread flows end by their timeouts.

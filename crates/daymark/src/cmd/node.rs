@@ -15,7 +15,7 @@ use daymark_lb::announcer;
 use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
 use daymark_node::metrics::Metrics;
-use daymark_node::{events, foreign};
+use daymark_node::{events, foreign, health, health_check};
 use daymark_sys::probe::{self, Answer, Capabilities};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
@@ -108,8 +108,11 @@ async fn serve(
         settings.options.clone(),
         status,
         Arc::clone(&metrics),
-        notices,
+        notices.clone(),
     )?;
+    let (asked, patience) = ((plane.clone(), Arc::clone(&metrics)), settings.patience);
+    let health = Arc::new(move || health::health(&asked.0, &asked.1, patience));
+    tokio::spawn(health_check::serve(agent.health_checks(), health, notices));
     if !flags.contains(TableFlags::OWNER) {
         foreign::follow(own, agent.orders())?;
     }

@@ -77,6 +77,15 @@ impl Isolated {
         ripe.map(|(subject, _)| subject.clone()).collect()
     }
 
+    /// The Services of which a port is out.
+    pub(super) fn services(&self) -> BTreeSet<ServiceKey> {
+        let ports = self.waits.keys().filter_map(|subject| match subject {
+            Subject::Port(port) => Some(port.service.clone()),
+            Subject::Address(..) => None,
+        });
+        ports.collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waits.len()
     }

@@ -1,0 +1,93 @@
+//! What a health check answers, byte for byte as kube-proxy does (kubernetes `pkg/proxy/healthcheck/service_health.go`):
+//! load balancers and those who watch them read the code, the weight and the object.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Response, StatusCode};
+use daymark_model::listeners::{HealthCheck, HealthCheckKey};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{AskHealth, Connections, HealthChecks};
+use crate::health::Health;
+use crate::sockets::accept;
+
+/// How many endpoints are here, for load balancers that weigh nodes.
+const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
+
+/// A prober has one connection; those who keep more open than this end each other.
+const MOST_CONNECTIONS: usize = 128;
+/// How long a request may take to arrive, and a connection be idle between two.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Accepts and answers until it is dropped.
+pub(super) async fn listen(
+    listener: TcpListener,
+    at: HealthCheckKey,
+    checks: Arc<HealthChecks>,
+    health: AskHealth,
+) {
+    let mut connections = Connections::at_most(MOST_CONNECTIONS);
+    loop {
+        let stream = accept(&listener).await;
+        connections.add(converse(
+            stream,
+            at,
+            Arc::clone(&checks),
+            Arc::clone(&health),
+        ));
+    }
+}
+
+async fn converse(
+    stream: TcpStream,
+    at: HealthCheckKey,
+    checks: Arc<HealthChecks>,
+    health: AskHealth,
+) {
+    let service = service_fn(|_| {
+        let answer = answer(checks.of(at).as_deref(), health());
+        std::future::ready(Ok::<_, Infallible>(answer))
+    });
+    let serving = http1::Builder::new()
+        .title_case_headers(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    // However it ends, it is the client's business.
+    let _ = serving.await;
+}
+
+/// Any path and any method. A check that has just gone has no endpoint.
+fn answer(check: Option<&HealthCheck>, health: Health) -> Response<Body> {
+    let count = check.map_or(0, |check| check.endpoints.len());
+    let body = check.map_or_else(String::new, |check| body(check, health));
+    let mut response = Response::new(Body::from(body));
+    if count == 0 || health == Health::Unhealthy {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(WEIGHT, HeaderValue::from(count));
+    response
+}
+
+/// Namespaces and names are of letters that JSON does not escape.
+fn body(check: &HealthCheck, health: Health) -> String {
+    let service = &check.service;
+    format!(
+        "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{}\",\n\t\t\"name\": \"{}\"\n\t}},\n\t\"localEndpoints\": {},\n\t\
+         \"serviceProxyHealthy\": {}\n}}",
+        service.namespace,
+        service.name,
+        check.endpoints.len(),
+        health == Health::Healthy,
+    )
+}

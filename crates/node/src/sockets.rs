@@ -1,0 +1,187 @@
+//! Listening sockets that are kept as they are wanted: opened, tried again where that fails, closed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+
+/// The sockets of one part of the agent. Dropping them closes all, with what they accepted.
+#[derive(Debug)]
+pub(crate) struct Sockets<What> {
+    open: BTreeMap<SocketAddr, (What, JoinSet<()>)>,
+    failed: BTreeMap<SocketAddr, Failed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// The next wait, should it fail again.
+    wait: Duration,
+    due: Instant,
+}
+
+/// A socket that could not be opened, the first of so many times.
+#[derive(Debug)]
+pub(crate) struct BindFailure<What> {
+    /// What it was wanted for.
+    pub(crate) what: What,
+    /// Its address.
+    pub(crate) at: SocketAddr,
+    /// Why.
+    pub(crate) why: io::Error,
+    /// Whether it was told before, and has failed since.
+    pub(crate) again: Again,
+}
+
+/// Whether a failure is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    First,
+    Repeated,
+}
+
+impl<What: Clone + PartialEq> Sockets<What> {
+    /// Without sockets.
+    pub(crate) fn none() -> Self {
+        Self {
+            open: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        }
+    }
+
+    /// Closes what is not wanted any more, opens what is, and returns what could not be opened. `start` makes the task that
+    /// accepts connections; it ends when the socket is closed, and what it holds must end with it.
+    pub(crate) async fn keep<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        now: Instant,
+        wanted: &BTreeMap<SocketAddr, What>,
+        start: impl Fn(&What, TcpListener) -> F,
+    ) -> Vec<BindFailure<What>> {
+        let unwanted = self
+            .open
+            .extract_if(.., |at, (what, _)| wanted.get(at) != Some(what));
+        for (_, (_, mut task)) in unwanted.collect::<Vec<_>>() {
+            // Waited for: an address that takes its place may have the same port.
+            task.shutdown().await;
+        }
+        self.failed.retain(|at, _| wanted.contains_key(at));
+        let mut failures = Vec::new();
+        for (at, what) in wanted {
+            let waits = self.failed.get(at).is_some_and(|failed| failed.due > now);
+            if waits || self.open.contains_key(at) {
+                continue;
+            }
+            match listen(*at) {
+                Ok(listener) => {
+                    let mut task = JoinSet::new();
+                    task.spawn(start(what, listener));
+                    self.open.insert(*at, (what.clone(), task));
+                    self.failed.remove(at);
+                }
+                Err(why) => failures.push(BindFailure {
+                    what: what.clone(),
+                    at: *at,
+                    why,
+                    again: self.fail(*at, now),
+                }),
+            }
+        }
+        failures
+    }
+
+    fn fail(&mut self, at: SocketAddr, now: Instant) -> Again {
+        let before = self.failed.get(&at).map(|failed| failed.wait);
+        let wait = before.unwrap_or(FIRST_WAIT);
+        let failed = Failed {
+            wait: (wait * 2).min(LONGEST_WAIT),
+            due: now + wait,
+        };
+        self.failed.insert(at, failed);
+        before.map_or(Again::First, |_| Again::Repeated)
+    }
+
+    /// When a socket is to be tried again; `None` if none is.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.failed.values().map(|failed| failed.due).min()
+    }
+}
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Waits until `due`; for ever if there is no such time.
+pub(crate) async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A TCP listener of one family: all zeros of IPv6 do not mean IPv4 too.
+fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // As Go's net.Listen has it: connections that linger in TIME_WAIT do not keep the port.
+    socket.set_reuse_address(true)?;
+    // An IPv6 address that has just come is tentative, and nobody else may bind to it.
+    match at {
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+const BACKLOG: i32 = 1024;
+
+/// The connections of one listener, a bounded number of them: one more ends the oldest. Whoever keeps connections open for
+/// nothing keeps nobody else out.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    tasks: JoinSet<()>,
+    in_order: VecDeque<AbortHandle>,
+    most: usize,
+}
+
+impl Connections {
+    /// None yet, at most `most`.
+    pub(crate) fn at_most(most: usize) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            in_order: VecDeque::new(),
+            most,
+        }
+    }
+
+    /// Starts the task of one more.
+    pub(crate) fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.in_order.retain(|task| !task.is_finished());
+        if self.in_order.len() >= self.most
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            oldest.abort();
+        }
+        self.in_order.push_back(self.tasks.spawn(connection));
+    }
+}
+
+/// Accepts connections for ever. After an error (no file descriptor is free) it waits a little.
+pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(_) => tokio::time::sleep(FIRST_WAIT).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
