@@ -1,7 +1,7 @@
 //! Changes, which go into a batch, and queries, which do not.
 
 use super::object::{
-    Chain, Elements, Family, Name, Object, ObjectType, Rule, Ruleset, Set, Table, TableId,
+    Chain, Elements, Family, Name, Object, ObjectType, Rule, Ruleset, Set, SetElem, Table, TableId,
 };
 
 /// One change of the ruleset. Several make a transaction: all of them happen, or none.
@@ -165,8 +165,24 @@ pub enum Query {
         /// Which set.
         set: Name,
     },
+    /// One element of a set, by its key; `ENOENT` if there is none, or no such set.
+    Element {
+        /// Where.
+        table: TableId,
+        /// Which set.
+        set: Name,
+        /// What names it: its key, and of a range the end.
+        elem: SetElem,
+    },
     /// Every rule of a table.
     Rules(TableId),
+    /// Every rule of a chain; none if there is no such chain.
+    ChainRules {
+        /// Where.
+        table: TableId,
+        /// Which chain.
+        chain: Name,
+    },
     /// Every named object of a table.
     Objects(TableId),
 }

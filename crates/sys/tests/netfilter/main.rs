@@ -39,6 +39,10 @@ const TESTS: &[Test] = &[
         objects::every_object,
     ),
     (
+        "elements_and_chains_are_read_one_by_one",
+        objects::one_by_one,
+    ),
+    (
         "an_owned_table_outlives_its_socket_and_is_adopted",
         objects::owned_table,
     ),

@@ -344,6 +344,21 @@ impl Query {
                 out.str(NFTA_TABLE, &table.name);
                 out.str(NFTA_SET_ELEM_LIST_SET, set);
             }
+            Self::Element {
+                table,
+                set,
+                elem: one,
+            } => {
+                out.str(NFTA_TABLE, &table.name);
+                out.str(NFTA_SET_ELEM_LIST_SET, set);
+                out.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |out| {
+                    put_elem(out, one, elem::Part::Key);
+                });
+            }
+            Self::ChainRules { table, chain } => {
+                out.str(NFTA_TABLE, &table.name);
+                out.str(NFTA_RULE_CHAIN, chain);
+            }
         }
         frame::finish(out, start);
     }
@@ -351,7 +366,10 @@ impl Query {
     /// Whether the answer is a dump: any number of messages, and `NLMSG_DONE`.
     #[must_use]
     pub const fn is_dump(&self) -> bool {
-        !matches!(self, Self::Generation | Self::Table(_))
+        !matches!(
+            self,
+            Self::Generation | Self::Table(_) | Self::Element { .. }
+        )
     }
 
     fn kind(&self) -> (u16, Option<Family>) {
@@ -361,8 +379,12 @@ impl Query {
             Self::Table(table) => (NFT_MSG_GETTABLE, Some(table.family)),
             Self::Chains(family) => (NFT_MSG_GETCHAIN, Some(*family)),
             Self::Sets(table) => (NFT_MSG_GETSET, Some(table.family)),
-            Self::Elements { table, .. } => (NFT_MSG_GETSETELEM, Some(table.family)),
-            Self::Rules(table) => (NFT_MSG_GETRULE, Some(table.family)),
+            Self::Elements { table, .. } | Self::Element { table, .. } => {
+                (NFT_MSG_GETSETELEM, Some(table.family))
+            }
+            Self::Rules(table) | Self::ChainRules { table, .. } => {
+                (NFT_MSG_GETRULE, Some(table.family))
+            }
             Self::Objects(table) => (NFT_MSG_GETOBJ, Some(table.family)),
         }
     }
