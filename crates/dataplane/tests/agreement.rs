@@ -6,6 +6,8 @@ mod trace;
 
 #[path = "agreement/bytes.rs"]
 mod bytes;
+#[path = "agreement/inspect.rs"]
+mod inspect;
 #[path = "agreement/prefixes.rs"]
 mod prefixes;
 #[path = "agreement/singles.rs"]

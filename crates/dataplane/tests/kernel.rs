@@ -5,6 +5,8 @@ mod common;
 mod death;
 #[path = "kernel/edits.rs"]
 mod edits;
+#[path = "kernel/inspect.rs"]
+mod inspect;
 #[path = "kernel/isolation.rs"]
 mod isolation;
 #[path = "kernel/load.rs"]

@@ -12,7 +12,9 @@ mod withheld;
 use std::collections::BTreeSet;
 
 use daymark_model::{Delta, Desired};
-use daymark_netlink::nft::{Blame, Message, Part, Ruleset, Table, TableFlags, TableId};
+use daymark_netlink::nft::{
+    Blame, Message, Name, Part, Rule, Ruleset, SetElem, Table, TableFlags, TableId,
+};
 
 use super::base;
 use super::compile::{Compiler, Subject};
@@ -37,6 +39,35 @@ pub trait Kernel {
     /// # Errors
     /// What went wrong on the socket.
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError>;
+
+    /// One element of a set, by its key; `None` if there is none.
+    ///
+    /// # Errors
+    /// What went wrong on the socket.
+    fn element(
+        &mut self,
+        table: &TableId,
+        set: &Name,
+        key: &SetElem,
+    ) -> Result<Option<SetElem>, CommitError> {
+        let elements = self.read(table)?.map(|ruleset| ruleset.elements);
+        let lists = elements
+            .into_iter()
+            .flatten()
+            .filter(|list| list.set == *set);
+        let mut elems = lists.flat_map(|list| list.elems);
+        Ok(elems.find(|elem| elem.key == key.key))
+    }
+
+    /// The rules of a chain; none if there is no such chain.
+    ///
+    /// # Errors
+    /// What went wrong on the socket.
+    fn rules(&mut self, table: &TableId, chain: &Name) -> Result<Vec<Rule>, CommitError> {
+        let rules = self.read(table)?.map(|ruleset| ruleset.rules);
+        let of_chain = |rule: &Rule| rule.chain == *chain;
+        Ok(rules.into_iter().flatten().filter(of_chain).collect())
+    }
 }
 
 /// How a plane came up.

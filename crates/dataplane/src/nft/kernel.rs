@@ -1,7 +1,8 @@
 //! The kernel itself, by netlink.
 
 use daymark_netlink::nft::{
-    Batch, BatchError, Message, Part, Query, Reply, Ruleset, TableId, Transaction,
+    Batch, BatchError, Message, Name, Part, Query, Reply, Rule, Ruleset, SetElem, TableId,
+    Transaction,
 };
 use daymark_sys::netlink::{NfSocket, OpenError, QueryError, Refusal, TransactError};
 
@@ -59,11 +60,31 @@ impl Kernel for Netlink {
     }
 
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
-        let snapshot = self.socket.snapshot(table).map_err(|error| match error {
-            QueryError::Socket(error) => CommitError::Socket(error.to_string()),
-            other => CommitError::Socket(format!("reading table {table}: {other}")),
-        })?;
+        let snapshot = self.socket.snapshot(table);
+        let snapshot = snapshot.map_err(|error| unread(table, error))?;
         Ok(snapshot.map(|snapshot| snapshot.ruleset()))
+    }
+
+    fn element(
+        &mut self,
+        table: &TableId,
+        set: &Name,
+        key: &SetElem,
+    ) -> Result<Option<SetElem>, CommitError> {
+        let found = self.socket.element(table, set, key);
+        found.map_err(|error| unread(table, error))
+    }
+
+    fn rules(&mut self, table: &TableId, chain: &Name) -> Result<Vec<Rule>, CommitError> {
+        let found = self.socket.chain_rules(table, chain);
+        found.map_err(|error| unread(table, error))
+    }
+}
+
+fn unread(table: &TableId, error: QueryError) -> CommitError {
+    match error {
+        QueryError::Socket(error) => CommitError::Socket(error.to_string()),
+        other => CommitError::Socket(format!("reading table {table}: {other}")),
     }
 }
 

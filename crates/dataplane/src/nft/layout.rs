@@ -2,7 +2,7 @@
 //!
 //! A change here is a new layout: raise [`VERSION`], so that an agent that finds another one replaces it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use daymark_model::{Family, FrontendKey, Protocol};
 use daymark_netlink::nft::{self, Data, Field, Reg, Set, SetFlags, SetKind, TableId, Type};
@@ -331,6 +331,14 @@ pub fn decode_frontend_key(family: Family, map: &str, data: &Data) -> Option<Fro
 #[must_use]
 pub fn backend(address: IpAddr, port: u16) -> Data {
     Data::concat(&[&octets(address), &port.to_be_bytes()])
+}
+
+/// The backend of those bytes.
+#[must_use]
+pub fn backend_of(words: &Words, data: &Data) -> Option<SocketAddr> {
+    let (ip, port) = data.split_at_checked(words.len as usize)?;
+    let port = u16::from_be_bytes(*port.first_chunk()?);
+    Some(SocketAddr::new(address(ip)?, port))
 }
 
 /// The address in 4 or 16 bytes.

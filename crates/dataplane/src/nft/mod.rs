@@ -7,6 +7,8 @@
 //! - [`compile`]: from [`daymark_model::Desired`] to a program, and from a change to transactions;
 //! - [`trace`]: walks a program with a packet;
 //! - [`apply`]: keeps a kernel in step with the compiler;
+//! - [`inspect`]: what the tables hold for one place, read back;
+//! - [`compare`]: what a kernel holds against what it should hold, all of it;
 //! - [`kernel`]: the kernel itself, by netlink.
 //!
 //! `README.md` beside this file draws the hooks and says why each thing stands where it stands.
@@ -24,6 +26,10 @@ pub mod compile;
 pub mod trace;
 
 pub mod apply;
+
+pub mod inspect;
+
+pub mod compare;
 
 pub mod kernel;
 

@@ -1,0 +1,459 @@
+//! What the tables hold for one place: what they should hold, and what the kernel really holds.
+//!
+//! A place is a handful of elements and a chain or two. They are found as a packet finds them: the frontend in its
+//! two maps, from there the plans, their chains, the slots of the pools that they name, and the addresses that the
+//! filter chains ask for. Each is asked of the kernel by its key: some microseconds an element, and no dump.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use daymark_model::FrontendKey;
+use daymark_model::desired::{List, PortName};
+use daymark_netlink::nft::{
+    Data, Name, Rule, Ruleset, Set, SetElem, TableId, Value, Verdict, show,
+};
+
+use super::apply::{CommitError, Kernel, Plane, Why};
+use super::compile::Subject;
+use super::layout::{
+    FrontendValue, Side, Words, address, backend_of, flag, frontend_key, octets, set,
+};
+use super::plan::{Checked, Fate, Plan};
+use super::program::Contents;
+
+/// What the tables hold for a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// The table.
+    pub table: TableId,
+    /// The objects, in the order in which packets meet them.
+    pub objects: Vec<Held>,
+    /// What the kernel refused of the Service port, so that it is left out of the program too.
+    pub withheld: Vec<(Subject, Why)>,
+}
+
+/// One element or chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The set or chain.
+    pub object: Object,
+    /// What it does for packets.
+    pub meaning: String,
+    /// What the program has, as `nft` would print it: an element is one line, a chain its rules.
+    pub wanted: Vec<String>,
+    /// What the kernel has.
+    pub held: Vec<String>,
+    /// Whether they are the same.
+    pub agreement: Agreement,
+}
+
+/// Where something is in a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// An element of a set or map of this name.
+    Element(Name),
+    /// A chain of this name.
+    Chain(Name),
+}
+
+/// Whether the kernel holds what the program has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Agreement {
+    /// It does.
+    Same,
+    /// It lacks it.
+    Missing,
+    /// It holds what is not in the program.
+    Unexpected,
+    /// It holds something else under that name or key.
+    Different,
+}
+
+impl Agreement {
+    /// Of what should be there and what is there.
+    fn of<T: PartialEq>(wanted: Option<&T>, held: Option<&T>) -> Self {
+        match (wanted, held) {
+            (wanted, held) if wanted == held => Self::Same,
+            (Some(_), None) => Self::Missing,
+            (None, _) => Self::Unexpected,
+            (Some(_), Some(_)) => Self::Different,
+        }
+    }
+
+    /// One word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Missing => "missing",
+            Self::Unexpected => "unexpected",
+            Self::Different => "different",
+        }
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Element(set) => set.fmt(out),
+            Self::Chain(chain) => write!(out, "chain {chain}"),
+        }
+    }
+}
+
+impl Inspection {
+    /// Whether the kernel holds all that the program has for the place, and nothing else.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.objects
+            .iter()
+            .all(|held| held.agreement == Agreement::Same)
+    }
+}
+
+/// The backend that a client keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The backend.
+    pub backend: SocketAddr,
+    /// For how long, if no connection comes meanwhile.
+    pub expires: Option<Duration>,
+}
+
+impl<K: Kernel> Plane<K> {
+    /// What the tables hold for a place that belongs to a Service port.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn inspect(
+        &mut self,
+        at: &FrontendKey,
+        port: &PortName,
+    ) -> Result<Inspection, CommitError> {
+        let words = Words::of(at.family());
+        let table = words.table();
+        let found = self.compiler().program().table(&table);
+        let probes = found.map_or_else(Vec::new, |contents| probes(contents, &words, at));
+        let mut objects = Vec::new();
+        for probe in probes {
+            objects.extend(probe.ask(self.kernel(), &table)?);
+        }
+        let about = |subject: &Subject| match (subject, at) {
+            (Subject::Port(of), _) => **of == *port,
+            (Subject::Address(_, of), FrontendKey::Address { ip, .. }) => of == ip,
+            (Subject::Address(..), FrontendKey::NodePort { .. }) => false,
+        };
+        let withheld = self.withheld().iter();
+        let withheld = withheld.filter(|(subject, _)| about(subject));
+        Ok(Inspection {
+            table,
+            objects,
+            withheld: withheld.map(|(s, why)| (s.clone(), why.clone())).collect(),
+        })
+    }
+
+    /// The backend that a client keeps at a place, if it keeps one.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn kept(&mut self, at: &FrontendKey, client: IpAddr) -> Result<Option<Kept>, CommitError> {
+        let words = Words::of(at.family());
+        let table = words.table();
+        let found = self.compiler().program().table(&table);
+        let value = found.and_then(|contents| frontend_value(contents, at));
+        let Some(value) = value else { return Ok(None) };
+        let key = Data::concat(&[&octets(client), &value.port.to_ne_bytes()]);
+        let kernel = self.kernel();
+        let found = kernel.element(&table, &set::STICKY.into(), &SetElem::key(key))?;
+        Ok(found.and_then(|elem| {
+            let Value::Data(data) = &elem.value else {
+                return None;
+            };
+            Some(Kept {
+                backend: backend_of(&words, data)?,
+                expires: elem.expires().map(Duration::from_millis),
+            })
+        }))
+    }
+}
+
+/// The value of a place in the program, from whichever map holds it.
+fn frontend_value(contents: &Contents, at: &FrontendKey) -> Option<FrontendValue> {
+    let key = frontend_key(at);
+    let of = |side: Side| contents.data(side.map(at), &key);
+    let data = Side::BOTH.into_iter().find_map(of)?;
+    FrontendValue::decode(&data)
+}
+
+/// One question to the kernel.
+enum Probe {
+    Element {
+        set: Rc<Set>,
+        key: SetElem,
+        wanted: Option<SetElem>,
+        words: Words,
+        /// Chains by the numbers of their plans.
+        plans: Rc<BTreeMap<u32, Name>>,
+    },
+    Chain {
+        /// The table without its elements, for the names in rules.
+        bare: Rc<Ruleset>,
+        name: Name,
+        wanted: Vec<Rule>,
+    },
+}
+
+/// All questions about a place, in the order in which packets meet the answers.
+fn probes(contents: &Contents, words: &Words, at: &FrontendKey) -> Vec<Probe> {
+    let finder = Finder {
+        contents,
+        words: *words,
+        plans: Rc::new(plans(contents)),
+    };
+    let key = frontend_key(at);
+    let in_maps = Side::BOTH.map(|side| finder.by_key(side.map(at), SetElem::key(key.clone())));
+    let mut probes: Vec<Probe> = in_maps.into_iter().flatten().collect();
+    match at {
+        FrontendKey::Address { ip, .. } => {
+            let own = SetElem::key(Data::addr(*ip));
+            probes.extend(finder.by_key(set::SERVICE_ADDRESSES, own));
+            probes.extend(finder.beginning(set::RANGES, &key));
+        }
+        FrontendKey::NodePort { .. } => {
+            probes.extend(finder.beginning(set::NODE_PORT_ADDRESSES, &[]));
+        }
+    }
+    if let Some(value) = frontend_value(contents, at) {
+        finder.value(&value, &mut probes);
+    }
+    probes
+}
+
+/// The numbers of plans with their chains.
+fn plans(contents: &Contents) -> BTreeMap<u32, Name> {
+    let named = |elem: SetElem| match &elem.value {
+        Value::Verdict(Verdict::Jump(chain)) => Some((elem.key.host_word(0)?, chain.clone())),
+        _ => None,
+    };
+    contents.elements(set::PLANS).filter_map(named).collect()
+}
+
+struct Finder<'a> {
+    contents: &'a Contents,
+    words: Words,
+    plans: Rc<BTreeMap<u32, Name>>,
+}
+
+impl Finder<'_> {
+    /// What a frontend's value leads to.
+    fn value(&self, value: &FrontendValue, probes: &mut Vec<Probe>) {
+        let mut numbers = vec![value.inside, value.outside];
+        numbers.dedup();
+        let mut pools = BTreeSet::new();
+        for number in numbers {
+            probes.extend(self.by_key(set::PLANS, SetElem::key(Data::host(number))));
+            let Some(chain) = self.plans.get(&number) else {
+                continue;
+            };
+            probes.extend(self.chain(chain));
+            if let Some(Fate::Spread { list, .. }) = Plan::of_chain(chain).map(|plan| plan.fate) {
+                pools.insert(match list {
+                    List::Cluster => value.pool,
+                    List::Local => value.pool | 1,
+                });
+            }
+        }
+        for pool in pools {
+            let pool = pool.to_ne_bytes();
+            probes.extend(self.beginning(set::SLOTS, &pool));
+            probes.extend(self.beginning(set::MEMBERS, &pool));
+            let backends = self.contents.elements_from(set::SLOTS, &pool);
+            for backend in backends.filter_map(|slot| slot_backend(&self.words, &slot)) {
+                let own = octets(backend.ip());
+                let pair = SetElem::key(Data::concat(&[&own, &own]));
+                probes.extend(self.by_key(set::LOCAL_BACKENDS, pair));
+            }
+        }
+    }
+
+    /// The element of a key, which may be there or not.
+    fn by_key(&self, name: &str, key: SetElem) -> Option<Probe> {
+        let filled = self.contents.sets.get(name)?;
+        Some(Probe::Element {
+            set: Rc::new(filled.set.clone()),
+            wanted: filled.elems.get(&key.key),
+            key,
+            words: self.words,
+            plans: Rc::clone(&self.plans),
+        })
+    }
+
+    /// The elements of the program whose keys begin so.
+    fn beginning(&self, name: &str, prefix: &[u8]) -> Vec<Probe> {
+        let elems = self.contents.elements_from(name, prefix);
+        elems.filter_map(|elem| self.by_key(name, elem)).collect()
+    }
+
+    fn chain(&self, name: &Name) -> Option<Probe> {
+        let (_, rules) = self.contents.chains.get(name)?;
+        let mut bare = Ruleset::new(self.contents.table.clone());
+        let sets = self.contents.sets.values();
+        bare.sets = sets.map(|filled| filled.set.clone()).collect();
+        Some(Probe::Chain {
+            bare: Rc::new(bare),
+            name: name.clone(),
+            wanted: rules.clone(),
+        })
+    }
+}
+
+impl Probe {
+    /// The answer; nothing if nothing is there and nothing should be.
+    fn ask(self, kernel: &mut impl Kernel, table: &TableId) -> Result<Option<Held>, CommitError> {
+        match self {
+            Self::Element {
+                set,
+                key,
+                wanted,
+                words,
+                plans,
+            } => {
+                let held = kernel.element(table, &set.name, &key)?;
+                let Some(present) = wanted.as_ref().or(held.as_ref()) else {
+                    return Ok(None);
+                };
+                let shown = |elem: &Option<SetElem>| {
+                    let elem = elem.iter();
+                    elem.map(|elem| show::element(&set, elem)).collect()
+                };
+                Ok(Some(Held {
+                    meaning: meaning(&words, &set.name, present, &plans),
+                    wanted: shown(&wanted),
+                    held: shown(&held),
+                    agreement: Agreement::of(wanted.as_ref(), held.as_ref()),
+                    object: Object::Element(set.name.clone()),
+                }))
+            }
+            Self::Chain { bare, name, wanted } => {
+                let held = kernel.rules(table, &name)?;
+                let at_rest = |rules: &[Rule]| -> Vec<_> {
+                    rules.iter().map(|rule| rule.at_rest().exprs).collect()
+                };
+                let shown =
+                    |rules: &[Rule]| rules.iter().map(|rule| show::rule(&bare, rule)).collect();
+                let (should, is) = (at_rest(&wanted), at_rest(&held));
+                Ok(Some(Held {
+                    meaning: plan_in_words(&name),
+                    agreement: Agreement::of(Some(&should), (!is.is_empty()).then_some(&is)),
+                    wanted: shown(&wanted),
+                    held: shown(&held),
+                    object: Object::Chain(name),
+                }))
+            }
+        }
+    }
+}
+
+fn slot_backend(words: &Words, slot: &SetElem) -> Option<SocketAddr> {
+    match &slot.value {
+        Value::Data(data) => backend_of(words, data),
+        _ => None,
+    }
+}
+
+/// What an element does for packets.
+fn meaning(words: &Words, name: &str, elem: &SetElem, plans: &BTreeMap<u32, Name>) -> String {
+    let ip = || address(elem.key.get(..words.len as usize).unwrap_or_default());
+    let ip = || ip().map_or_else(String::new, |ip| ip.to_string());
+    let word = |index| elem.key.host_word(index).unwrap_or_default();
+    match name {
+        set::PLANS => format!("plan {}", word(0)),
+        set::SLOTS => {
+            let backend = slot_backend(words, elem).map(|backend| backend.to_string());
+            let backend = backend.unwrap_or_default();
+            format!("pool {}, slot {}: {backend}", word(0), word(1))
+        }
+        set::MEMBERS => {
+            let backend = backend_of(words, &Data::new(elem.key.get(4..).unwrap_or_default()));
+            let backend = backend.map(|backend| backend.to_string());
+            format!("pool {} has {}", word(0), backend.unwrap_or_default())
+        }
+        set::RANGES => range_in_words(words, elem),
+        set::SERVICE_ADDRESSES => format!("unknown ports of {} are refused", ip()),
+        set::NODE_PORT_ADDRESSES => format!("node ports answer at {}", ip()),
+        set::LOCAL_BACKENDS => format!("{} may reach itself", ip()),
+        _ => match &elem.value {
+            Value::Data(data) => value_in_words(data, plans),
+            _ => String::new(),
+        },
+    }
+}
+
+fn range_in_words(words: &Words, elem: &SetElem) -> String {
+    let ip = |key: &Data| {
+        let start = key.len().saturating_sub(words.len as usize);
+        address(&key[start..]).map_or_else(String::new, |ip| ip.to_string())
+    };
+    let last = elem.key_end().unwrap_or(&elem.key);
+    format!("{} to {} may come", ip(&elem.key), ip(last))
+}
+
+/// A frontend's value.
+fn value_in_words(data: &Data, plans: &BTreeMap<u32, Name>) -> String {
+    let Some(value) = FrontendValue::decode(data) else {
+        return "not of this layout".to_owned();
+    };
+    let plan = |number: u32| {
+        let chain = plans.get(&number).map(|chain| format!(" ({chain})"));
+        format!("plan {number}{}", chain.unwrap_or_default())
+    };
+    let mut said = if value.inside == value.outside {
+        plan(value.inside)
+    } else {
+        let (inside, outside) = (plan(value.inside), plan(value.outside));
+        format!("inside {inside}, outside {outside}")
+    };
+    said += &format!(", port number {}, pool {}", value.port, value.pool);
+    let kinds = flag::MASQUERADE
+        .into_iter()
+        .zip(["the node", "own Pods", "outside"]);
+    let kinds = kinds.filter(|(bit, _)| value.flags & bit != 0);
+    let taken: Vec<&str> = kinds.map(|(_, kind)| kind).collect();
+    if !taken.is_empty() {
+        said += &format!(", masquerades {}", taken.join(", "));
+    }
+    if value.flags & flag::REFUSE != 0 {
+        said += ", refuses";
+    }
+    said
+}
+
+fn plan_in_words(chain: &str) -> String {
+    let Some(plan) = Plan::of_chain(chain) else {
+        return String::new();
+    };
+    let checked = match plan.sources {
+        Checked::Yes => "clients of its ranges alone; ",
+        Checked::No => "",
+    };
+    let fate = match plan.fate {
+        Fate::Refuse => "refused".to_owned(),
+        Fate::Drop => "dropped".to_owned(),
+        Fate::Spread {
+            list,
+            slots,
+            sticky,
+        } => {
+            let list = match list {
+                List::Cluster => "",
+                List::Local => " of this node",
+            };
+            let kept = sticky.map(|s| format!(", clients keep theirs for {s} s"));
+            format!("one of {slots} slots{list}{}", kept.unwrap_or_default())
+        }
+    };
+    format!("{checked}{fate}")
+}
