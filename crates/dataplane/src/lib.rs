@@ -5,4 +5,5 @@
 //! model and the kernel.
 
 pub mod conntrack;
+pub mod leftovers;
 pub mod nft;

@@ -47,6 +47,8 @@ enum Verb {
     Bench(cmd::bench::Args),
     /// Look after a store file: check, compact, export, import.
     Store(cmd::store::Args),
+    /// Remove what an agent, or kube-proxy, left in the kernel.
+    Cleanup(cmd::cleanup::Args),
     /// A small server that tells who asked: the lab's Pods run it.
     Echo(cmd::echo::Args),
     /// A client that tells who answered: one connection a request.
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Verb::Conformance(args) => cmd::conformance::run(args),
         Verb::Bench(args) => cmd::bench::run(args),
         Verb::Store(args) => cmd::store::run(args),
+        Verb::Cleanup(args) => cmd::cleanup::run(&args),
         Verb::Echo(args) => cmd::echo::run(args),
         Verb::Ask(args) => cmd::ask::run(args),
         Verb::Kubelet(args) => cmd::kubelet::run(args),

@@ -17,7 +17,8 @@
 //! - [`health`]: `/healthz`, `/livez`, `/metrics`;
 //! - [`health_check`]: the ports at which load balancers ask for endpoints;
 //! - [`metrics`]: what is counted;
-//! - [`sysctls`]: kernel settings.
+//! - [`sysctls`]: kernel settings;
+//! - [`leftovers`]: what kube-proxy left.
 
 pub mod addresses;
 pub mod agent;
@@ -27,6 +28,7 @@ pub mod events;
 pub mod foreign;
 pub mod health;
 pub mod health_check;
+pub mod leftovers;
 pub mod metrics;
 pub mod proxy;
 mod sockets;

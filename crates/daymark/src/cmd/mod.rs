@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod case;
+pub(crate) mod cleanup;
 pub(crate) mod conformance;
 pub(crate) mod controller;
 pub(crate) mod demo;

@@ -36,6 +36,9 @@ With --config, or with --proxy-mode, the defaults are kube-proxy's (docs/from-ku
 leave alone what no flag asks for. The kernel keeps the tables when the agent ends; the next one adopts them.
 Exit code 0 after SIGTERM or SIGINT; 1 if the agent could not start, or its configuration file changed.")]
 pub(crate) struct Args {
+    /// Leave what kube-proxy left in the kernel: for a node on which it serves other Services on purpose.
+    #[arg(long)]
+    leave_kube_proxy: bool,
     /// Print the version and end.
     #[arg(long)]
     version: bool,
@@ -145,6 +148,14 @@ async fn serve(
         move || exposition::of_parts(dns_metrics.as_deref(), &announced, &feed)
     });
     start::open_ports(&settings, &plane, &metrics, extra).await?;
+    if !args.leave_kube_proxy {
+        let node = Arc::clone(&node_name);
+        tokio::spawn(start::replace_kube_proxy(
+            plane.clone(),
+            client.clone(),
+            node,
+        ));
+    }
     tokio::spawn(start::tell_node(
         client.clone(),
         settings.notices.clone(),

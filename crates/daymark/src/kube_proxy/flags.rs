@@ -18,6 +18,8 @@ pub(crate) struct Flags {
     pub(crate) master: Option<String>,
     /// `--init-only`.
     pub(crate) init_only: bool,
+    /// `--cleanup`.
+    pub(crate) cleanup: bool,
     /// `--write-config-to`.
     pub(crate) write_config_to: Option<PathBuf>,
     /// `--healthz-port` and `--metrics-port`, both deprecated.
@@ -31,11 +33,12 @@ pub(crate) struct Flags {
 const CONFIG: &str = "config";
 const MASTER: &str = "master";
 const INIT_ONLY: &str = "init-only";
+const CLEANUP: &str = "cleanup";
 const WRITE: &str = "write-config-to";
 const PORTS: [&str; 2] = ["healthz-port", "metrics-port"];
 
 /// The flags that stand for no field.
-pub(crate) const ALONE: [Row; 6] = [
+pub(crate) const ALONE: [Row; 7] = [
     flag_alone(
         CONFIG,
         Shape::Value,
@@ -50,6 +53,11 @@ pub(crate) const ALONE: [Row; 6] = [
         INIT_ONLY,
         Shape::Switch,
         "Does what needs privileges (kernel settings), and ends.",
+    ),
+    flag_alone(
+        CLEANUP,
+        Shape::Switch,
+        "Removes what kube-proxy left in the kernel, and ends: `daymark cleanup --kube-proxy`.",
     ),
     flag_alone(
         WRITE,
@@ -131,7 +139,10 @@ fn argument(row: &Row) -> Arg {
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {
         let command = command.args(all().map(|row| argument(&row)));
-        command.mut_arg(INIT_ONLY, |arg| arg.value_parser(BoolishValueParser::new()))
+        let switches = [INIT_ONLY, CLEANUP];
+        switches.into_iter().fold(command, |command, name| {
+            command.mut_arg(name, |arg| arg.value_parser(BoolishValueParser::new()))
+        })
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -153,6 +164,7 @@ impl FromArgMatches for Flags {
             config: last(CONFIG).map(PathBuf::from),
             master: last(MASTER),
             init_only: switch(INIT_ONLY),
+            cleanup: switch(CLEANUP),
             write_config_to: last(WRITE).map(PathBuf::from),
             ..Self::default()
         };

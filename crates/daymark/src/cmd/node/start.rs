@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use daymark_feed::PlaneReceiver;
+use daymark_feed::{PlaneReceiver, PlaneStatus};
 use daymark_node::events::{Severity, about_node};
 use daymark_node::health::{self, Place};
+use daymark_node::leftovers::{self, Outcome};
 use daymark_node::metrics::Metrics;
 use daymark_node::sysctls;
 use tracing::{info, warn};
 
+use crate::cmd::cleanup;
 use crate::kube_proxy;
 use crate::kube_proxy::flags::Flags;
 use crate::kube_proxy::settings::{Notice, Settings};
@@ -26,6 +28,9 @@ pub(super) fn instead_of_running(version: bool, flags: &Flags) -> anyhow::Result
     if version {
         println!("daymark {}", env!("CARGO_PKG_VERSION"));
         return Ok(Some(ExitCode::SUCCESS));
+    }
+    if flags.cleanup {
+        return cleanup::run_for_kube_proxy().map(Some);
     }
     let Some(path) = &flags.write_config_to else {
         return Ok(None);
@@ -98,6 +103,37 @@ pub(super) async fn tell_node(client: kube::Client, notices: Vec<Notice>, node: 
         about_node(&client, &node, Severity::Warning, (reason, message)).await;
     }
 }
+
+/// Once the kernel holds this node's first state, kube-proxy's goes: from then on nothing of it is needed. If it comes
+/// back, kube-proxy runs here still, and the Node is told.
+pub(super) async fn replace_kube_proxy(
+    mut plane: PlaneReceiver,
+    client: kube::Client,
+    node: Arc<str>,
+) {
+    let committed = |status: &PlaneStatus| matches!(status, PlaneStatus::Committed { .. });
+    if plane.wait_for(committed).await.is_err() {
+        return;
+    }
+    for outcome in leftovers::remove_kube_proxys().await {
+        match outcome {
+            Outcome::Removed(what) => info!("removed kube-proxy's {what}"),
+            Outcome::Kept(what) => info!("kept kube-proxy's {what}"),
+            Outcome::Failed(why) => warn!("kube-proxy's leftovers: {why}"),
+        }
+    }
+    tokio::time::sleep(COMES_BACK).await;
+    if leftovers::are_there().await {
+        let message = "kube-proxy's tables or chains are back after they were removed: it runs on this node still, and \
+                       decides together with daymark where packets go; end it on this node (docs/from-kube-proxy.md)";
+        warn!("{message}");
+        let said = ("KubeProxyRuns", message.to_owned());
+        about_node(&client, &node, Severity::Warning, said).await;
+    }
+}
+
+/// kube-proxy makes everything anew within its syncPeriod, 30 s, and when something changes.
+const COMES_BACK: Duration = Duration::from_secs(45);
 
 /// Waits until the configuration file says something else than at the start; the error to end with. A ConfigMap's file
 /// is replaced by way of links, and for a moment may not be there.

@@ -1,0 +1,198 @@
+//! What is in nf_tables: kube-proxy's tables, and its chains in the tables that iptables keeps there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use daymark_netlink::nft::{
+    ChainKind, Expr, Family, Message, Name, Query, Reply, Snapshot, TableId, Verdict, Victim,
+};
+use daymark_sys::netlink::{NfSocket, QueryError};
+
+use super::{Jump, removable};
+use crate::nft::apply::{CommitError, Kernel};
+use crate::nft::kernel::Netlink;
+use crate::nft::layout::Words;
+
+/// What was removed of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// The table.
+    pub table: TableId,
+    /// How many chains of it; the whole table, if `None`.
+    pub chains: Option<usize>,
+    /// Chains of kube-proxy that stay, because rules of others jump to them.
+    pub kept: Vec<Name>,
+}
+
+/// Removes kube-proxy's tables and chains in the network namespace of the socket, each table in a transaction of its
+/// own. What cannot be removed is told beside what could.
+pub fn remove(kernel: &mut Netlink) -> Vec<Result<Removed, CommitError>> {
+    let mut outcomes = Vec::new();
+    for family in [Family::Ip, Family::Ip6] {
+        let own = TableId::new(family, "kube-proxy");
+        outcomes.extend(remove_table(kernel, own).transpose());
+        for name in ["nat", "filter", "mangle"] {
+            outcomes.extend(remove_chains(kernel, &TableId::new(family, name)).transpose());
+        }
+    }
+    outcomes
+}
+
+/// Whether something of kube-proxy is there.
+///
+/// # Errors
+/// If the kernel cannot be asked.
+pub fn is_there(kernel: &mut Netlink) -> Result<bool, CommitError> {
+    for family in [Family::Ip, Family::Ip6] {
+        if exists(kernel.socket(), &TableId::new(family, "kube-proxy"))? {
+            return Ok(true);
+        }
+        let chains = kernel
+            .socket()
+            .query(&Query::Chains(family))
+            .map_err(failed)?;
+        let ours = |reply: &Reply| match reply {
+            Reply::Chain(held) => {
+                super::is_kube_proxys(&held.object.name) && is_of_iptables(&held.table)
+            }
+            _ => false,
+        };
+        if chains.iter().any(ours) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_of_iptables(table: &TableId) -> bool {
+    ["nat", "filter", "mangle"].contains(&&*table.name)
+}
+
+/// Removes daymark's own tables, of whatever layout. The kernel refuses that while an agent owns them.
+pub fn remove_own(kernel: &mut Netlink) -> Vec<Result<Removed, CommitError>> {
+    let tables = daymark_model::Family::BOTH.map(|family| Words::of(family).table());
+    let removed = |table| remove_table(kernel, table).transpose();
+    tables.into_iter().filter_map(removed).collect()
+}
+
+/// Removes a whole table, if it is there.
+fn remove_table(kernel: &mut Netlink, table: TableId) -> Result<Option<Removed>, CommitError> {
+    if !exists(kernel.socket(), &table)? {
+        return Ok(None);
+    }
+    kernel.commit(&[Message::DelTable {
+        table: table.clone(),
+    }])?;
+    Ok(Some(Removed {
+        table,
+        chains: None,
+        kept: Vec::new(),
+    }))
+}
+
+fn exists(socket: &mut NfSocket, table: &TableId) -> Result<bool, CommitError> {
+    match socket.query(&Query::Table(table.clone())) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn failed(error: QueryError) -> CommitError {
+    CommitError::Socket(error.to_string())
+}
+
+fn remove_chains(kernel: &mut Netlink, table: &TableId) -> Result<Option<Removed>, CommitError> {
+    let Some(snapshot) = kernel.socket().snapshot(table).map_err(failed)? else {
+        return Ok(None);
+    };
+    let plan = plan(&snapshot);
+    if plan.chains.is_empty() {
+        return Ok(None);
+    }
+    for part in plan.parts() {
+        kernel.commit(&part)?;
+    }
+    Ok(Some(Removed {
+        table: table.clone(),
+        chains: Some(plan.chains.len()),
+        kept: plan.kept,
+    }))
+}
+
+/// What goes of a table.
+#[derive(Debug)]
+struct Plan {
+    table: TableId,
+    /// Rules of hooks that lead to what goes, by chain and handle.
+    inward: Vec<(Name, u64)>,
+    chains: Vec<Name>,
+    kept: Vec<Name>,
+}
+
+fn plan(snapshot: &Snapshot) -> Plan {
+    let chains = snapshot.chains.iter().map(|held| &held.object);
+    let is_hook = |kind: &ChainKind| matches!(kind, ChainKind::Base(_));
+    let hooks = chains.clone().filter(|chain| is_hook(&chain.kind));
+    let hooks: BTreeSet<&str> = hooks.map(|chain| &*chain.name).collect();
+    let jumps = snapshot.rules.iter().filter_map(|held| {
+        let (from, to) = (&*held.object.chain, target(&held.object.exprs)?);
+        Some((held.handle, Jump { from, to }))
+    });
+    let jumps: Vec<(u64, Jump<'_>)> = jumps.collect();
+    let all: Vec<Jump<'_>> = jumps.iter().map(|(_, jump)| *jump).collect();
+    let names = chains.map(|chain| &chain.name);
+    let going = removable(names.clone().map(|name| &**name), &all, &hooks);
+    let inward = jumps
+        .iter()
+        .filter(|(_, jump)| hooks.contains(jump.from) && going.contains(jump.to));
+    let kept = names
+        .clone()
+        .filter(|name| super::is_kube_proxys(name) && !going.contains(&***name));
+    Plan {
+        table: snapshot.table.table.clone(),
+        inward: inward
+            .map(|(handle, jump)| (jump.from.into(), *handle))
+            .collect(),
+        kept: kept.cloned().collect(),
+        chains: going.into_iter().map(Name::from).collect(),
+    }
+}
+
+impl Plan {
+    /// What is committed one after the other: nothing leads in after the first, then rules go, and then chains, which
+    /// nothing refers to any more. Some thousands at a time fit a socket without privilege.
+    fn parts(&self) -> Vec<Vec<Message>> {
+        let rule = |chain: &Name, which| Message::DelRule {
+            table: self.table.clone(),
+            chain: Arc::clone(chain),
+            which,
+        };
+        let inward = self
+            .inward
+            .iter()
+            .map(|(chain, handle)| rule(chain, Victim::Handle(*handle)));
+        let rules = self.chains.iter().map(|chain| rule(chain, Victim::All));
+        let chains = self.chains.iter().map(|chain| Message::DelChain {
+            table: self.table.clone(),
+            chain: Arc::clone(chain),
+        });
+        let mut parts = vec![inward.collect()];
+        for all in [rules.collect::<Vec<_>>(), chains.collect()] {
+            parts.extend(all.chunks(PART).map(<[Message]>::to_vec));
+        }
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+}
+
+/// How many chains a transaction changes.
+const PART: usize = 500;
+
+/// Where a rule sends packets, if to another chain.
+fn target(exprs: &[Expr]) -> Option<&str> {
+    exprs.iter().find_map(|expr| match expr {
+        Expr::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) => Some(&**chain),
+        _ => None,
+    })
+}

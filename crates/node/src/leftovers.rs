@@ -1,0 +1,93 @@
+//! Removes what kube-proxy left on this node, after the node's own first commit.
+//!
+//! The older kind of iptables is the one thing for which a program is run: the kernel has no other interface for it that
+//! other programs agree on.
+
+mod ipvs;
+mod legacy;
+
+use daymark_dataplane::leftovers::nft;
+use daymark_dataplane::nft::apply::CommitError;
+use daymark_dataplane::nft::kernel::Netlink;
+
+/// What became of one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is gone.
+    Removed(String),
+    /// It stays, because others use it.
+    Kept(String),
+    /// It stays, because it could not be removed; with the remedy.
+    Failed(String),
+}
+
+/// Removes kube-proxy's tables, chains, virtual servers and device from this thread's network namespace. What is not there is not
+/// told.
+pub async fn remove_kube_proxys() -> Vec<Outcome> {
+    let mut outcomes = tokio::task::spawn_blocking(in_nf_tables)
+        .await
+        .unwrap_or_else(|error| {
+            vec![Outcome::Failed(format!(
+                "nf_tables: the thread for it ended: {error}"
+            ))]
+        });
+    outcomes.extend(legacy::remove().await);
+    outcomes.extend(ipvs::remove().await);
+    outcomes
+}
+
+/// Whether something of kube-proxy is in nf_tables; what cannot be asked is not there.
+pub async fn are_there() -> bool {
+    let asked = tokio::task::spawn_blocking(|| {
+        let mut kernel = Netlink::open().ok()?;
+        nft::is_there(&mut kernel).ok()
+    });
+    asked.await.ok().flatten().unwrap_or(false)
+}
+
+fn in_nf_tables() -> Vec<Outcome> {
+    let mut kernel = match Netlink::open() {
+        Ok(kernel) => kernel,
+        Err(error) => return vec![Outcome::Failed(error.to_string())],
+    };
+    nft::remove(&mut kernel)
+        .into_iter()
+        .flat_map(tell)
+        .collect()
+}
+
+fn tell(outcome: Result<nft::Removed, CommitError>) -> Vec<Outcome> {
+    match outcome {
+        Ok(nft::Removed {
+            table,
+            chains,
+            kept,
+        }) => {
+            let what = chains.map_or_else(
+                || format!("table {table}"),
+                |chains| format!("{chains} chains of table {table}"),
+            );
+            let kept = kept.iter().map(|chain| {
+                Outcome::Kept(format!(
+                    "chain {chain} of table {table}: rules of others jump to it"
+                ))
+            });
+            std::iter::once(Outcome::Removed(what))
+                .chain(kept)
+                .collect()
+        }
+        Err(error) => vec![Outcome::Failed(error.to_string())],
+    }
+}
+
+/// Removes daymark's own tables. While an agent runs they are its own, and the kernel says so.
+pub fn remove_own() -> Vec<Outcome> {
+    let mut kernel = match Netlink::open() {
+        Ok(kernel) => kernel,
+        Err(error) => return vec![Outcome::Failed(error.to_string())],
+    };
+    nft::remove_own(&mut kernel)
+        .into_iter()
+        .flat_map(tell)
+        .collect()
+}

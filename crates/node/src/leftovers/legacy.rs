@@ -1,0 +1,83 @@
+//! kube-proxy's chains in the older kind of iptables.
+
+use std::io;
+use std::process::Stdio;
+
+use daymark_dataplane::leftovers::text::script;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::Outcome;
+
+/// A family: where the kernel names its tables, and the beginning of its commands' names.
+const FAMILIES: [(&str, &str); 2] = [
+    ("/proc/self/net/ip_tables_names", "iptables"),
+    ("/proc/self/net/ip6_tables_names", "ip6tables"),
+];
+
+pub(super) async fn remove() -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for (names, command) in FAMILIES {
+        // The kernel names no table until somebody uses one.
+        let used = std::fs::read_to_string(names).is_ok_and(|names| !names.trim().is_empty());
+        if used {
+            outcomes.extend(remove_of(command).await);
+        }
+    }
+    outcomes
+}
+
+async fn remove_of(command: &str) -> Vec<Outcome> {
+    match try_remove(command).await {
+        Ok(outcomes) => outcomes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => vec![Outcome::Failed(format!(
+            "chains in {command}-legacy, if there are any: there is no program {command}-legacy-save here; run `daymark cleanup \
+             --kube-proxy` where there is one, or start the node anew"
+        ))],
+        Err(error) => vec![Outcome::Failed(format!(
+            "chains in {command}-legacy: {error}"
+        ))],
+    }
+}
+
+async fn try_remove(command: &str) -> io::Result<Vec<Outcome>> {
+    let saved = Command::new(format!("{command}-legacy-save"))
+        .output()
+        .await?;
+    if !saved.status.success() {
+        return Err(io::Error::other(
+            String::from_utf8_lossy(&saved.stderr).trim().to_owned(),
+        ));
+    }
+    let script = script(&String::from_utf8_lossy(&saved.stdout));
+    if !script.text.is_empty() {
+        restore(command, &script.text).await?;
+    }
+    let removed = (script.chains > 0)
+        .then(|| Outcome::Removed(format!("{} chains in {command}-legacy", script.chains)));
+    let kept = script.kept.into_iter().map(|chain| {
+        Outcome::Kept(format!(
+            "chain {chain} in {command}-legacy: rules of others jump to it"
+        ))
+    });
+    Ok(removed.into_iter().chain(kept).collect())
+}
+
+async fn restore(command: &str, text: &str) -> io::Result<()> {
+    let mut child = Command::new(format!("{command}-legacy-restore"))
+        .args(["--noflush", "--wait", "5"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(text.as_bytes()).await?;
+    }
+    let ended = child.wait_with_output().await?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
+    ))
+}

@@ -1,0 +1,206 @@
+//! What kube-proxy left goes, in a namespace of its own; what is not its own stays.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::io::Write;
+
+use daymark_dataplane::nft::TableFlags;
+use daymark_dataplane::nft::apply::{Kernel, Plane};
+use daymark_dataplane::nft::kernel::Netlink;
+use daymark_netlink::nft::{
+    BaseChain, Chain, ChainKind, ChainType, Exists, Expr, Family, Hook, Message, Name, Place,
+    Policy, Query, Reply, Rule, Table, TableId, Verdict,
+};
+use daymark_node::leftovers::{Outcome, are_there, remove_kube_proxys, remove_own};
+use daymark_sys::ns::isolated_test;
+use daymark_sys::probe;
+use rtnetlink::{LinkBridge, new_connection};
+
+const SVC: &str = "KUBE-SVC-NPX46M4PTMTKRN6Y";
+
+/// The messages for a table with these chains, of which those in capitals without a dash are hooks, and these jumps.
+fn table(family: Family, name: &str, chains: &[&str], jumps: &[(&str, &str)]) -> Vec<Message> {
+    let table = TableId::new(family, name);
+    let chain = |name: &&str| {
+        let base = BaseChain {
+            kind: ChainType::Filter,
+            hook: Hook::Forward,
+            priority: 0,
+            policy: Policy::Accept,
+            device: None,
+        };
+        let kind = if name.contains('-') {
+            ChainKind::Regular
+        } else {
+            ChainKind::Base(base)
+        };
+        let (table, name) = (table.clone(), (*name).into());
+        let chain = Chain {
+            name,
+            kind,
+            comment: None,
+        };
+        Message::NewChain {
+            table,
+            chain,
+            exists: Exists::Keep,
+        }
+    };
+    let rule = |(from, to): &(&str, &str)| Message::NewRule {
+        table: table.clone(),
+        rule: Rule::new(*from, vec![Expr::Verdict(Verdict::Jump((*to).into()))]),
+        place: Place::Last,
+    };
+    let new = Message::NewTable {
+        table: Table::new(table.clone()),
+        exists: Exists::Keep,
+    };
+    let chains = chains.iter().map(chain);
+    std::iter::once(new)
+        .chain(chains)
+        .chain(jumps.iter().map(rule))
+        .collect()
+}
+
+fn chains_of(kernel: &mut Netlink, family: Family) -> Vec<Name> {
+    let replies = kernel.socket().query(&Query::Chains(family)).unwrap();
+    let name = |reply| match reply {
+        Reply::Chain(held) => held.object.name,
+        other => panic!("{other:?}"),
+    };
+    let mut names: Vec<Name> = replies.into_iter().map(name).collect();
+    names.sort_unstable();
+    names
+}
+
+fn as_kube_proxy_would(kernel: &mut Netlink) {
+    let mut messages = table(Family::Ip, "kube-proxy", &["services-x"], &[]);
+    messages.extend(table(
+        Family::Ip,
+        "nat",
+        &[
+            "PREROUTING",
+            "KUBE-SERVICES",
+            "KUBE-MARK-MASQ",
+            "CNI-HOSTPORT",
+            SVC,
+        ],
+        &[
+            ("PREROUTING", "CNI-HOSTPORT"),
+            ("PREROUTING", "KUBE-SERVICES"),
+            ("KUBE-SERVICES", SVC),
+            (SVC, "KUBE-MARK-MASQ"),
+            ("CNI-HOSTPORT", "KUBE-MARK-MASQ"),
+        ],
+    ));
+    messages.extend(table(
+        Family::Ip6,
+        "filter",
+        &["FORWARD", "KUBE-FORWARD", "KUBE-FIREWALL"],
+        &[("FORWARD", "KUBE-FIREWALL"), ("FORWARD", "KUBE-FORWARD")],
+    ));
+    messages.extend(table(
+        Family::Ip6,
+        "mangle",
+        &[
+            "KUBE-IPTABLES-HINT",
+            "KUBE-KUBELET-CANARY",
+            "KUBE-PROXY-CANARY",
+        ],
+        &[],
+    ));
+    // A table of somebody else's, with a chain of that name.
+    messages.extend(table(Family::Ip6, "other", &["KUBE-SERVICES"], &[]));
+    kernel.commit(&messages).unwrap();
+}
+
+/// Its device; a bridge here, since not every kernel has dummies.
+async fn device() {
+    let (connection, handle, _) = new_connection().unwrap();
+    tokio::spawn(connection);
+    let link = LinkBridge::new("kube-ipvs0").build();
+    handle.link().add(link).execute().await.unwrap();
+}
+
+#[test]
+fn what_kube_proxy_left_goes_and_nothing_else() {
+    let test = "what_kube_proxy_left_goes_and_nothing_else";
+    isolated_test(test, || {
+        let mut kernel = Netlink::open().unwrap();
+        as_kube_proxy_would(&mut kernel);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            device().await;
+            assert!(are_there().await);
+            let removed = |what: &str| Outcome::Removed(what.to_owned());
+            let outcomes = remove_kube_proxys().await;
+            let expected = [
+                removed("table ip kube-proxy"),
+                removed("2 chains of table ip nat"),
+                Outcome::Kept(
+                    "chain KUBE-MARK-MASQ of table ip nat: rules of others jump to it".to_owned(),
+                ),
+                removed("1 chains of table ip6 filter"),
+                removed("1 chains of table ip6 mangle"),
+                removed("device kube-ipvs0"),
+            ];
+            assert_eq!(outcomes, expected);
+            let again = remove_kube_proxys().await;
+            assert!(
+                again
+                    .iter()
+                    .all(|outcome| matches!(outcome, Outcome::Removed(_)))
+                    && again.is_empty(),
+                "{again:?}"
+            );
+        });
+        let left = chains_of(&mut kernel, Family::Ip);
+        assert_eq!(
+            left,
+            ["CNI-HOSTPORT", "KUBE-MARK-MASQ", "PREROUTING"].map(Name::from)
+        );
+        let left = chains_of(&mut kernel, Family::Ip6);
+        let expected = [
+            "FORWARD",
+            "KUBE-FIREWALL",
+            "KUBE-IPTABLES-HINT",
+            "KUBE-KUBELET-CANARY",
+            "KUBE-SERVICES",
+        ];
+        assert_eq!(left, expected.map(Name::from));
+    });
+}
+
+#[test]
+fn own_tables_go_once_their_agent_has_ended() {
+    let test = "own_tables_go_once_their_agent_has_ended";
+    isolated_test(test, || {
+        let mut kernel = Netlink::open().unwrap();
+        let owned = probe::persistent_owner(kernel.socket()).unwrap().is_yes();
+        let flags = if owned {
+            TableFlags::OWNER | TableFlags::PERSIST
+        } else {
+            TableFlags::NONE
+        };
+        let plane = Plane::start(kernel, flags).unwrap();
+        if owned {
+            let outcomes = remove_own();
+            let owner = |outcome: &Outcome| matches!(outcome, Outcome::Failed(why) if why.contains("stop the other daymark agent"));
+            assert!(
+                outcomes.len() == 2 && outcomes.iter().all(owner),
+                "{outcomes:?}"
+            );
+        } else {
+            let _ = writeln!(
+                std::io::stderr(),
+                "test {test} ... SKIPPED: its first half needs Linux 6.9"
+            );
+        }
+        drop(plane);
+        let gone = ["ip", "ip6"].map(|family| Outcome::Removed(format!("table {family} daymark")));
+        assert_eq!(remove_own(), gone);
+        assert_eq!(remove_own(), []);
+    });
+}
