@@ -16,7 +16,7 @@ use crate::clock;
 use crate::jobs::{self, Effect, Outcome, Started, Tools};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{Beside, Options};
 use crate::queue::{Ended, Queue};
 use crate::watch::{self, Seen, Watches};
 use crate::world::{Job, Touched, World};
@@ -132,10 +132,12 @@ impl Engine {
 
     fn note(&mut self, touched: Touched) {
         let now = clock::now();
-        for job in touched.now {
+        let beside = self.tools.options.beside;
+        let ours = |job: &Job| beside == Beside::Nobody || matches!(job, Job::Bind(..));
+        for job in touched.now.into_iter().filter(|job| ours(job)) {
             self.queue.add(job);
         }
-        for (job, after) in touched.later {
+        for (job, after) in touched.later.into_iter().filter(|(job, _)| ours(job)) {
             self.queue.add_at(job, now + after);
         }
     }

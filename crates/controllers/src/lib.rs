@@ -37,7 +37,7 @@ use std::sync::Arc;
 use kube::Client;
 
 pub use metrics::Metrics;
-pub use options::{Options, Scheduler};
+pub use options::{Beside, Options, Scheduler};
 
 /// Runs all controllers until `shutdown` is ready. Errors of the API are logged and tried again, so this never ends
 /// early. Only one process may run them on a cluster, and none where kube-controller-manager runs.

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use daymark_controllers::{Metrics, Options, Scheduler};
+use daymark_controllers::{Beside, Metrics, Options, Scheduler};
 use daymark_feed::{Feed, Nodes, Wanted};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -25,7 +25,7 @@ use crate::{client, logging, shutdown};
   # In a lab: bind Pods to nodes, and give up on a silent node soon
   daymark controller --kubeconfig controller.conf --schedule --node-grace 3s --metrics 127.0.0.1:10257
 
-One process runs it on a cluster, and none where kube-controller-manager runs. Exit code 0 after SIGTERM or SIGINT, 1 if it
+One process runs it on a cluster; where kube-controller-manager runs, with --load-balancer-only. Exit code 0 after SIGTERM or SIGINT, 1 if it
 could not start.")]
 pub(crate) struct Args {
     /// How to reach the API.
@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Bind Pods that have no node to the ready node with the fewest.
     #[arg(long)]
     schedule: bool,
+    /// Give out load-balancer addresses and leave the rest to kube-controller-manager.
+    #[arg(long)]
+    load_balancer_only: bool,
     /// How long a node may go without renewing its Lease before it is not ready: 50s, 1500ms, 2m.
     #[arg(long, value_name = "TIME", default_value = "50s", value_parser = parse_time)]
     node_grace: Duration,
@@ -64,16 +67,26 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         } else {
             Scheduler::Off
         },
+        beside: if args.load_balancer_only {
+            Beside::KubeControllerManager
+        } else {
+            Beside::Nobody
+        },
         node_grace: args.node_grace,
         ..Options::default()
     };
     let feed = Feed::start(&client, feed_config());
     let balancer = daymark_lb::controller::Config::default();
-    let controllers =
-        daymark_controllers::run_with_metrics(client.clone(), options, metrics, pending());
+    let idle = options.beside != Beside::Nobody && options.scheduler == Scheduler::Off;
+    let controllers = async {
+        if idle {
+            return pending().await;
+        }
+        daymark_controllers::run_with_metrics(client.clone(), options, metrics, pending()).await;
+    };
     tokio::select! {
         () = controllers => {}
-        () = daymark_lb::controller::run(client, feed.subscribe(), balancer, pending()) => {
+        () = daymark_lb::controller::run(client.clone(), feed.subscribe(), balancer, pending()) => {
             bail!("the load-balancer controller lost its feed");
         }
         () = shutdown::signal_received() => {}
