@@ -13,6 +13,7 @@ mod parts;
 mod place;
 mod plan;
 mod private;
+mod real;
 mod running;
 mod state;
 mod up;
@@ -34,7 +35,7 @@ pub(crate) use kubeconfig::write_private;
 pub use overview::{Line, Overview};
 pub use parts::PartState;
 pub use place::{ParsePlaceError, Where};
-pub use plan::{NodePlan, Spec, node_plan, whole_seconds};
+pub use plan::{Control, NodePlan, Spec, node_plan, whole_seconds};
 pub use private::FolderError;
 pub use running::{Lock, LockError, Running, RunningError};
 pub use state::{NodeRecord, Record};
@@ -51,6 +52,8 @@ pub struct Cluster {
     outside: Host,
     /// Opened once: a client that comes while the API server is away waits instead of being refused.
     api_listeners: Vec<TcpListener>,
+    /// The control plane of Kubernetes, where it is not daymark's.
+    control: Option<real::Control>,
     /// The processes.
     parts: BTreeMap<Part, Child>,
     _upstream: outside::Upstream,

@@ -38,6 +38,8 @@ pub struct Spec {
     pub advertised: Ipv4Addr,
     /// Whether the controllers run.
     pub controllers: Controllers,
+    /// How long a node may be silent before it is not ready, in whole seconds.
+    pub node_grace: Duration,
 }
 
 /// Who makes endpoints out of Pods.
@@ -243,8 +245,8 @@ fn controllers(spec: &Spec) -> Vec<String> {
         "--leader-elect=false",
         "--use-service-account-credentials=false",
         "--allocate-node-cidrs=false",
-        "--node-monitor-grace-period=5s",
-        "--node-monitor-period=1s",
+        &format!("--node-monitor-grace-period={}s", spec.node_grace.as_secs()),
+        "--node-monitor-period=500ms",
     ])
 }
 

@@ -9,7 +9,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use daymark_lab::cluster::{Cluster, Lock, Running, RunningError, Spec, Where, whole_seconds};
+use daymark_lab::cluster::{
+    Cluster, Control, Lock, Running, RunningError, Spec, Where, whole_seconds,
+};
 use daymark_sys::ns::{self, EnterError, Entered, UserNamespace};
 use daymark_sys::process::{Isolation, Session, inherited};
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,6 +70,9 @@ struct Up {
     /// renewals.
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     node_grace: Duration,
+    /// Use the real etcd, kube-apiserver and kube-controller-manager of this folder (make peers) instead of daymark's.
+    #[arg(long, value_name = "DIR")]
+    peers: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -87,6 +92,9 @@ struct Run {
     /// The scenario (docs/lab.md has the format).
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Use the real etcd, kube-apiserver and kube-controller-manager of this folder (make peers) instead of daymark's.
+    #[arg(long, value_name = "DIR")]
+    peers: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -158,6 +166,10 @@ fn up(args: &Up) -> anyhow::Result<ExitCode> {
         ("--node-grace", args.node_grace),
     ] {
         command.args([flag, &time.as_secs_f64().to_string()]);
+    }
+    if let Some(peers) = &args.peers {
+        let folder = peers.canonicalize().context("--peers")?;
+        command.arg("--peers").arg(folder);
     }
     command.args(["--listen-fd", &listener.as_raw_fd().to_string()]);
     command.args(["--ready-fd", &write.as_raw_fd().to_string()]);
@@ -247,6 +259,7 @@ fn keep_inside(args: &Up, listener: TcpListener, report: &mut File) -> anyhow::R
     spec.nodes = args.nodes;
     spec.lease_renew = args.lease_renew;
     spec.node_grace = args.node_grace;
+    spec.control = control(args.peers.as_deref())?;
     spec.api_listener = Some(listener);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -308,6 +321,15 @@ fn exec(args: &Exec) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
+/// Whose control plane a lab has.
+fn control(peers: Option<&Path>) -> anyhow::Result<Control> {
+    let Some(folder) = peers else {
+        return Ok(Control::Embedded);
+    };
+    let folder = folder.canonicalize();
+    Ok(Control::Real(folder.context("--peers")?))
+}
+
 /// A scenario, in a lab that lives no longer than it.
 fn scenario(args: &Run) -> anyhow::Result<ExitCode> {
     let scenario = daymark_lab::scenario::load(&args.file)?;
@@ -333,6 +355,7 @@ fn scenario(args: &Run) -> anyhow::Result<ExitCode> {
         inside.outer_pid,
     );
     spec.nodes = scenario.nodes;
+    spec.control = control(args.peers.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -224,6 +224,7 @@ fn spec(plan: &Plan) -> Spec {
         service_ranges: "10.96.0.0/16,fd00:10:96::/108".to_owned(),
         advertised: std::net::Ipv4Addr::new(172, 30, 0, 1),
         controllers: Controllers::None,
+        node_grace: std::time::Duration::from_secs(40),
     }
 }
 

@@ -159,7 +159,7 @@ const BASICS: [&str; 2] = [
 ];
 
 /// Kinds, and where their objects are created.
-const KINDS: [(&str, &str); 7] = [
+const KINDS: [(&str, &str); 10] = [
     ("Namespace", "/api/v1/namespaces"),
     ("Service", "/api/v1/namespaces/{}/services"),
     ("Pod", "/api/v1/namespaces/{}/pods"),
@@ -167,6 +167,18 @@ const KINDS: [(&str, &str); 7] = [
     (
         "EndpointSlice",
         "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
+    ),
+    (
+        "CustomResourceDefinition",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    ),
+    (
+        "ClusterRole",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    ),
+    (
+        "ClusterRoleBinding",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     ),
     (
         "IPAddressPool",

@@ -16,6 +16,8 @@ pub struct Spec {
     pub state: PathBuf,
     /// The program whose verbs are the parts of the cluster.
     pub binary: PathBuf,
+    /// Whose API server and endpoints.
+    pub control: Control,
     /// A listener on the machine's own loopback, opened before the namespaces were entered: the API answers there
     /// too.
     pub api_listener: Option<TcpListener>,
@@ -33,6 +35,17 @@ pub struct Spec {
     pub patience: Duration,
 }
 
+/// Who serves the API of a cluster, and makes endpoints and the like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    /// daymark: the embedded API and its own controllers.
+    #[default]
+    Embedded,
+    /// Kubernetes: etcd, kube-apiserver and kube-controller-manager from this folder. daymark only binds Pods, and gives
+    /// out load-balancer addresses.
+    Real(PathBuf),
+}
+
 impl Spec {
     /// A cluster of three nodes with a dead-node delay of 3 s and Leases renewed each second, whose outside host is `example.com`.
     pub fn new(state: PathBuf, binary: PathBuf, outer_pid: u32) -> Self {
@@ -40,6 +53,7 @@ impl Spec {
             nodes: 3,
             state,
             binary,
+            control: Control::Embedded,
             api_listener: None,
             outer_pid,
             node_grace: Duration::from_secs(3),

@@ -22,10 +22,11 @@ use thiserror::Error;
 
 use super::kubeconfig::{self, KubeconfigError};
 use super::outside::{Upstream, Zone};
-use super::plan::{API_PORT, DNS, FABRIC, NodePlan, OUTSIDE, Spec};
+use super::plan::{self, API_PORT, DNS, FABRIC, NodePlan, OUTSIDE, Spec};
 use super::{Cluster, Node, Part};
 use crate::child::{Child, ChildError};
 use crate::clock;
+use crate::control::ControlError;
 use crate::etc;
 use crate::net::{NetError, Prefix, Segment, Via};
 
@@ -54,6 +55,9 @@ pub enum UpError {
     /// A kubeconfig.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
+    /// The control plane of Kubernetes.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// A file or socket.
     #[error("{what}: {source}")]
     Setup {
@@ -88,8 +92,16 @@ impl Cluster {
         }
         let mut cluster = Self::wire(spec)?;
         progress(Stage::Network);
-        cluster.start(&Part::Api)?;
-        cluster.await_api().await?;
+        match &cluster.spec.control {
+            plan::Control::Embedded => {
+                cluster.start(&Part::Api)?;
+                cluster.await_api().await?;
+            }
+            plan::Control::Real(programs) => {
+                let programs = programs.clone();
+                cluster.start_real(programs).await?;
+            }
+        }
         progress(Stage::Api);
         let mut parts = vec![Part::Controller, Part::Outside];
         for plan in cluster.spec.node_plans() {
@@ -112,8 +124,13 @@ impl Cluster {
     fn wire(spec: Spec) -> Result<Self, UpError> {
         let own = NetNs::current().map_err(setup("the lab's own network namespace"))?;
         let mut segment = Segment::new(own, &FABRIC)?;
-        let api_listeners = FABRIC.map(|prefix| TcpListener::bind((prefix.address, API_PORT)));
-        let api_listeners: io::Result<Vec<_>> = api_listeners.into_iter().collect();
+        let api_listeners: io::Result<Vec<_>> = match spec.control {
+            plan::Control::Embedded => FABRIC
+                .into_iter()
+                .map(|prefix| TcpListener::bind((prefix.address, API_PORT)))
+                .collect(),
+            plan::Control::Real(_) => Ok(Vec::new()),
+        };
         let api_listeners = api_listeners.map_err(setup("the API server's addresses"))?;
         let plans = spec.node_plans();
         let to_pods = |except: &str| -> Vec<(Prefix, Via)> {
@@ -160,6 +177,7 @@ impl Cluster {
             nodes,
             outside,
             api_listeners,
+            control: None,
             parts: BTreeMap::new(),
             _upstream: upstream,
         })
@@ -189,6 +207,9 @@ impl Cluster {
                     "--kubeconfig",
                 ]);
                 command.arg(self.spec.part_kubeconfig(part));
+                if self.control.is_some() {
+                    command.arg("--load-balancer-only");
+                }
                 Isolation::default()
             }
             Part::Agent(node) => self.agent(self.find(node)?, &mut command).map_err(failed)?,
@@ -240,7 +261,7 @@ impl Cluster {
     }
 
     /// The roles in the API of the cluster's parts.
-    fn roles(&self) -> Vec<(String, Part)> {
+    pub(super) fn roles(&self) -> Vec<(String, Part)> {
         let nodes = self.nodes.keys().flat_map(|node| {
             let agent = (format!("agent:{node}"), Part::Agent(node.clone()));
             [
@@ -374,12 +395,15 @@ impl Cluster {
     }
 
     /// Fails when a process has ended or the time is over.
-    fn check(
+    pub(super) fn check(
         &mut self,
         end: tokio::time::Instant,
         missing: impl FnOnce() -> String,
     ) -> Result<(), UpError> {
         self.parts.values_mut().try_for_each(Child::check)?;
+        if let Some(control) = &mut self.control {
+            control.check()?;
+        }
         if clock::instant() < end {
             return Ok(());
         }
@@ -398,7 +422,7 @@ impl Cluster {
     }
 }
 
-fn setup(what: &str) -> impl FnOnce(io::Error) -> UpError {
+pub(super) fn setup(what: &str) -> impl FnOnce(io::Error) -> UpError {
     let what = what.to_owned();
     move |source| UpError::Setup { what, source }
 }
@@ -447,5 +471,5 @@ fn is_ready(node: &NodeObject) -> bool {
 }
 
 const DNS_PORT: u16 = 53;
-const STEP: Duration = Duration::from_millis(5);
+pub(super) const STEP: Duration = Duration::from_millis(5);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

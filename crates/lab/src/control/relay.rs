@@ -22,7 +22,14 @@ impl Relay {
     /// # Errors
     /// When the address cannot be bound or the thread not be started.
     pub fn start(ns: &NetNs, from: SocketAddr, to: SocketAddr) -> io::Result<Self> {
-        let listener = ns.within(|| TcpListener::bind(from))??;
+        Self::accepting(ns.within(|| TcpListener::bind(from))??, to)
+    }
+
+    /// The same with a listener that is there already.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn accepting(listener: TcpListener, to: SocketAddr) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
