@@ -4,10 +4,15 @@
 //! kubeconfig or from `--master`, and never from the variables that every Pod has, which name the Service `kubernetes`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use kube::Client;
+use kube::client::ConfigExt;
 use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tower::ServiceBuilder;
 use tracing::warn;
 
 /// How a node's agent reaches the API.
@@ -57,7 +62,7 @@ impl Access {
             );
         }
         tracing::info!(server = %config.cluster_url, "the API");
-        Client::try_from(config).context("the API cannot be asked")
+        connect(config).context("the API cannot be asked")
     }
 
     /// The credential of a Pod, for the server that a flag names.
@@ -114,7 +119,31 @@ fn url(server: &str) -> anyhow::Result<http::Uri> {
 pub(crate) async fn from_kubeconfig(path: &Path) -> anyhow::Result<Client> {
     let config = config_of(path).await?;
     tracing::info!(server = %config.cluster_url, "the API");
-    Client::try_from(config).with_context(|| unusable(path))
+    connect(config).with_context(|| unusable(path))
+}
+
+/// A client whose connections notice when the other side is gone without a word: a quiet watch may last for minutes,
+/// so the kernel asks after 20 s of silence, each 5 s, and gives up after 15 s without an answer.
+fn connect(config: Config) -> kube::Result<Client> {
+    if config.proxy_url.is_some() {
+        return Client::try_from(config);
+    }
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_keepalive(Some(Duration::from_secs(20)));
+    connector.set_keepalive_interval(Some(Duration::from_secs(5)));
+    connector.set_keepalive_retries(Some(3));
+    let connector = config.rustls_https_connector_with_connector(connector)?;
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(tower::BoxError::from)
+        .service(client);
+    Ok(Client::new(service, config.default_namespace))
 }
 
 async fn config_of(path: &Path) -> anyhow::Result<Config> {

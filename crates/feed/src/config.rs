@@ -107,7 +107,8 @@ pub struct Config {
     /// How long to wait before trying again.
     pub retry: Retry,
     /// A watch that says nothing for so long, not even a bookmark, is opened again where it stood:
-    /// its connection may be dead with no one to tell. An API server sends a bookmark each minute.
+    /// its connection may be dead with no one to tell. A watch is asked for 290 s, so that more than that is late; a
+    /// quiet kind may say nothing all the while, since kube-apiserver sends bookmarks only where something changed.
     pub silence: Duration,
     /// A kind that the API does not have is looked for again after so long.
     pub absent: Duration,
@@ -122,7 +123,7 @@ impl Default for Config {
             pools: Wanted::No,
             leases: Wanted::No,
             retry: Retry::default(),
-            silence: Duration::from_secs(75),
+            silence: Duration::from_secs(320),
             absent: Duration::from_secs(10),
         }
     }
