@@ -73,7 +73,7 @@ impl Agent {
             Found::Adopted => info!("adopted the tables that were there"),
             Found::ToReplace(why) => warn!(
                 why,
-                "the tables that are there cannot be adopted; the first state replaces them"
+                "the tables that are there cannot be adopted; others are built beside them with the first state"
             ),
         }
         let (orders, inbox) = channel();

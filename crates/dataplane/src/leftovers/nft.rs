@@ -11,7 +11,7 @@ use daymark_sys::netlink::{NfSocket, QueryError};
 use super::{Jump, removable};
 use crate::nft::apply::{CommitError, Kernel};
 use crate::nft::kernel::Netlink;
-use crate::nft::layout::Words;
+use crate::nft::layout;
 
 /// What was removed of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +70,8 @@ fn is_of_iptables(table: &TableId) -> bool {
 
 /// Removes daymark's own tables, of whatever layout. The kernel refuses that while an agent owns them.
 pub fn remove_own(kernel: &mut Netlink) -> Vec<Result<Removed, CommitError>> {
-    let tables = daymark_model::Family::BOTH.map(|family| Words::of(family).table());
     let removed = |table| remove_table(kernel, table).transpose();
-    tables.into_iter().filter_map(removed).collect()
+    layout::all_tables().filter_map(removed).collect()
 }
 
 /// Removes a whole table, if it is there.

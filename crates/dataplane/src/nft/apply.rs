@@ -6,6 +6,7 @@
 mod borders;
 mod error;
 mod isolate;
+mod open;
 mod rest;
 mod withheld;
 
@@ -16,13 +17,12 @@ use daymark_netlink::nft::{
     Blame, Message, Name, Part, Rule, Ruleset, SetElem, Table, TableFlags, TableId,
 };
 
-use super::base;
 use super::compile::{Compiler, Subject};
-use super::layout::{Words, set};
 use super::program::Program;
 pub use borders::Borders;
 pub use error::{CommitError, Committed, Refusal, StartError};
 use isolate::Trust;
+use open::{Opened, Takeover, open};
 pub use withheld::{Why, Withheld};
 
 /// What takes transactions: the kernel, or a stand-in.
@@ -68,6 +68,14 @@ pub trait Kernel {
         let of_chain = |rule: &Rule| rule.chain == *chain;
         Ok(rules.into_iter().flatten().filter(of_chain).collect())
     }
+
+    /// Reads a table without what is in it; `None` if there is none.
+    ///
+    /// # Errors
+    /// What went wrong on the socket.
+    fn header(&mut self, table: &TableId) -> Result<Option<Table>, CommitError> {
+        Ok(self.read(table)?.map(|ruleset| ruleset.table))
+    }
 }
 
 /// How a plane came up.
@@ -78,7 +86,7 @@ pub enum Found {
     /// A table of this layout was adopted; packets did not notice.
     Adopted,
     /// A table was there but cannot be adopted, for this reason. It goes on working until the first
-    /// [`Plane::reconcile`], which replaces it.
+    /// [`Plane::reconcile`] has built another beside it.
     ToReplace(String),
 }
 
@@ -89,8 +97,8 @@ pub struct Plane<K> {
     compiler: Compiler,
     flags: TableFlags,
     doubt: Doubt,
-    /// What replaces tables that cannot be adopted; empty most of the time.
-    replacement: Vec<Message>,
+    /// How the tables come into the place of others, until they are.
+    takeover: Option<Takeover>,
     withheld: Withheld,
 }
 
@@ -111,7 +119,7 @@ impl<K: Kernel> Plane<K> {
     pub fn start(mut kernel: K, flags: TableFlags) -> Result<(Self, Found), StartError> {
         let Opened {
             compiler,
-            replacement,
+            takeover,
             found,
         } = open(&mut kernel, flags)?;
         let doubt = Doubt::None;
@@ -120,7 +128,7 @@ impl<K: Kernel> Plane<K> {
             compiler,
             flags,
             doubt,
-            replacement,
+            takeover,
             withheld: Withheld::default(),
         };
         Ok((plane, found))
@@ -179,15 +187,31 @@ impl<K: Kernel> Plane<K> {
     fn bring(&mut self, desired: Desired) -> Result<usize, StartError> {
         if self.doubt == Doubt::ReadBack {
             let opened = open(&mut self.kernel, self.flags)?;
-            (self.compiler, self.replacement) = (opened.compiler, opened.replacement);
+            (self.compiler, self.takeover) = (opened.compiler, opened.takeover);
             self.doubt = Doubt::None;
         }
-        if !self.replacement.is_empty() {
-            // From here to the end of the update Services are away: some 15 us for each element.
-            self.doubt = Doubt::ReadBack;
-            self.kernel.commit(&std::mem::take(&mut self.replacement))?;
-            self.doubt = Doubt::None;
+        let Some(takeover) = self.takeover.take() else {
+            return self.fill(desired);
+        };
+        // Whatever fails from here on: what is there then is looked at anew.
+        self.doubt = Doubt::ReadBack;
+        self.commit(&takeover.prepare)?;
+        let changed = self.fill(desired)?;
+        for step in [&takeover.hook, &takeover.unhook] {
+            self.commit(step)?;
         }
+        self.doubt = Doubt::None;
+        Ok(changed)
+    }
+
+    fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.kernel.commit(messages)
+    }
+
+    fn fill(&mut self, desired: Desired) -> Result<usize, StartError> {
         if self.compiler.is_empty() {
             return Ok(self.load(&desired)?);
         }
@@ -214,90 +238,6 @@ impl<K: Kernel> Plane<K> {
 
 /// How many frontends a first load takes at a time.
 const PIECE: usize = 500;
-
-/// What was found in the kernel, and what is to be done about it.
-struct Opened {
-    compiler: Compiler,
-    replacement: Vec<Message>,
-    found: Found,
-}
-
-fn open(kernel: &mut impl Kernel, flags: TableFlags) -> Result<Opened, StartError> {
-    let tables = daymark_model::Family::BOTH.map(|family| Words::of(family).table());
-    let mut present = Vec::new();
-    for id in tables {
-        if let Some(ruleset) = kernel.read(&id)? {
-            is_ours(&ruleset)
-                .then_some(())
-                .ok_or(StartError::Foreign(id))?;
-            present.push(ruleset.table.id);
-        }
-    }
-    let reason = match present.len() {
-        0 => None,
-        2 => match take_over(kernel, &present, flags)? {
-            Ok(compiler) => {
-                let (replacement, found) = (Vec::new(), Found::Adopted);
-                return Ok(Opened {
-                    compiler,
-                    replacement,
-                    found,
-                });
-            }
-            Err(reason) => Some(reason),
-        },
-        _ => Some("only one of the two tables is there".to_owned()),
-    };
-    let (compiler, create) = Compiler::new(flags);
-    let Some(reason) = reason else {
-        kernel.commit(&create)?;
-        let (replacement, found) = (Vec::new(), Found::Nothing);
-        return Ok(Opened {
-            compiler,
-            replacement,
-            found,
-        });
-    };
-    let old = present.into_iter().map(|table| Message::DelTable { table });
-    Ok(Opened {
-        compiler,
-        replacement: old.chain(create).collect(),
-        found: Found::ToReplace(reason),
-    })
-}
-
-/// A table of our name is ours if its comment says so, whatever its layout; kernels before 5.10 keep no
-/// comment of a table, there the names inside tell.
-fn is_ours(ruleset: &Ruleset) -> bool {
-    match &ruleset.table.comment {
-        Some(comment) => comment.starts_with(base::COMMENT),
-        None => ruleset.set(set::SLOTS).is_some(),
-    }
-}
-
-/// Becomes the owner first and reads then, so that nobody edits in between.
-fn take_over(
-    kernel: &mut impl Kernel,
-    present: &[TableId],
-    flags: TableFlags,
-) -> Result<Result<Compiler, String>, StartError> {
-    if flags.contains(TableFlags::OWNER) {
-        let adopt = |id: &TableId| Message::NewTable {
-            table: Table {
-                id: id.clone(),
-                flags,
-                comment: Some(base::comment().into()),
-            },
-            exists: daymark_netlink::nft::Exists::Keep,
-        };
-        kernel.commit(&present.iter().map(adopt).collect::<Vec<_>>())?;
-    }
-    let mut rulesets = Vec::new();
-    for id in present {
-        rulesets.extend(kernel.read(id)?);
-    }
-    Ok(Compiler::adopt(Program::from_rulesets(rulesets)?, flags))
-}
 
 /// A program in the place of a kernel: for tests, and to see what an update would do.
 impl Kernel for Program {

@@ -25,7 +25,7 @@ use daymark_model::{Delta, Desired, Family, FrontendKey};
 use daymark_netlink::nft::{Data, Exists, Message, SetElem, TableFlags};
 
 use super::base;
-use super::layout::{FrontendValue, Side, Words, set};
+use super::layout::{FrontendValue, Side, TABLE, Words, set};
 use super::program::Program;
 use draft::Draft;
 pub use draft::Update;
@@ -90,12 +90,18 @@ struct Numbers {
 
 impl Compiler {
     /// Tables without any Service, and the transaction that creates them.
+    #[must_use]
+    pub fn new(flags: TableFlags) -> (Self, Vec<Message>) {
+        Self::named(TABLE, flags)
+    }
+
+    /// The same of tables of another name, one of [`super::layout::TABLES`].
     ///
     /// # Panics
     /// Never: the base ruleset fits together, as a test shows.
     #[must_use]
-    pub fn new(flags: TableFlags) -> (Self, Vec<Message>) {
-        let planes = Family::BOTH.map(|family| Plane::new(Words::of(family)));
+    pub fn named(name: &'static str, flags: TableFlags) -> (Self, Vec<Message>) {
+        let planes = Family::BOTH.map(|family| Plane::new(Words::of(family).named(name)));
         let rulesets = planes
             .each_ref()
             .map(|plane| base::ruleset(&plane.words, flags));
@@ -112,6 +118,16 @@ impl Compiler {
             },
             messages,
         )
+    }
+
+    /// The words of a family's table.
+    #[must_use]
+    pub fn words(&self, family: Family) -> Words {
+        let [four, six] = &self.planes;
+        match family {
+            Family::V4 => four.words,
+            Family::V6 => six.words,
+        }
     }
 
     /// What the kernel holds once all transactions so far are committed.

@@ -133,7 +133,7 @@ impl<K: Kernel> Plane<K> {
         at: &FrontendKey,
         port: &PortName,
     ) -> Result<Inspection, CommitError> {
-        let words = Words::of(at.family());
+        let words = self.compiler().words(at.family());
         let table = words.table();
         let found = self.compiler().program().table(&table);
         let probes = found.map_or_else(Vec::new, |contents| probes(contents, &words, at));
@@ -160,7 +160,7 @@ impl<K: Kernel> Plane<K> {
     /// # Errors
     /// If the kernel cannot be asked.
     pub fn kept(&mut self, at: &FrontendKey, client: IpAddr) -> Result<Option<Kept>, CommitError> {
-        let words = Words::of(at.family());
+        let words = self.compiler().words(at.family());
         let table = words.table();
         let found = self.compiler().program().table(&table);
         let value = found.and_then(|contents| frontend_value(contents, at));

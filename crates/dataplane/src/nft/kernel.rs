@@ -1,7 +1,7 @@
 //! The kernel itself, by netlink.
 
 use daymark_netlink::nft::{
-    Batch, BatchError, Message, Name, Part, Query, Reply, Rule, Ruleset, SetElem, TableId,
+    Batch, BatchError, Message, Name, Part, Query, Reply, Rule, Ruleset, SetElem, Table, TableId,
     Transaction,
 };
 use daymark_sys::netlink::{NfSocket, OpenError, QueryError, Refusal, TransactError};
@@ -78,6 +78,17 @@ impl Kernel for Netlink {
     fn rules(&mut self, table: &TableId, chain: &Name) -> Result<Vec<Rule>, CommitError> {
         let found = self.socket.chain_rules(table, chain);
         found.map_err(|error| unread(table, error))
+    }
+
+    fn header(&mut self, table: &TableId) -> Result<Option<Table>, CommitError> {
+        match self.socket.query(&Query::Table(table.clone())) {
+            Ok(replies) => Ok(replies.into_iter().find_map(|reply| match reply {
+                Reply::Table { held, .. } => Some(held.object),
+                _ => None,
+            })),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(unread(table, error)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names, registers and flags: everything that gives the bytes in the kernel a meaning.
 //!
-//! A change here is a new layout: raise [`VERSION`], so that an agent that finds another one replaces it.
+//! A change here is a new layout: raise [`VERSION`], so that an agent that finds another one builds it beside.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,6 +12,15 @@ pub const VERSION: u32 = 2;
 
 /// The name of the tables, one in `ip`, one in `ip6`.
 pub const TABLE: &str = "daymark";
+
+/// All names that they may have: what replaces tables in use is built beside them, under the name that is free.
+pub const TABLES: [&str; 2] = [TABLE, "daymark-b"];
+
+/// Every table that may be there, of both families.
+pub fn all_tables() -> impl Iterator<Item = TableId> {
+    let of = |family| TABLES.map(|name| Words::of(family).named(name).table());
+    Family::BOTH.into_iter().flat_map(of)
+}
 
 /// Names of sets and maps.
 pub mod set {
@@ -187,6 +196,8 @@ impl FrontendValue {
 pub struct Words {
     /// The family.
     pub family: Family,
+    /// The table's name, one of [`TABLES`].
+    pub name: &'static str,
     /// The table's family.
     pub nft: nft::Family,
     /// The type of an address.
@@ -208,6 +219,7 @@ impl Words {
         match family {
             Family::V4 => Self {
                 family,
+                name: TABLE,
                 nft: nft::Family::Ip,
                 address: Field::Ipv4Addr,
                 saddr: 12,
@@ -217,6 +229,7 @@ impl Words {
             },
             Family::V6 => Self {
                 family,
+                name: TABLE,
                 nft: nft::Family::Ip6,
                 address: Field::Ipv6Addr,
                 saddr: 8,
@@ -227,10 +240,16 @@ impl Words {
         }
     }
 
+    /// The same of a table of another name.
+    #[must_use]
+    pub const fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
     /// The family's table.
     #[must_use]
     pub fn table(&self) -> TableId {
-        TableId::new(self.nft, TABLE)
+        TableId::new(self.nft, self.name)
     }
 
     /// The register `words` behind `reg`.

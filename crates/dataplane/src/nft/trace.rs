@@ -124,10 +124,10 @@ pub fn once(
     memory: &mut Memory,
 ) -> Result<(Single, u32), TraceError> {
     let words = Words::of(Family::of(packet.destination));
-    let id = words.table();
-    let table = program
-        .table(&id)
-        .ok_or_else(|| TraceError::NoTable(id.to_string()))?;
+    let mut tables = program.tables();
+    let table = tables
+        .find(|table| table.table.id.family == words.nft)
+        .ok_or_else(|| TraceError::NoTable(words.table().to_string()))?;
     let mut machine = Machine {
         table,
         words,

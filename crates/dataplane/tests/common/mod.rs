@@ -72,7 +72,7 @@ pub(crate) fn sizes(program: &Program) -> BTreeMap<String, usize> {
             }
             let name = name.trim_end_matches("-a").trim_end_matches("-b");
             *sizes
-                .entry(format!("{} {name}", table.table.id))
+                .entry(format!("{} {name}", table.table.id.family))
                 .or_default() += filled.elems.len();
         }
     }

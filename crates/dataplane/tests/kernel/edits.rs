@@ -10,7 +10,7 @@ use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem, Victim};
 use daymark_sys::ns::isolated_test;
 
 use crate::common::every_plan;
-use crate::setup::{canonical, held, plane_of};
+use crate::setup::{canonical, held, plane_of, words};
 
 /// An edit: what somebody else sends to the table of a family.
 type Edit = fn(&Program, &Words) -> Vec<Message>;
@@ -118,7 +118,10 @@ fn an_edit_by_another_socket_is_mended() {
         let mut other = Netlink::open().expect("a netfilter socket");
         for (what, edit) in EDITS {
             for family in Family::BOTH {
-                let messages = edit(plane.compiler().program(), &Words::of(family));
+                let messages = edit(
+                    plane.compiler().program(),
+                    &words(plane.compiler().program(), family),
+                );
                 other
                     .commit(&messages)
                     .unwrap_or_else(|error| panic!("{what}, {family}: {error}"));

@@ -8,7 +8,7 @@ use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Kernel, Plane};
 use daymark_dataplane::nft::inspect::{Agreement, Held, Object};
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_dataplane::nft::layout::{FrontendValue, Words, backend, set};
+use daymark_dataplane::nft::layout::{FrontendValue, Words, all_tables, backend, set};
 use daymark_dataplane::nft::program::Program;
 use daymark_model::{Family, FrontendKey};
 use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem, Victim};
@@ -31,10 +31,7 @@ fn objects(plane: &mut Plane<Netlink>, family: Family) -> Vec<Held> {
 
 fn program_of_kernel() -> Program {
     let mut kernel = Netlink::open().expect("a netfilter socket");
-    let tables = Family::BOTH.map(|family| Words::of(family).table());
-    let read = tables
-        .iter()
-        .map(|table| kernel.read(table).expect("readable"));
+    let read = all_tables().map(|table| kernel.read(&table).expect("readable"));
     Program::from_rulesets(read.flatten()).expect("it fits together")
 }
 
@@ -190,6 +187,7 @@ fn what_another_socket_changed_or_added_is_named() {
         assert_eq!(named, [Agreement::Different, Agreement::Unexpected]);
         plane.verify().expect("mended");
         assert_agrees(&mut plane);
+        let table = plane.compiler().words(Family::V4).table();
         let drop = Message::DelTable { table };
         other.commit(&[drop]).expect("deleted");
         let found = plane.compiler().compare(&program_of_kernel(), 10);

@@ -3,7 +3,7 @@
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Found, Kernel, Plane};
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_dataplane::nft::layout::Words;
+use daymark_dataplane::nft::layout::{TABLES, Words, all_tables};
 use daymark_dataplane::nft::program::Program;
 use daymark_model::{Family, World};
 use daymark_netlink::nft::Ruleset;
@@ -27,11 +27,17 @@ pub(crate) fn plane_of(world: &World, flags: TableFlags) -> Plane<Netlink> {
 /// What the kernel holds, table by table, in one order.
 pub(crate) fn held() -> Vec<Ruleset> {
     let mut kernel = Netlink::open().expect("a netfilter socket");
-    let tables = Family::BOTH.map(|family| Words::of(family).table());
-    let read = tables
-        .iter()
-        .filter_map(|table| kernel.read(table).expect("readable"));
+    let read = all_tables().filter_map(|table| kernel.read(&table).expect("readable"));
     read.map(|ruleset| ruleset.canonical()).collect()
+}
+
+/// The words of a family's table in a program: its name is one of two.
+pub(crate) fn words(program: &Program, family: Family) -> Words {
+    let named = TABLES.map(|name| Words::of(family).named(name));
+    let there = named
+        .into_iter()
+        .find(|words| program.table(&words.table()).is_some());
+    there.expect("a table of the family")
 }
 
 /// The same of a program.

@@ -14,7 +14,7 @@ use daymark_netlink::nft::{Data, SetElem, TableFlags, Value, Verdict};
 use super::draft::Draft;
 use super::{Compiler, Contents, Installed, Plane, Port, wanted};
 use crate::nft::base;
-use crate::nft::layout::{FrontendValue, Side, Words, decode_frontend_key, set};
+use crate::nft::layout::{FrontendValue, Side, TABLE, TABLES, Words, decode_frontend_key, set};
 use crate::nft::plan::Plan;
 use crate::nft::program::{self, Program};
 
@@ -24,7 +24,15 @@ impl Compiler {
     /// # Errors
     /// The first difference in the constant part: another layout, or a rule that somebody changed.
     pub fn adopt(found: Program, flags: TableFlags) -> Result<Self, String> {
-        let planes = Family::BOTH.map(|family| Plane::found(Words::of(family), &found, flags));
+        let is_there = |name: &&'static str| {
+            let words = Family::BOTH.map(|family| Words::of(family).named(name));
+            words
+                .iter()
+                .all(|words| found.table(&words.table()).is_some())
+        };
+        let name = TABLES.into_iter().find(is_there).unwrap_or(TABLE);
+        let words = |family| Words::of(family).named(name);
+        let planes = Family::BOTH.map(|family| Plane::found(words(family), &found, flags));
         let [four, six] = planes;
         Ok(Self {
             desired: Desired::default(),
@@ -43,7 +51,7 @@ impl Plane {
         let expected =
             Program::from_rulesets([base::ruleset(&words, flags)]).map_err(|e| e.to_string())?;
         let expected = expected.table(&id).ok_or("no layout for the family")?;
-        same_base(contents, expected)?;
+        same_base(contents, expected, &words)?;
         let mut plane = Self::new(words);
         for elem in contents.elements(set::PLANS) {
             let number = elem.key.host_word(0).ok_or("a plan without a number")?;
@@ -271,7 +279,11 @@ fn sweep_plain(
 }
 
 /// The constant part must be that of this layout; chains of plans may stand beside it, as they should be.
-fn same_base(found: &program::Contents, expected: &program::Contents) -> Result<(), String> {
+fn same_base(
+    found: &program::Contents,
+    expected: &program::Contents,
+    words: &Words,
+) -> Result<(), String> {
     if found.table.comment != expected.table.comment {
         return Err(format!("table {} is of another layout", found.table.id));
     }
@@ -298,11 +310,7 @@ fn same_base(found: &program::Contents, expected: &program::Contents) -> Result<
     {
         let plan =
             Plan::of_chain(name).ok_or_else(|| format!("chain {name} is not of this layout"))?;
-        let words = match found.table.id.family {
-            daymark_netlink::nft::Family::Ip6 => Words::of(Family::V6),
-            _ => Words::of(Family::V4),
-        };
-        let wanted = plan.rules(&words);
+        let wanted = plan.rules(words);
         let same = rules.len() == wanted.len()
             && rules
                 .iter()

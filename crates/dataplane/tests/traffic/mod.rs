@@ -1,0 +1,319 @@
+//! Real traffic through a Service while something happens to its plane: none of it may be lost.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use daymark_case::Case;
+use daymark_case::random::Random;
+use daymark_dataplane::nft::kernel::Netlink;
+use daymark_lab::bare::{BareLab, Node, Outcome, Place, Pod, Probe, Protocol, Spec};
+use daymark_lab::net::PodAddresses;
+use daymark_model::{Change, Slice, World};
+
+/// Endpoints; one Pod more is the client.
+const PODS: u8 = 8;
+/// Below a second: then the kernel would send a lost SYN again, unseen (RFC 6298, section 2.1).
+const PATIENCE: Duration = Duration::from_millis(950);
+/// Where the Pods listen to connections that last.
+const HELD: u16 = 9090;
+
+const CASE: &str = "\
+node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
+service web NodePort 80->8080/TCP@30080 cluster=10.96.0.20,fd00:10:96::20
+ENDPOINTS
+service talk NodePort 80->8080/UDP@30081 cluster=10.96.0.21,fd00:10:96::21
+ENDPOINTS
+service held ClusterIP 80->9090/TCP cluster=10.96.0.22,fd00:10:96::22
+ENDPOINTS
+";
+
+pub(crate) fn lab() -> BareLab {
+    let pod = |number: u8| Pod {
+        name: format!("pod-{number}"),
+        addresses: PodAddresses {
+            v4: Some([10, 244, 1, number].into()),
+            v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
+        },
+    };
+    let addresses = |all: [&str; 2]| all.map(|ip| ip.parse::<IpAddr>().expect("an address"));
+    let node = Node {
+        name: "node-1".to_owned(),
+        addresses: addresses(["172.30.0.11", "fd00:30::11"]).into(),
+        pods: (1..=PODS + 1).map(pod).collect(),
+    };
+    BareLab::new(&Spec {
+        nodes: vec![node],
+        outside: addresses(["172.30.0.100", "fd00:30::100"]).into(),
+        ports: vec![8080],
+    })
+    .expect("a lab")
+}
+
+/// A netfilter socket of the node.
+pub(crate) fn kernel(lab: &BareLab) -> Netlink {
+    let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
+    let kernel = ns.within(Netlink::open).expect("on the node");
+    kernel.expect("a netfilter socket")
+}
+
+/// The Services, with every Pod as endpoint.
+pub(crate) fn everybody() -> World {
+    let endpoints = (1..=PODS).map(|number| {
+        format!(
+            "endpoint 10.244.1.{number} ready on node-1\n\
+             endpoint fd00:10:244:1::{number} ready on node-1\n"
+        )
+    });
+    let text = CASE.replace("ENDPOINTS\n", &endpoints.collect::<String>());
+    let case = Case::parse("inline", &text).expect("a case");
+    let mut world = World::default();
+    world.apply(case.steps[0].changes.iter().cloned());
+    world
+}
+
+/// Some of the Pods in each slice, at least one: of those that the slices of everybody name.
+pub(crate) fn some(random: &mut Random, whole: &[Arc<Slice>]) -> Vec<Change> {
+    let change = |slice: &Arc<Slice>| {
+        let mut slice = Slice::clone(slice);
+        let kept = 1 + random.below(slice.endpoints.len());
+        while slice.endpoints.len() > kept {
+            slice.endpoints.remove(random.below(slice.endpoints.len()));
+        }
+        Change::Slice(slice.key.clone(), Some(Arc::new(slice)))
+    };
+    whole.iter().map(change).collect()
+}
+
+/// What was sent while something happened.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// New connections and datagrams of new flows.
+    pub(crate) new: usize,
+    /// Exchanges over flows that stood.
+    pub(crate) standing: usize,
+    /// What went wrong.
+    pub(crate) lost: Vec<String>,
+}
+
+impl Seen {
+    /// Nothing was lost, and there was something to lose.
+    pub(crate) fn assert_whole(&self, what: &str) {
+        let (new, standing) = (self.new, self.standing);
+        assert!(
+            self.lost.is_empty(),
+            "{what}: {} lost of {new} new and {standing} standing: {:?}",
+            self.lost.len(),
+            self.lost.first()
+        );
+        assert!(
+            new > 100 && standing > 100,
+            "{what}: {new} new, {standing} standing"
+        );
+    }
+}
+
+/// Sends all the time while `act` acts: new connections from a Pod and from outside, and over flows that stand.
+pub(crate) fn during<R: Send>(lab: &BareLab, act: impl FnOnce() -> R + Send) -> (R, Seen) {
+    let done = AtomicBool::new(false);
+    let pod = Place::Pod(format!("pod-{}", PODS + 1));
+    let servers = servers(lab);
+    let mut talks: Vec<(String, Talk)> = Vec::new();
+    for (from, to) in [
+        (&pod, "10.96.0.21:80"),
+        (&pod, "[fd00:10:96::21]:80"),
+        (&Place::Outside, "172.30.0.11:30081"),
+        (&Place::Outside, "[fd00:30::11]:30081"),
+    ] {
+        talks.push((
+            format!("UDP {from} to {to}"),
+            Talk::datagrams(lab, from, to),
+        ));
+    }
+    for to in ["10.96.0.22:80", "[fd00:10:96::22]:80"] {
+        talks.push((
+            format!("TCP {pod} to {to}"),
+            Talk::connection(lab, &pod, to),
+        ));
+    }
+    let (result, seen) = std::thread::scope(|scope| {
+        let done = &done;
+        let acting = scope.spawn(move || {
+            let _ended = Ended(done);
+            act()
+        });
+        let talking: Vec<_> = talks
+            .into_iter()
+            .map(|(name, talk)| scope.spawn(move || talk.go_on(&name, done)))
+            .collect();
+        let mut seen = Seen::default();
+        while !done.load(Ordering::Acquire) {
+            let probes = probes(&pod);
+            for (probe, outcome) in probes.iter().zip(lab.probe_all(&probes, PATIENCE)) {
+                seen.new += 1;
+                let reached = matches!(&outcome, Ok(Outcome::Reached(answer)) if answer.arrived_at.port() == 8080);
+                seen.lost
+                    .extend((!reached).then(|| format!("{probe:?}: {outcome:?}")));
+            }
+        }
+        for one in talking {
+            let (exchanged, lost) = one.join().expect("a client");
+            seen.standing += exchanged;
+            seen.lost.extend(lost);
+        }
+        (acting.join().expect("what was to happen"), seen)
+    });
+    drop(servers);
+    (result, seen)
+}
+
+/// Ends the traffic, also when what acts panics.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+fn probes(pod: &Place) -> Vec<Probe> {
+    let to = |from: &Place, service: &str, protocol| Probe {
+        from: from.clone(),
+        source: None,
+        to: service.parse().expect("an address and port"),
+        protocol,
+    };
+    let all = [
+        to(pod, "10.96.0.20:80", Protocol::Tcp),
+        to(pod, "[fd00:10:96::20]:80", Protocol::Tcp),
+        to(pod, "10.96.0.21:80", Protocol::Udp),
+        to(pod, "[fd00:10:96::21]:80", Protocol::Udp),
+        to(&Place::Outside, "172.30.0.11:30080", Protocol::Tcp),
+        to(&Place::Outside, "[fd00:30::11]:30080", Protocol::Tcp),
+    ];
+    all.iter().cycle().take(48).cloned().collect()
+}
+
+/// Servers in every Pod that send each byte back, until they are dropped.
+struct Servers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+fn servers(lab: &BareLab) -> Servers {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    for number in 1..=PODS {
+        let ns = lab.ns(&Place::Pod(format!("pod-{number}"))).expect("a Pod");
+        let listener = ns.within(|| TcpListener::bind(("::", HELD)));
+        let listener = listener.expect("in the Pod").expect("a listener");
+        listener.set_nonblocking(true).expect("a listener");
+        let stop = Arc::clone(&stop);
+        threads.push(std::thread::spawn(move || echo(&listener, &stop)));
+    }
+    Servers { stop, threads }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn echo(listener: &TcpListener, stop: &AtomicBool) {
+    let mut open: Vec<TcpStream> = Vec::new();
+    let mut buffer = [0; 64];
+    while !stop.load(Ordering::Acquire) {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(true).expect("a stream");
+            open.push(stream);
+        }
+        for stream in &mut open {
+            if let Ok(len) = stream.read(&mut buffer) {
+                let _ = stream.write_all(&buffer[..len]);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A flow that stands.
+enum Talk {
+    Datagrams(UdpSocket),
+    Connection(TcpStream),
+}
+
+impl Talk {
+    fn datagrams(lab: &BareLab, from: &Place, to: &str) -> Self {
+        let to: SocketAddr = to.parse().expect("an address and port");
+        let any: IpAddr = match to {
+            SocketAddr::V4(_) => [0; 4].into(),
+            SocketAddr::V6(_) => [0; 16].into(),
+        };
+        let open = || {
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.connect(to)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            io::Result::Ok(socket)
+        };
+        let socket = lab.ns(from).expect("a place").within(open);
+        let talk = Self::Datagrams(socket.expect("there").expect("a socket"));
+        { talk }.begun()
+    }
+
+    fn connection(lab: &BareLab, from: &Place, to: &str) -> Self {
+        let to: SocketAddr = to.parse().expect("an address and port");
+        let open = || {
+            let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+            stream.set_nodelay(true)?;
+            // A segment that is lost is sent again after 200 ms, and doubling (RFC 6298): three times at most.
+            stream.set_read_timeout(Some(Duration::from_millis(1_500)))?;
+            io::Result::Ok(stream)
+        };
+        let stream = lab.ns(from).expect("a place").within(open);
+        let talk = Self::Connection(stream.expect("there").expect("a connection"));
+        { talk }.begun()
+    }
+
+    /// Both directions were seen.
+    fn begun(mut self) -> Self {
+        self.exchange().expect("the first exchange");
+        self
+    }
+
+    fn exchange(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 512];
+        match self {
+            Self::Datagrams(socket) => {
+                socket.send(b"?")?;
+                socket.recv(&mut buffer)?;
+            }
+            Self::Connection(stream) => {
+                stream.write_all(b"12345678")?;
+                stream.read_exact(&mut buffer[..8])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many exchanges went well, and the first that did not.
+    fn go_on(mut self, name: &str, done: &AtomicBool) -> (usize, Option<String>) {
+        let mut exchanged = 0;
+        while !done.load(Ordering::Acquire) {
+            if let Err(error) = self.exchange() {
+                return (
+                    exchanged,
+                    Some(format!("{name}, after {exchanged}: {error}")),
+                );
+            }
+            exchanged += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (exchanged, None)
+    }
+}
