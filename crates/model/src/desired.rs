@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use crate::address::{Cidr, Family, Protocol};
 use crate::input::{Affinity, ServiceKey};
-use crate::listeners::{HealthCheck, HealthCheckKey};
+use crate::listeners::{
+    HealthCheck, HealthCheckKey, LocalListener, LocalListenerKey, LocalListeners,
+};
 
 /// One port of one Service: the unit that has endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -246,7 +248,7 @@ pub struct Refusal {
     pub held_by: Arc<PortName>,
 }
 
-/// Everything this node should do: its kernel, and what it answers by itself (the health checks).
+/// Everything this node should do: its kernel, and what it answers by itself (health checks, node ports on loopback).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     /// What is captured.
@@ -266,6 +268,8 @@ pub struct Desired {
     pub health_checks: BTreeMap<HealthCheckKey, Arc<HealthCheck>>,
     /// The addresses at which they may; an unspecified one stands for every address of its family.
     pub health_check_addresses: BTreeSet<IpAddr>,
+    /// The node ports that a listener serves on loopback.
+    pub local_listeners: LocalListeners,
 }
 
 /// What changed between two [`Desired`] values. `None`, or `false` in a set, means gone.
@@ -287,6 +291,8 @@ pub struct Delta {
     pub health_checks: BTreeMap<HealthCheckKey, Option<Arc<HealthCheck>>>,
     /// Addresses for health checks that came or went.
     pub health_check_addresses: BTreeMap<IpAddr, bool>,
+    /// Listeners on loopback that came, changed or went.
+    pub local_listeners: BTreeMap<LocalListenerKey, Option<Arc<LocalListener>>>,
 }
 
 impl Delta {
@@ -341,6 +347,8 @@ impl Delta {
                 let checks = desired.health_checks.iter();
                 delta.health_checks = checks.map(|(at, one)| (*at, Some(one.clone()))).collect();
                 delta.health_check_addresses = all(&desired.health_check_addresses);
+                let local = desired.local_listeners.iter();
+                delta.local_listeners = local.map(|(at, one)| (*at, Some(one.clone()))).collect();
             }
             Some(delta)
         })
@@ -361,6 +369,7 @@ impl Delta {
                 &old.health_check_addresses,
                 &new.health_check_addresses,
             ),
+            local_listeners: map_changes(&old.local_listeners, &new.local_listeners),
         }
     }
 
@@ -376,6 +385,7 @@ impl Delta {
             &self.health_check_addresses,
             &mut desired.health_check_addresses,
         );
+        apply_map(&self.local_listeners, &mut desired.local_listeners);
         if let Some(own) = &self.own_pods {
             desired.own_pods.clone_from(own);
         }

@@ -1,6 +1,6 @@
-//! What this node answers by itself, in user space: health checks for load balancers.
+//! What this node answers by itself, in user space: health checks for load balancers, and node ports on loopback.
 //!
-//! A Service of type LoadBalancer with `externalTrafficPolicy: Local` may have a port at which each node says how many of
+//! **Health checks.** A Service of type LoadBalancer with `externalTrafficPolicy: Local` may have a port at which each node says how many of
 //! its endpoints are here (`healthCheckNodePort`). In order:
 //! 1. the proxy serves the Service, it is of that type and policy, and the number is not 0;
 //! 2. for each family in which it has a cluster IP, the endpoints on this node that are *ready* are counted, by distinct
@@ -10,16 +10,26 @@
 //!
 //! (kubernetes `pkg/proxy/healthcheck/service_health.go`; there endpoints of slice ports that the Service does not have
 //! count too.)
+//!
+//! **Node ports on loopback.** The kernel cannot translate them (see [`crate::node_ports`]), so a listener passes the bytes on:
+//! 1. TCP alone, at 127.0.0.1 or ::1, of each family whose loopback `nodePortAddresses` names;
+//! 2. for the Service that has the node port (the older one);
+//! 3. to the endpoints that clients outside would get: the Local list if the external policy says so, without the short
+//!    circuit of other clients inside; `loadBalancerSourceRanges` play no part;
+//! 4. without an endpoint there is no listener, so that the kernel refuses.
+//!
+//! (KEP-6032, kubernetes `pkg/proxy/localnodeportproxy`.)
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::address::Family;
+use crate::address::{Family, Protocol};
 use crate::audience;
 use crate::desire::Here;
+use crate::desired::{Action, Desired, FrontendKey, Pool, PoolKey, PortName};
 use crate::endpoints;
-use crate::input::{Service, ServiceKey, ServiceType, Slice, TrafficPolicy};
+use crate::input::{Affinity, Service, ServiceKey, ServiceType, Slice, TrafficPolicy};
 
 /// Names a health check: a port of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,3 +133,80 @@ const FAMILIES: [(Family, IpAddr, IpAddr); 2] = [
         IpAddr::V6(Ipv6Addr::LOCALHOST),
     ),
 ];
+
+/// Names a listener on loopback: 127.0.0.1 or ::1, and a TCP port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalListenerKey {
+    /// The family of the address.
+    pub family: Family,
+    /// The port: a node port.
+    pub port: u16,
+}
+
+impl LocalListenerKey {
+    /// The address to listen at; not the rest of 127.0.0.0/8.
+    #[must_use]
+    pub fn ip(self) -> IpAddr {
+        match self.family {
+            Family::V4 => Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+/// Where a listener on loopback passes its connections on to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalListener {
+    /// The Service port.
+    pub port: Arc<PortName>,
+    /// Its endpoints; each connection goes to one of them.
+    pub pool: Arc<Pool>,
+    /// Whether the connections, all of one client, keep to one.
+    pub affinity: Affinity,
+}
+
+/// The listener for a place, if it is a node port that wants one on loopback of `families`.
+pub(crate) fn local_listener(
+    desired: &Desired,
+    at: FrontendKey,
+    families: &[Family],
+) -> Option<(LocalListenerKey, Option<Arc<LocalListener>>)> {
+    let FrontendKey::NodePort {
+        family,
+        protocol: Protocol::Tcp,
+        port,
+    } = at
+    else {
+        return None;
+    };
+    let key = LocalListenerKey { family, port };
+    families
+        .contains(&family)
+        .then(|| (key, passed_on(desired, at)))
+}
+
+fn passed_on(desired: &Desired, at: FrontendKey) -> Option<Arc<LocalListener>> {
+    let frontend = desired.frontends.get(&at)?;
+    let Action::Forward(list) = frontend.outside else {
+        return None;
+    };
+    let pool = desired.pools.get(&PoolKey {
+        port: frontend.port.clone(),
+        family: at.family(),
+        list,
+    })?;
+    Some(Arc::new(LocalListener {
+        port: frontend.port.clone(),
+        pool: pool.clone(),
+        affinity: frontend.affinity,
+    }))
+}
+
+/// The families of which node ports answer on loopback.
+pub(crate) fn loopback_families(here: &Here) -> Vec<Family> {
+    let named = |family: &Family| here.options.node_port_addresses.name_loopback(*family);
+    Family::BOTH.into_iter().filter(named).collect()
+}
+
+/// Listeners on loopback by place.
+pub type LocalListeners = BTreeMap<LocalListenerKey, Arc<LocalListener>>;

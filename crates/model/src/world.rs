@@ -11,7 +11,10 @@ use crate::claims::Claims;
 use crate::desire::{Here, Wishes, desire};
 use crate::desired::{Delta, Desired, Frontend, FrontendKey, PortName, Refusal, set_changes};
 use crate::input::{Change, Inputs, Options, ServiceKey, Slice, SliceKey};
-use crate::listeners::{HealthCheck, HealthCheckKey, HealthCheckRefusal, health_check_addresses};
+use crate::listeners::{
+    HealthCheck, HealthCheckKey, HealthCheckRefusal, health_check_addresses, local_listener,
+    loopback_families,
+};
 
 /// All inputs, and the state of the node that follows from them.
 ///
@@ -259,7 +262,8 @@ impl World {
 
     /// Grants what is contested to those with the least claims.
     fn crown(&mut self, contested: Contested, delta: &mut Delta) {
-        for at in contested.frontends {
+        for at in &contested.frontends {
+            let at = *at;
             let winner = self.claims.winner(at);
             if self.desired.frontends.get(&at) != winner.as_ref() {
                 put(&mut self.desired.frontends, &at, winner.clone());
@@ -271,6 +275,22 @@ impl World {
             if self.desired.health_checks.get(&at) != winner.as_ref() {
                 put(&mut self.desired.health_checks, &at, winner.clone());
                 delta.health_checks.insert(at, winner);
+            }
+        }
+        self.listen(&contested.frontends, delta);
+    }
+
+    /// Makes the listeners on loopback those of the places as they are now.
+    fn listen(&mut self, places: &BTreeSet<FrontendKey>, delta: &mut Delta) {
+        let families = loopback_families(&self.here);
+        let found = places.iter().filter(|_| !families.is_empty());
+        let found: Vec<_> = found
+            .filter_map(|at| local_listener(&self.desired, *at, &families))
+            .collect();
+        for (at, listener) in found {
+            if self.desired.local_listeners.get(&at) != listener.as_ref() {
+                put(&mut self.desired.local_listeners, &at, listener.clone());
+                delta.local_listeners.insert(at, listener);
             }
         }
     }

@@ -186,3 +186,106 @@ fn health_checks_are_asked_at_node_port_addresses_that_the_machine_has() {
     let late = format!("{late}step it comes\nmachine 172.30.0.11 172.30.0.12\n");
     assert_eq!(world(&late).desired().health_check_addresses.len(), 1);
 }
+
+/// Each listener on loopback as `ADDRESS:PORT SERVICE ENDPOINTS`.
+fn local(text: &str) -> Vec<String> {
+    let world = world(text);
+    let listeners = world.desired().local_listeners.iter();
+    let listeners = listeners.map(|(at, listener)| {
+        let backends = listener.pool.backends.iter();
+        let backends: Vec<String> = backends
+            .map(|backend| format!("{}:{}", backend.address, backend.port))
+            .collect();
+        let port = &listener.port;
+        format!("{}:{} {port} {}", at.ip(), at.port, backends.join(","))
+    });
+    listeners.collect()
+}
+
+const ENDPOINTS: &str = "endpoint 10.244.1.5 ready on node-1\nendpoint 10.244.2.5 ready on node-2\n\
+     endpoint fd00:10:244:2::5 ready on node-2\n";
+
+#[test]
+fn node_ports_are_served_on_loopback_of_the_families_that_are_named() {
+    let four = "127.0.0.1:30080 default/web/TCP 10.244.1.5:8080,10.244.2.5:8080";
+    let six = "::1:30080 default/web/TCP fd00:10:244:2::5:8080";
+    let rows = [
+        ("primary", vec![]),
+        ("all", vec![]),
+        ("localhost", vec![four, six]),
+        ("primary,127.0.0.0/8", vec![four]),
+        ("::1/128", vec![six]),
+    ];
+    for (list, expected) in rows {
+        let text = format!(
+            "options node-ports={list}\nnode node-1 172.30.0.11 fd00:30::11\n\
+             service web NodePort 80->8080/TCP@30080 cluster=10.96.0.20,fd00:10:96::20\n{ENDPOINTS}"
+        );
+        assert_eq!(local(&text), expected, "{list}");
+    }
+}
+
+#[test]
+fn the_policy_for_clients_outside_says_where_loopback_leads() {
+    let listeners = |service: &str, endpoints: &str| {
+        local(&format!(
+            "options node-ports=localhost\nnode node-1 172.30.0.11\nservice web {service}\n{endpoints}"
+        ))
+    };
+    let local_policy =
+        "LoadBalancer 80/TCP@30080 cluster=10.96.0.20 external-policy=Local ranges=10.0.0.0/8";
+    assert_eq!(
+        listeners(local_policy, ENDPOINTS),
+        ["127.0.0.1:30080 default/web/TCP 10.244.1.5:80"]
+    );
+    // No short circuit to the other nodes: there is nothing to listen for.
+    let elsewhere = "endpoint 10.244.2.5 ready on node-2\n";
+    assert_eq!(listeners(local_policy, elsewhere), [""; 0]);
+    let draining = "endpoint 10.244.1.5 draining on node-1\n";
+    assert_eq!(listeners(local_policy, draining).len(), 1);
+    let cluster_policy = "NodePort 80/TCP@30080 cluster=10.96.0.20 internal-policy=Local";
+    assert_eq!(listeners(cluster_policy, elsewhere).len(), 1);
+    assert_eq!(listeners(cluster_policy, ""), [""; 0]);
+}
+
+#[test]
+fn other_protocols_types_and_families_have_no_listener() {
+    let rows = [
+        "NodePort 80/UDP@30080 cluster=10.96.0.20",
+        "NodePort 80/SCTP@30080 cluster=10.96.0.20",
+        "ClusterIP 80/TCP@30080 cluster=10.96.0.20",
+        "LoadBalancer 80/TCP cluster=10.96.0.20",
+        // IPv6 alone, and no endpoint there.
+        "NodePort 80/TCP@30080 cluster=fd00:10:96::20",
+    ];
+    for service in rows {
+        let text = format!(
+            "options node-ports=localhost\nnode node-1 172.30.0.11\nservice web {service}\n\
+             slice web-1 of web IPv4 80/TCP 80/UDP 80/SCTP\nendpoint 10.244.1.5 ready on node-1\n"
+        );
+        assert_eq!(local(&text), [""; 0], "{service}");
+    }
+}
+
+#[test]
+fn a_listener_follows_its_endpoints_and_goes_to_the_next_service() {
+    let text = "options node-ports=localhost\nnode node-1 172.30.0.11\n\
+         service alpha NodePort 80/TCP@30080 cluster=10.96.0.20 created=2000\nendpoint 10.244.1.5 ready on node-1\n\
+         service beta NodePort 80/TCP@30080 cluster=10.96.0.21 created=1000\nendpoint 10.244.1.6 ready on node-1\n";
+    assert_eq!(
+        local(text),
+        ["127.0.0.1:30080 default/beta/TCP 10.244.1.6:80"]
+    );
+    let more = format!("{text}step more\nendpoint 10.244.1.7 ready on node-1 of beta\n");
+    assert_eq!(
+        local(&more),
+        ["127.0.0.1:30080 default/beta/TCP 10.244.1.6:80,10.244.1.7:80"]
+    );
+    let gone = format!("{more}step beta goes\nremove service beta\n");
+    assert_eq!(
+        local(&gone),
+        ["127.0.0.1:30080 default/alpha/TCP 10.244.1.5:80"]
+    );
+    let empty = format!("{gone}step it has none\nremove endpoint 10.244.1.5 of alpha\n");
+    assert_eq!(local(&empty), [""; 0]);
+}
