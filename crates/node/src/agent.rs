@@ -20,6 +20,7 @@ use crate::clock;
 use crate::conntrack::{self, CleanerError};
 use crate::events::Notices;
 use crate::health_check::HealthChecks;
+use crate::loopback::Loopback;
 use crate::metrics::Metrics;
 use crate::proxy::{Order, Proxy};
 
@@ -52,6 +53,7 @@ pub struct Agent {
     orders: Sender<Order>,
     thread: JoinHandle<()>,
     health_checks: Arc<HealthChecks>,
+    loopback: Arc<Loopback>,
 }
 
 impl Agent {
@@ -79,7 +81,7 @@ impl Agent {
         let (orders, inbox) = channel();
         let stale = conntrack::start()?;
         let proxy = Proxy::new(plane, options, status, metrics, stale, notices);
-        let health_checks = proxy.health_checks();
+        let (health_checks, loopback) = (proxy.health_checks(), proxy.loopback());
         let thread = std::thread::Builder::new()
             .name("plane".to_owned())
             .spawn(move || proxy.run(&inbox));
@@ -87,6 +89,7 @@ impl Agent {
             orders,
             thread: thread.map_err(AgentError::Thread)?,
             health_checks,
+            loopback,
         })
     }
 
@@ -94,6 +97,12 @@ impl Agent {
     #[must_use]
     pub fn health_checks(&self) -> Arc<HealthChecks> {
         Arc::clone(&self.health_checks)
+    }
+
+    /// The node ports on loopback ([`crate::loopback::serve`]).
+    #[must_use]
+    pub fn loopback(&self) -> Arc<Loopback> {
+        Arc::clone(&self.loopback)
     }
 
     /// Where orders go.

@@ -16,6 +16,7 @@
 //! - [`foreign`]: other processes' commits;
 //! - [`health`]: `/healthz`, `/livez`, `/metrics`;
 //! - [`health_check`]: the ports at which load balancers ask for endpoints;
+//! - [`loopback`]: node ports on loopback;
 //! - [`metrics`]: what is counted;
 //! - [`sysctls`]: kernel settings;
 //! - [`leftovers`]: what kube-proxy left.
@@ -29,6 +30,7 @@ pub mod foreign;
 pub mod health;
 pub mod health_check;
 pub mod leftovers;
+pub mod loopback;
 pub mod metrics;
 pub mod proxy;
 mod sockets;

@@ -4,9 +4,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use daymark_model as model;
 use daymark_model::Desired;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
@@ -26,8 +29,24 @@ pub struct Metrics {
     isolated: Gauge<i64, AtomicI64>,
     frontends: Gauge<i64, AtomicI64>,
     pools: Gauge<i64, AtomicI64>,
+    loopback: Family<OfFamily, Gauge<i64, AtomicI64>>,
+    loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
     behind: Mutex<Option<Instant>>,
+}
+
+/// The label of what each IP family has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFamily {
+    ip_family: String,
+}
+
+impl OfFamily {
+    fn of(family: model::Family) -> Self {
+        Self {
+            ip_family: family.to_string(),
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -45,6 +64,8 @@ impl Default for Metrics {
             isolated: Gauge::default(),
             frontends: Gauge::default(),
             pools: Gauge::default(),
+            loopback: Family::default(),
+            loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
             behind: Mutex::new(None),
             registry: Registry::default(),
@@ -96,6 +117,22 @@ impl Default for Metrics {
             "Lists of backends in use",
             metrics.pools.clone(),
         );
+        registry.register(
+            "kubeproxy_nftables_localhost_nodeport_listeners",
+            "Node ports that are served on loopback",
+            metrics.loopback.clone(),
+        );
+        registry.register(
+            "kubeproxy_nftables_localhost_nodeport_listener_creation_failures",
+            "Times that a listener for a node port on loopback could not be opened",
+            metrics.loopback_failures.clone(),
+        );
+        for family in model::Family::BOTH {
+            // Present from the first, at 0.
+            drop(metrics.loopback.get_or_create(&OfFamily::of(family)));
+            let failures = &metrics.loopback_failures;
+            drop(failures.get_or_create(&OfFamily::of(family)));
+        }
         Self {
             registry,
             ..metrics
@@ -136,6 +173,21 @@ impl Metrics {
             .inc_by(u64::try_from(changed).unwrap_or(u64::MAX));
         self.commit.observe(commit.as_secs_f64());
         self.programming.observe(programming.as_secs_f64());
+    }
+
+    /// Each node port that is served on loopback now, by its family.
+    pub(crate) fn set_loopback(&self, open: impl Iterator<Item = model::Family>) {
+        let open: Vec<_> = open.collect();
+        for family in model::Family::BOTH {
+            let count = open.iter().filter(|of| **of == family).count();
+            let gauge = self.loopback.get_or_create(&OfFamily::of(family));
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(crate) fn loopback_failed(&self, family: model::Family) {
+        let failures = self.loopback_failures.get_or_create(&OfFamily::of(family));
+        failures.inc();
     }
 
     pub(crate) fn failed(&self) {

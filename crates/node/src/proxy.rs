@@ -19,7 +19,8 @@ use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::events::Notices;
-use crate::health_check::{HealthChecks, Teller};
+use crate::health_check::{self, HealthChecks};
+use crate::loopback::{self, Loopback};
 use crate::metrics::Metrics;
 use isolated::Isolated;
 
@@ -67,7 +68,9 @@ pub struct Proxy<K> {
     isolated: Isolated,
     notices: Notices,
     /// Whom load balancers ask for endpoints.
-    health_checks: Teller,
+    health_checks: health_check::Teller,
+    /// Who serves node ports on loopback.
+    loopback: loopback::Teller,
 }
 
 /// Whether the kernel follows the world.
@@ -121,7 +124,8 @@ impl<K: Kernel> Proxy<K> {
             suspects: Suspects::default(),
             isolated: Isolated::default(),
             notices,
-            health_checks: Teller::default(),
+            health_checks: health_check::Teller::default(),
+            loopback: loopback::Teller::default(),
         }
     }
 
@@ -129,6 +133,12 @@ impl<K: Kernel> Proxy<K> {
     #[must_use]
     pub fn health_checks(&self) -> Arc<HealthChecks> {
         self.health_checks.shared()
+    }
+
+    /// The node ports on loopback.
+    #[must_use]
+    pub fn loopback(&self) -> Arc<Loopback> {
+        self.loopback.shared()
     }
 
     /// Follows orders until [`Order::Stop`], or until nobody can give any.
@@ -200,9 +210,11 @@ impl<K: Kernel> Proxy<K> {
         self.suspects.extend(suspects);
         let delta = self.world.apply(changes);
         self.health_checks.before(&delta);
+        self.loopback.note(&delta);
         if self.batch.is_none() || !self.addresses_known || !self.is_registered() {
             return;
         }
+        self.loopback.tell(self.world.desired());
         let started = clock::now();
         let outcome = match self.state {
             // What failed is tried when it is due, with everything that came meanwhile.

@@ -103,6 +103,11 @@ impl<What: Clone + PartialEq> Sockets<What> {
         before.map_or(Again::First, |_| Again::Repeated)
     }
 
+    /// What the open sockets are for.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &What> {
+        self.open.values().map(|(what, _)| what)
+    }
+
     /// When a socket is to be tried again; `None` if none is.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.failed.values().map(|failed| failed.due).min()

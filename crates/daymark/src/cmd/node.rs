@@ -15,7 +15,7 @@ use daymark_lb::announcer;
 use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
 use daymark_node::metrics::Metrics;
-use daymark_node::{events, foreign, health, health_check};
+use daymark_node::{events, foreign, health, health_check, loopback};
 use daymark_sys::probe::{self, Answer, Capabilities};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
@@ -78,6 +78,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         info!("what needs privileges is done");
         return Ok(ExitCode::SUCCESS);
     }
+    start::allow_files();
     let mut kernel = Netlink::open()?;
     let flags = flags(&mut kernel)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -115,7 +116,13 @@ async fn serve(
     )?;
     let (asked, patience) = ((plane.clone(), Arc::clone(&metrics)), settings.patience);
     let health = Arc::new(move || health::health(&asked.0, &asked.1, patience));
-    tokio::spawn(health_check::serve(agent.health_checks(), health, notices));
+    tokio::spawn(health_check::serve(
+        agent.health_checks(),
+        health,
+        notices.clone(),
+    ));
+    let counted = Arc::clone(&metrics);
+    tokio::spawn(loopback::serve(agent.loopback(), counted, notices));
     if !flags.contains(TableFlags::OWNER) {
         foreign::follow(own, agent.orders())?;
     }

@@ -12,6 +12,7 @@ use daymark_node::health::{self, Place};
 use daymark_node::leftovers::{self, Outcome};
 use daymark_node::metrics::Metrics;
 use daymark_node::sysctls;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 use crate::cmd::cleanup;
@@ -70,6 +71,18 @@ pub(super) fn privileged(settings: &Settings, flags: &Flags) -> anyhow::Result<(
         info!(%error, score, "oomScoreAdj is left as it is; a lower one needs CAP_SYS_RESOURCE, or a Pod of system-node-critical");
     }
     Ok(())
+}
+
+/// As many open files as this process may have: node ports on loopback take two for each connection.
+pub(super) fn allow_files() {
+    let allowed = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: allowed.maximum,
+        ..allowed
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        info!(%error, current = allowed.current, "the limit of open files is left as it is");
+    }
 }
 
 /// Opens the ports for health and metrics.
