@@ -9,7 +9,6 @@ use daymark_model::flows::{self, Stage, Verdicts};
 use daymark_model::{Family, Protocol};
 use daymark_netlink::ct::{Filter, Flow, Ports, Status, Tuple, TupleFilter};
 use daymark_netlink::nft;
-use daymark_sys::ct::Removed;
 use daymark_sys::netlink::{NfSocket, QueryError, TransactError};
 use thiserror::Error;
 
@@ -39,7 +38,7 @@ pub enum Which {
     Openings,
 }
 
-/// Forgets every flow that the verdicts call stale.
+/// Forgets every flow that the verdicts call stale. Returns how many those were, by family in the order of [`Family::BOTH`].
 ///
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
@@ -47,15 +46,20 @@ pub fn forget(
     socket: &mut NfSocket,
     verdicts: &Verdicts,
     which: Which,
-) -> Result<Removed, ForgetError> {
+) -> Result<[usize; 2], ForgetError> {
     let mut stale = Vec::new();
+    let mut counts = [0; 2];
     for (family, protocol) in which.dumps(verdicts) {
         let seen = |flow: &Flow| as_the_model_sees(protocol, flow);
         let is_stale = |flow: &Flow| seen(flow).is_some_and(|flow| verdicts.is_stale(&flow));
         let listed = socket.flows_that(&filter(family, protocol), is_stale);
-        stale.extend(listed.map_err(|source| ForgetError::List { family, source })?);
+        let listed = listed.map_err(|source| ForgetError::List { family, source })?;
+        let place = Family::BOTH.into_iter().position(|known| known == family);
+        counts[place.expect("one of both")] += listed.len();
+        stale.extend(listed);
     }
-    Ok(socket.remove_flows(&stale)?)
+    socket.remove_flows(&stale)?;
+    Ok(counts)
 }
 
 impl Which {

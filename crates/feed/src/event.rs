@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use daymark_model as model;
 
-use crate::record::{ClusterNode, L2Advertisement, Lease, Namespace, ObjectKey, Pool};
+use crate::record::{ClusterNode, Eligibility, L2Advertisement, Lease, Namespace, ObjectKey, Pool};
 
 /// One object came, changed or (`None`) went. A changed object carries its whole new record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Event {
     L2Advertisement(ObjectKey, Option<Arc<L2Advertisement>>),
     /// The Lease of a node, by the node's name.
     Lease(Arc<str>, Option<Arc<Lease>>),
+    /// Whether load balancers should send to the agent's own Node.
+    Eligibility(Option<Eligibility>),
     /// Any Node of the cluster, by name.
     Node(Arc<str>, Option<Arc<ClusterNode>>),
 }

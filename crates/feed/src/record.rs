@@ -156,3 +156,12 @@ pub enum Network {
     /// `True`.
     Unavailable,
 }
+
+/// Whether load balancers should send to a Node (KEP-3836).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eligibility {
+    /// They should.
+    Eligible,
+    /// It is being deleted, or has the taint `ToBeDeletedByClusterAutoscaler`: it takes no new connections from outside.
+    Leaving,
+}

@@ -54,6 +54,7 @@ pub struct Agent {
     thread: JoinHandle<()>,
     health_checks: Arc<HealthChecks>,
     loopback: Arc<Loopback>,
+    metrics: Arc<Metrics>,
 }
 
 impl Agent {
@@ -72,15 +73,18 @@ impl Agent {
         let (plane, found) = Plane::start(kernel, flags)?;
         match found {
             Found::Nothing => info!("created the tables"),
-            Found::Adopted => info!("adopted the tables that were there"),
+            Found::Adopted => {
+                metrics.set_adopted();
+                info!("adopted the tables that were there");
+            }
             Found::ToReplace(why) => warn!(
                 why,
                 "the tables that are there cannot be adopted; others are built beside them with the first state"
             ),
         }
         let (orders, inbox) = channel();
-        let stale = conntrack::start()?;
-        let proxy = Proxy::new(plane, options, status, metrics, stale, notices);
+        let stale = conntrack::start(Arc::clone(&metrics))?;
+        let proxy = Proxy::new(plane, options, status, Arc::clone(&metrics), stale, notices);
         let (health_checks, loopback) = (proxy.health_checks(), proxy.loopback());
         let thread = std::thread::Builder::new()
             .name("plane".to_owned())
@@ -90,6 +94,7 @@ impl Agent {
             thread: thread.map_err(AgentError::Thread)?,
             health_checks,
             loopback,
+            metrics,
         })
     }
 
@@ -121,6 +126,10 @@ impl Agent {
         while let Some(batch) = feed.next().await {
             let changes = batch.events.iter().filter_map(|event| match event {
                 Event::Model(change) => Some(addresses::with_primary(change.clone(), primary)),
+                Event::Eligibility(node) => {
+                    self.metrics.set_eligibility(*node);
+                    None
+                }
                 _ => None,
             });
             let (taken, is_taken) = oneshot::channel();

@@ -8,6 +8,7 @@
 mod pending;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use thiserror::Error;
 use tracing::{debug, warn};
 
 use crate::clock;
+use crate::metrics::Metrics;
 use pending::Pending;
 
 /// Why flows cannot be followed.
@@ -36,17 +38,17 @@ pub enum CleanerError {
 ///
 /// # Errors
 /// If the socket or the thread cannot be had.
-pub fn start() -> Result<Sender<Verdicts>, CleanerError> {
+pub fn start(metrics: Arc<Metrics>) -> Result<Sender<Verdicts>, CleanerError> {
     let socket = NfSocket::open()?;
     let (sender, inbox) = channel();
     thread::Builder::new()
         .name("conntrack".to_owned())
-        .spawn(move || run(socket, &inbox))
+        .spawn(move || run(socket, &inbox, &metrics))
         .map_err(CleanerError::Thread)?;
     Ok(sender)
 }
 
-fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>) {
+fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
     let mut pending = Pending::default();
     let mut failures = Failures::default();
     // Not before this is the table walked again.
@@ -73,12 +75,11 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>) {
         }
         let started = clock::now();
         let looked = pending.look(started, |verdicts, which| {
-            let removed = forget(&mut socket, verdicts, which)?;
-            debug!(
-                removed = removed.removed,
-                ?which,
-                "forgot flows of endpoints that left"
-            );
+            let begun = clock::now();
+            let forgotten = forget(&mut socket, verdicts, which)?;
+            metrics.kube_proxy.walked(clock::now() - begun, forgotten);
+            let [ipv4, ipv6] = forgotten;
+            debug!(ipv4, ipv6, ?which, "forgot flows of endpoints that left");
             Ok(())
         });
         let ended = clock::now();

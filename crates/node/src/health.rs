@@ -1,4 +1,6 @@
-//! `/healthz`, `/livez`, `/proxyMode` and `/metrics`, at kube-proxy's ports and paths.
+//! `/healthz` and `/livez`, `/metrics`, `/proxyMode` and `/configz`, at kube-proxy's ports and paths.
+
+mod answer;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -6,14 +8,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use daymark_feed::record::Eligibility;
 use daymark_feed::{PlaneReceiver, PlaneStatus};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
+use crate::metrics::kube_proxy::Probe;
 
 /// Why a health or metrics port is not open.
 #[derive(Debug, Error)]
@@ -59,16 +64,20 @@ pub enum Health {
 }
 
 /// The health of a proxy, as `/healthz` says it and health checks of Services do. It is not healthy when a change waits for
-/// longer than `patience`.
+/// longer than `patience`, and before its first state, unless the kernel serves an earlier agent's.
 #[must_use]
 pub fn health(plane: &PlaneReceiver, metrics: &Metrics, patience: Duration) -> Health {
-    let status = *plane.borrow();
-    let behind = metrics.behind().unwrap_or_default();
-    if is_alive(plane) && status != PlaneStatus::Starting && behind < patience {
+    let serves = *plane.borrow() != PlaneStatus::Starting || metrics.adopted();
+    if serves && is_live(plane, metrics, patience) {
         Health::Healthy
     } else {
         Health::Unhealthy
     }
+}
+
+/// Whether the plane's thread lives, and brings changes to the kernel in time; without that only a restart helps.
+fn is_live(plane: &PlaneReceiver, metrics: &Metrics, patience: Duration) -> bool {
+    is_alive(plane) && metrics.behind().unwrap_or_default() < patience
 }
 
 /// Whether the plane's thread lives: it holds the other end of the channel.
@@ -107,7 +116,16 @@ pub async fn serve_health(
     .await
 }
 
-/// Opens the metrics port. `extra` adds lines of other parts of the agent.
+/// What the metrics port says beside the agent's own counters.
+#[derive(Clone)]
+pub struct Pages {
+    /// Lines of other parts of the agent for `/metrics`.
+    pub lines: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The configuration as JSON, for `/configz`.
+    pub configz: Arc<str>,
+}
+
+/// Opens the metrics port.
 ///
 /// # Errors
 /// If the address cannot be bound, and has to be.
@@ -115,13 +133,13 @@ pub async fn serve_metrics(
     place: Place,
     plane: PlaneReceiver,
     metrics: Arc<Metrics>,
-    extra: Arc<dyn Fn() -> String + Send + Sync>,
+    pages: Pages,
 ) -> Result<impl Future<Output = ()>, BindError> {
     serve(
         place,
         "metrics",
         "--metrics-bind-address",
-        metrics_routes(extra),
+        metrics_routes(pages),
         Shared {
             plane,
             metrics,
@@ -137,27 +155,38 @@ fn health_routes() -> Router<Shared> {
         .route("/livez", get(livez))
 }
 
-fn metrics_routes(extra: Arc<dyn Fn() -> String + Send + Sync>) -> Router<Shared> {
+fn metrics_routes(pages: Pages) -> Router<Shared> {
+    let Pages { lines, configz } = pages;
     let text = move |State(shared): State<Shared>| {
-        let extra = Arc::clone(&extra);
+        let lines = Arc::clone(&lines);
         async move {
             // OpenMetrics ends with a line of its own, which must stay the last.
             let own = shared.metrics.text();
             let body =
-                own.strip_suffix("# EOF\n").unwrap_or(&own).to_owned() + &extra() + "# EOF\n";
-            (
-                [(
-                    "content-type",
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                )],
+                own.strip_suffix("# EOF\n").unwrap_or(&own).to_owned() + &lines() + "# EOF\n";
+            page(
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
                 body,
             )
         }
     };
+    let configz = move || async move { page("application/json", configz.to_string()) };
     Router::new()
         .route("/metrics", get(text))
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/proxyMode", get(|| async { "nftables" }))
+        .route("/healthz", get(|| async { page(TEXT, "ok".to_owned()) }))
+        .route(
+            "/proxyMode",
+            get(|| async { page(TEXT, "nftables".to_owned()) }),
+        )
+        .route("/configz", get(configz))
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// An answer of that type, which no browser takes for another.
+fn page(kind: &'static str, body: String) -> Response {
+    let headers = [(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (headers, body).into_response()
 }
 
 async fn serve(
@@ -213,50 +242,17 @@ async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     }
 }
 
-/// Healthy while the kernel holds a state and follows the API: otherwise a load balancer should send nothing
-/// here.
-async fn healthz(State(shared): State<Shared>) -> (StatusCode, String) {
-    answer(&shared, Question::Health)
+/// Whether load balancers should send to this node: its proxy is healthy, and the Node is there to stay.
+async fn healthz(State(shared): State<Shared>) -> Response {
+    let eligible = shared.metrics.eligibility() == Some(Eligibility::Eligible);
+    let healthy = health(&shared.plane, &shared.metrics, shared.patience) == Health::Healthy;
+    answer::answer(&shared, Probe::Health, (healthy, Some(eligible)))
 }
 
-/// Alive while the plane's thread is: without it only a restart helps.
-async fn livez(State(shared): State<Shared>) -> (StatusCode, String) {
-    answer(&shared, Question::Life)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Question {
-    Health,
-    Life,
-}
-
-fn answer(shared: &Shared, question: Question) -> (StatusCode, String) {
-    let plane = *shared.plane.borrow();
-    let alive = is_alive(&shared.plane);
-    let behind = shared.metrics.behind().unwrap_or_default();
-    let good = match question {
-        Question::Health => {
-            health(&shared.plane, &shared.metrics, shared.patience) == Health::Healthy
-        }
-        Question::Life => alive,
-    };
-    let code = if good {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let generation = match plane {
-        PlaneStatus::Committed { generation } => generation,
-        PlaneStatus::Starting | PlaneStatus::NoPlane => 0,
-    };
-    let body = serde_json::json!({
-        "healthy": good,
-        "planeAlive": alive,
-        "behindSeconds": behind.as_secs_f64(),
-        "generation": generation,
-        "commits": shared.metrics.commits(),
-    });
-    (code, format!("{body}\n"))
+/// Whether the proxy does its work, whatever becomes of the Node.
+async fn livez(State(shared): State<Shared>) -> Response {
+    let live = is_live(&shared.plane, &shared.metrics, shared.patience);
+    answer::answer(&shared, Probe::Life, (live, None))
 }
 
 /// A failing commit is tried again within milliseconds; after so long it will not heal by itself.

@@ -1,9 +1,12 @@
-//! What the agent counts, under kube-proxy's names where it has one.
+//! What the agent counts: kube-proxy's metrics ([`kube_proxy`]) and its own.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+pub(crate) mod kube_proxy;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use daymark_feed::record::Eligibility;
 use daymark_model as model;
 use daymark_model::Desired;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -15,12 +18,12 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::clock;
+use kube_proxy::{KubeProxy, Sync};
 
 /// The agent's counters.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    commit: Histogram,
     programming: Histogram,
     failures: Counter<u64, AtomicU64>,
     repairs: Counter<u64, AtomicU64>,
@@ -33,6 +36,9 @@ pub struct Metrics {
     loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
     behind: Mutex<Option<Instant>>,
+    pub(crate) kube_proxy: KubeProxy,
+    node: Mutex<Option<Eligibility>>,
+    adopted: AtomicBool,
 }
 
 /// The label of what each IP family has.
@@ -55,7 +61,6 @@ impl Default for Metrics {
         // 10 us to 5 s.
         let histogram = || Histogram::new(exponential_buckets(0.000_01, 2.0, 20));
         let metrics = Self {
-            commit: histogram(),
             programming: histogram(),
             failures: Counter::default(),
             repairs: Counter::default(),
@@ -68,14 +73,12 @@ impl Default for Metrics {
             loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
             behind: Mutex::new(None),
+            kube_proxy: KubeProxy::default(),
+            node: Mutex::new(None),
+            adopted: AtomicBool::new(false),
             registry: Registry::default(),
         };
-        registry.register_with_unit(
-            "kubeproxy_sync_proxy_rules_duration",
-            "From a batch of changes to its commit in the kernel, without waiting",
-            Unit::Seconds,
-            metrics.commit.clone(),
-        );
+        metrics.kube_proxy.register(&mut registry);
         registry.register_with_unit(
             "daymark_programming_duration",
             "From a watch event to its commit in the kernel",
@@ -167,11 +170,37 @@ impl Metrics {
         *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    pub(crate) fn committed(&self, changed: usize, commit: Duration, programming: Duration) {
+    /// Whether load balancers should send to this node; `None` while it has no Node object.
+    #[must_use]
+    pub fn eligibility(&self) -> Option<Eligibility> {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_eligibility(&self, node: Option<Eligibility>) {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+    }
+
+    /// Whether the kernel held a state when the agent started: it serves until the first batch comes.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.adopted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_adopted(&self) {
+        self.adopted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn committed(
+        &self,
+        (sync, families): (Sync, &[model::Family]),
+        changed: usize,
+        commit: Duration,
+        programming: Duration,
+    ) {
+        self.kube_proxy.committed(sync, families, commit);
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.elements
             .inc_by(u64::try_from(changed).unwrap_or(u64::MAX));
-        self.commit.observe(commit.as_secs_f64());
         self.programming.observe(programming.as_secs_f64());
     }
 

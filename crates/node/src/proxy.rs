@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane, StartError};
 use daymark_feed::{PlaneSender, PlaneStatus};
 use daymark_model::flows::{self, Suspects, Verdicts};
-use daymark_model::{Change, Options, World};
+use daymark_model::{Change, Family, Options, World};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
@@ -22,6 +22,7 @@ use crate::events::Notices;
 use crate::health_check::{self, HealthChecks};
 use crate::loopback::{self, Loopback};
 use crate::metrics::Metrics;
+use crate::metrics::kube_proxy::{Sync, families};
 use isolated::Isolated;
 
 /// What the thread is told.
@@ -208,7 +209,9 @@ impl<K: Kernel> Proxy<K> {
         self.addresses_known |= changes.iter().any(tells_addresses);
         let suspects = flows::suspects(&self.world, &changes);
         self.suspects.extend(suspects);
+        self.metrics.kube_proxy.came(&changes, clock::timestamp());
         let delta = self.world.apply(changes);
+        self.metrics.kube_proxy.wanted(&delta);
         self.health_checks.before(&delta);
         self.loopback.note(&delta);
         if self.batch.is_none() || !self.addresses_known || !self.is_registered() {
@@ -222,11 +225,21 @@ impl<K: Kernel> Proxy<K> {
             State::InStep => self.plane.update(&delta).map_err(StartError::from),
             State::Waiting => self.plane.reconcile(self.world.desired().clone()),
         };
-        self.settle(outcome, started, arrived);
+        let about = match self.state {
+            State::InStep => (Sync::Partial, families(&delta)),
+            State::Waiting | State::Behind { .. } => whole(),
+        };
+        self.settle(outcome, about, started, arrived);
     }
 
     /// What follows from an attempt to bring the kernel in step.
-    fn settle(&mut self, outcome: Result<usize, StartError>, started: Instant, arrived: Instant) {
+    fn settle(
+        &mut self,
+        outcome: Result<usize, StartError>,
+        (sync, families): (Sync, Vec<Family>),
+        started: Instant,
+        arrived: Instant,
+    ) {
         let changed = match outcome {
             Ok(changed) => changed,
             Err(error) => return self.fall_behind(&error),
@@ -234,7 +247,7 @@ impl<K: Kernel> Proxy<K> {
         let now = clock::now();
         if changed > 0 {
             self.metrics
-                .committed(changed, now - started, now - arrived);
+                .committed((sync, &families), changed, now - started, now - arrived);
         }
         if !std::mem::replace(&mut self.loaded, true) {
             let services = self.world.inputs().services.len();
@@ -269,6 +282,7 @@ impl<K: Kernel> Proxy<K> {
             let _ = self.cleaner.send(verdicts);
         }
         self.metrics.set_behind(None);
+        self.metrics.kube_proxy.in_step(clock::timestamp());
         self.metrics.set_world(self.world.desired());
         if let Some(generation) = self.batch {
             self.status
@@ -332,13 +346,13 @@ impl<K: Kernel> Proxy<K> {
             && started >= due
         {
             let outcome = self.plane.reconcile(self.world.desired().clone());
-            self.settle(outcome, started, since);
+            self.settle(outcome, whole(), started, since);
         }
         let now = clock::now();
         let ripe = self.isolated.ripe(now);
         if !ripe.is_empty() && self.state == State::InStep {
             let outcome = self.plane.retry(&ripe).map_err(StartError::from);
-            self.settle(outcome, now, now);
+            self.settle(outcome, whole(), now, now);
         }
         let now = clock::now();
         if !foreign.pending || foreign.due_in(now) > Duration::ZERO || self.state != State::InStep {
@@ -364,6 +378,11 @@ impl<K: Kernel> Proxy<K> {
             Err(error) => self.fall_behind(&error),
         }
     }
+}
+
+/// A sync of the whole state, which is of both families.
+fn whole() -> (Sync, Vec<Family>) {
+    (Sync::Full, Family::BOTH.into())
 }
 
 /// Commits of other processes that nobody has looked at yet.

@@ -14,6 +14,7 @@ use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, plane_channel};
 use daymark_lb::announcer;
 use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
+use daymark_node::health::Pages;
 use daymark_node::metrics::Metrics;
 use daymark_node::{events, foreign, health, health_check, loopback};
 use daymark_sys::probe::{self, Answer, Capabilities};
@@ -154,7 +155,11 @@ async fn serve(
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
         move || exposition::of_parts(dns_metrics.as_deref(), &announced, &feed)
     });
-    start::open_ports(&settings, &plane, &metrics, extra).await?;
+    let pages = Pages {
+        lines: extra,
+        configz: given.configz(&settings).into(),
+    };
+    start::open_ports(&settings, &plane, &metrics, pages).await?;
     if !args.leave_kube_proxy {
         let node = Arc::clone(&node_name);
         tokio::spawn(start::replace_kube_proxy(

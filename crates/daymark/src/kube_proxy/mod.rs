@@ -21,6 +21,8 @@ pub(crate) mod tree;
 use std::net::SocketAddr;
 
 use anyhow::bail;
+use daymark_model::Mode;
+use daymark_model::input::Detector;
 use tracing::warn;
 
 use configuration::Configuration;
@@ -87,6 +89,27 @@ impl Given {
             kubeconfig,
             flags.master.clone().filter(|server| !server.is_empty()),
         )
+    }
+
+    /// The text of `/configz`: what was given, with what the rest comes to.
+    pub(crate) fn configz(&self, settings: &Settings) -> String {
+        let mut full = self.configuration.clone().completed();
+        let options = &settings.options;
+        let entries = options.node_port_addresses.0.iter();
+        full.node_port_addresses = entries.map(ToString::to_string).collect();
+        if self.defaults == Defaults::Own {
+            full.mode = Mode::Nftables.to_string();
+            if options.detector == Detector::NodeCidr {
+                full.detect_local_mode = "NodeCIDR".to_owned();
+            }
+        }
+        for (text, address) in [
+            (&mut full.healthz_bind_address, settings.healthz),
+            (&mut full.metrics_bind_address, settings.metrics),
+        ] {
+            *text = address.map_or_else(String::new, |address| address.to_string());
+        }
+        serde_json::json!({"kubeproxy.config.k8s.io": full.json()}).to_string()
     }
 
     /// The name of this node: what was given, else the host's, as kube-proxy writes it.

@@ -17,6 +17,8 @@ pub(super) struct Metadata<'a> {
     pub(super) resource_version: Text<'a>,
     #[serde(borrow)]
     pub(super) creation_timestamp: Text<'a>,
+    #[serde(borrow)]
+    pub(super) deletion_timestamp: Text<'a>,
     pub(super) generation: Number,
     #[serde(borrow)]
     pub(super) labels: Part<Labels<'a>>,

@@ -20,7 +20,7 @@ use self::meta::Metadata;
 use self::value::{Number, Part, Read, Shape, Text};
 use crate::config::{Kind, Nodes};
 use crate::intern::Interner;
-use crate::record::{ClusterNode, L2Advertisement, Lease, Namespace, ObjectKey, Pool};
+use crate::record::{ClusterNode, Eligibility, L2Advertisement, Lease, Namespace, ObjectKey, Pool};
 
 /// A record of any kind, as the hub keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(crate) enum Record {
 pub(crate) struct NodeRecord {
     /// It is the agent's own.
     pub(crate) own: Option<Arc<model::Node>>,
+    /// And then this is whether load balancers should send to it.
+    pub(crate) eligibility: Option<Eligibility>,
     /// All Nodes are wanted.
     pub(crate) cluster: Option<Arc<ClusterNode>>,
 }

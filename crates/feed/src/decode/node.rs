@@ -11,7 +11,7 @@ use super::meta::Metadata;
 use super::value::{List, Part, Shape, Text};
 use super::{Json, NodeRecord, Reader, Record};
 use crate::config::Nodes;
-use crate::record::{Balancing, ClusterNode, Network, ObjectKey, Readiness};
+use crate::record::{Balancing, ClusterNode, Eligibility, Network, ObjectKey, Readiness};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -31,6 +31,15 @@ struct Spec<'a> {
     pod_cidr: Text<'a>,
     #[serde(borrow, rename = "podCIDRs")]
     pod_cidrs: List<Text<'a>>,
+    #[serde(borrow)]
+    taints: List<Taint<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Taint<'a> {
+    #[serde(borrow)]
+    key: Text<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -78,7 +87,13 @@ impl<'a> Json<'a> for NodeJson<'a> {
         };
         let cluster = all.then(|| Arc::new(self.cluster_node(key, addresses.clone(), reader)));
         let own = is_own.then(|| Arc::new(self.own_node(key, addresses, reader)));
-        (own.is_some() || cluster.is_some()).then_some(Record::Node(NodeRecord { own, cluster }))
+        let eligibility = is_own.then(|| self.eligibility());
+        let record = NodeRecord {
+            own,
+            eligibility,
+            cluster,
+        };
+        (record.own.is_some() || record.cluster.is_some()).then_some(Record::Node(record))
     }
 }
 
@@ -118,6 +133,16 @@ impl NodeJson<'_> {
             }
         }
         pod_cidrs
+    }
+
+    fn eligibility(&self) -> Eligibility {
+        let is_leaving = |taint: &Taint<'_>| taint.key.text() == "ToBeDeletedByClusterAutoscaler";
+        if !self.metadata.deletion_timestamp.is_absent() || self.spec.taints.iter().any(is_leaving)
+        {
+            Eligibility::Leaving
+        } else {
+            Eligibility::Eligible
+        }
     }
 
     fn own_node(

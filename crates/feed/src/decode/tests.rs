@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Kind;
+use crate::record::Eligibility;
 
 fn decode(kind: Kind, json: &str) -> Object {
     let mut names = Interner::default();
@@ -76,6 +77,34 @@ fn internal_addresses_of_a_node_come_before_external_ones() {
     let expected = expected.map(|ip| ip.parse::<IpAddr>().unwrap());
     assert_eq!(node.own.as_ref().unwrap().addresses, expected);
     assert_eq!(node.cluster.as_ref().unwrap().addresses, expected);
+}
+
+#[test]
+fn a_node_that_is_deleted_or_that_the_autoscaler_takes_away_is_leaving() {
+    let rows = [
+        (r#""metadata":{"name":"node-1"}"#, Eligibility::Eligible),
+        (
+            r#""metadata":{"name":"node-1","deletionTimestamp":"2026-01-01T00:00:00Z"}"#,
+            Eligibility::Leaving,
+        ),
+        (
+            r#""metadata":{"name":"node-1"},"spec":{"taints":[
+                {"key":"a","effect":"NoSchedule"},
+                {"key":"ToBeDeletedByClusterAutoscaler","value":"1","effect":"NoSchedule"}]}"#,
+            Eligibility::Leaving,
+        ),
+        (
+            r#""metadata":{"name":"node-1"},"spec":{"taints":[{"key":"a"}]}"#,
+            Eligibility::Eligible,
+        ),
+    ];
+    for (text, expected) in rows {
+        let object = decode(Kind::Node, &format!("{{{text}}}"));
+        let Meaning::Record(Record::Node(node)) = &object.meaning else {
+            panic!("{object:?}")
+        };
+        assert_eq!(node.eligibility, Some(expected), "{text}");
+    }
 }
 
 #[test]

@@ -287,6 +287,10 @@ fn emit_node(
     if own(from) != own(to) {
         events.push(Event::Model(Change::Node(own(to))));
     }
+    let eligibility = |record: Option<&NodeRecord>| record.and_then(|record| record.eligibility);
+    if eligibility(from) != eligibility(to) {
+        events.push(Event::Eligibility(eligibility(to)));
+    }
     if cluster(from) != cluster(to) {
         events.push(Event::Node(Arc::clone(&key.name), cluster(to)));
     }

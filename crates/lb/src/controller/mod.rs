@@ -163,7 +163,10 @@ impl Task {
                     put(&mut self.nodes, name, node.as_ref());
                     !same
                 }
-                Event::Model(_) | Event::Namespace(..) | Event::Lease(..) => false,
+                Event::Model(_)
+                | Event::Eligibility(_)
+                | Event::Namespace(..)
+                | Event::Lease(..) => false,
             };
         }
         if relevant {

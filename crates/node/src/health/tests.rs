@@ -20,6 +20,7 @@ struct Fixture {
 fn fixture(status: PlaneStatus) -> Fixture {
     let (plane, receiver) = plane_channel(status);
     let metrics = Arc::new(Metrics::default());
+    metrics.set_eligibility(Some(Eligibility::Eligible));
     Fixture {
         plane: Some(plane),
         shared: Shared {
@@ -27,6 +28,13 @@ fn fixture(status: PlaneStatus) -> Fixture {
             metrics,
             patience: PATIENCE,
         },
+    }
+}
+
+fn pages() -> Pages {
+    Pages {
+        lines: Arc::new(|| "dns_queries_total 3\n".to_owned()),
+        configz: r#"{"kubeproxy.config.k8s.io":{}}"#.into(),
     }
 }
 
@@ -47,13 +55,13 @@ enum Thread {
 }
 
 #[tokio::test]
-async fn health_is_a_state_in_the_kernel_that_follows_and_life_is_a_thread() {
+async fn health_is_a_state_in_the_kernel_that_follows_and_life_is_a_thread_that_does() {
     let rows = [
         // The plane, its thread, how long it is behind; /healthz, /livez.
         (PlaneStatus::Starting, Thread::Lives, 0, 503, 200),
         (COMMITTED, Thread::Lives, 0, 200, 200),
         (COMMITTED, Thread::Lives, 5, 200, 200),
-        (COMMITTED, Thread::Lives, 11, 503, 200),
+        (COMMITTED, Thread::Lives, 11, 503, 503),
         (COMMITTED, Thread::Ended, 0, 503, 503),
         (PlaneStatus::Starting, Thread::Ended, 0, 503, 503),
         // Who has no plane does not wait for one.
@@ -77,31 +85,77 @@ async fn health_is_a_state_in_the_kernel_that_follows_and_life_is_a_thread() {
 }
 
 #[tokio::test]
-async fn the_body_says_what_is_held_and_how_far_behind_it_is() {
-    let it = fixture(COMMITTED);
-    let since = clock::now() - Duration::from_secs(60);
-    it.shared.metrics.set_behind(Some(since));
-    let (_, body) = ask(health_routes(), &it.shared, "/healthz").await;
-    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(body["planeAlive"], true);
-    assert_eq!(body["generation"], 7);
-    assert_eq!(body["commits"], 0);
-    assert!(body["behindSeconds"].as_f64().unwrap() >= 60.0, "{body}");
+async fn tables_of_an_earlier_agent_are_healthy_until_the_first_state() {
+    let it = fixture(PlaneStatus::Starting);
+    it.shared.metrics.set_adopted();
+    let (code, _) = ask(health_routes(), &it.shared, "/healthz").await;
+    assert_eq!(code, 200);
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_or_leaves_is_not_healthy_and_lives() {
+    for node in [None, Some(Eligibility::Leaving)] {
+        let it = fixture(COMMITTED);
+        it.shared.metrics.set_eligibility(node);
+        let (code, body) = ask(health_routes(), &it.shared, "/healthz").await;
+        assert_eq!(code, 503, "{node:?}");
+        let said: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(said["nodeEligible"], false, "{body}");
+        assert_eq!(said["status"]["IPv4"]["healthy"], true, "{body}");
+        let (code, body) = ask(health_routes(), &it.shared, "/livez").await;
+        assert_eq!(code, 200, "{node:?}");
+        assert!(!body.contains("nodeEligible"), "{body}");
+    }
+}
+
+/// As kube-proxy 1.37.2 answers, but for the times.
+#[test]
+fn the_body_is_kube_proxys_to_the_byte() {
+    let now = "2026-11-29T06:51:38.735441144Z".parse().unwrap();
+    let updated = "2026-11-29T06:51:31.1996Z".parse().ok();
+    let both = r#"{"lastUpdated":"2026-11-29T06:51:31.1996Z","healthy":true}"#;
+    let status = format!(r#""status":{{"IPv4":{both},"IPv6":{both}}}}}"#);
+    let times = r#""currentTime":"2026-11-29T06:51:38.735441144Z""#;
+    let good = r#"{"lastUpdated":"2026-11-29T06:51:38.735441144Z","#;
+    assert_eq!(
+        answer::body(now, updated, (true, Some(true))),
+        format!(r#"{good}{times},"nodeEligible":true,"healthy":true,{status}"#)
+    );
+    assert_eq!(
+        answer::body(now, updated, (true, None)),
+        format!(r#"{good}{times},"healthy":true,{status}"#)
+    );
+    let bad = r#"{"lastUpdated":"2026-11-29T06:51:31.1996Z","#;
+    assert_eq!(
+        answer::body(now, updated, (true, Some(false))),
+        format!(r#"{bad}{times},"nodeEligible":false,"healthy":false,{status}"#)
+    );
+    let never = answer::body(now, None, (false, None));
+    assert!(
+        never.starts_with(r#"{"lastUpdated":"0001-01-01T00:00:00Z","#),
+        "{never}"
+    );
 }
 
 #[tokio::test]
 async fn metrics_end_once_and_hold_those_of_other_parts() {
     let it = fixture(COMMITTED);
-    let extra = || "dns_queries_total 3\n".to_owned();
-    let routes = || metrics_routes(Arc::new(extra));
+    let routes = || metrics_routes(pages());
+    let _ = ask(health_routes(), &it.shared, "/livez").await;
     let (code, text) = ask(routes(), &it.shared, "/metrics").await;
     assert_eq!(code, 200);
     assert!(text.ends_with("dns_queries_total 3\n# EOF\n"), "{text}");
     assert_eq!(text.matches("# EOF").count(), 1, "{text}");
     assert!(text.contains("daymark_frontends 0\n"), "{text}");
+    assert!(
+        text.contains("kubeproxy_proxy_livez_total{code=\"200\"} 1\n"),
+        "{text}"
+    );
 
     let (_, mode) = ask(routes(), &it.shared, "/proxyMode").await;
     assert_eq!(mode, "nftables");
+    let (_, config) = ask(routes(), &it.shared, "/configz").await;
+    assert_eq!(config, r#"{"kubeproxy.config.k8s.io":{}}"#);
 }
 
 #[tokio::test]
@@ -112,7 +166,7 @@ async fn a_port_that_is_taken_is_named_with_its_flag() {
     let busy = Busy::Fail;
     let place = Place { address, busy };
     let health = serve_health(place, plane.clone(), Arc::clone(&metrics), PATIENCE).await;
-    let counts = serve_metrics(place, plane, metrics, Arc::new(String::new)).await;
+    let counts = serve_metrics(place, plane, metrics, pages()).await;
     let errors = [
         (health.err(), "for health checks", "--healthz-bind-address"),
         (counts.err(), "for metrics", "--metrics-bind-address"),

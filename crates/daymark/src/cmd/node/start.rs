@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use daymark_feed::{PlaneReceiver, PlaneStatus};
 use daymark_node::events::{Severity, about_node};
-use daymark_node::health::{self, Place};
+use daymark_node::health::{self, Pages, Place};
 use daymark_node::leftovers::{self, Outcome};
 use daymark_node::metrics::Metrics;
 use daymark_node::sysctls;
@@ -90,7 +90,7 @@ pub(super) async fn open_ports(
     settings: &Settings,
     plane: &PlaneReceiver,
     metrics: &Arc<Metrics>,
-    extra: Arc<dyn Fn() -> String + Send + Sync>,
+    pages: Pages,
 ) -> anyhow::Result<()> {
     let place = |address| Place {
         address,
@@ -104,7 +104,7 @@ pub(super) async fn open_ports(
     }
     if let Some(address) = settings.metrics {
         let (plane, metrics) = (plane.clone(), Arc::clone(metrics));
-        tokio::spawn(health::serve_metrics(place(address), plane, metrics, extra).await?);
+        tokio::spawn(health::serve_metrics(place(address), plane, metrics, pages).await?);
     }
     Ok(())
 }
