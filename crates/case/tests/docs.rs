@@ -23,6 +23,7 @@ fn the_documentation_names_every_key_and_word() {
     for word in [
         "options",
         "detector=",
+        "name=",
         "node-ports=",
         "unnamed-family=",
         "masquerade-all=",

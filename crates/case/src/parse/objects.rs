@@ -17,13 +17,19 @@ use crate::write::{CONDITIONS, implied_slice};
 type Result<T> = std::result::Result<T, ParseError>;
 
 impl Parser<'_> {
-    /// `options [detector=D] [node-ports=primary|localhost|all|PREFIX,...] [unnamed-family=closed|open]
+    /// `options [name=NODE] [detector=D] [node-ports=primary|localhost|all|PREFIX,...] [unnamed-family=closed|open]
     /// [masquerade-all=yes|no] [CHOICE=WORD...]`
     pub(super) fn options(&mut self, line: &mut Line) -> Result<()> {
         if !self.is_blank() {
             return Err(line.error("options before everything else", "options"));
         }
-        let own = ["detector", "node-ports", "unnamed-family", "masquerade-all"];
+        let own = [
+            "name",
+            "detector",
+            "node-ports",
+            "unnamed-family",
+            "masquerade-all",
+        ];
         let choices = rules::NAMES.into_iter();
         let keys: Vec<&str> = own
             .into_iter()
@@ -32,6 +38,7 @@ impl Parser<'_> {
         let fields = line.fields(&keys)?;
         no_plain(line, &fields)?;
         let options = &mut self.case.options;
+        options.node_name = fields.get("name").unwrap_or_default().into();
         match fields.get("detector") {
             None => {}
             Some("node") => options.detector = Detector::NodeCidr,

@@ -111,6 +111,11 @@ pub fn options(random: &mut Random) -> Options {
             0..=4 => node_port_addresses(random),
             _ => NodePortAddresses::default(),
         },
+        node_name: if random.percent(20) {
+            "node-1".into()
+        } else {
+            "".into()
+        },
         unnamed_family: if random.percent(20) {
             UnnamedFamily::Open
         } else {
@@ -122,7 +127,6 @@ pub fn options(random: &mut Random) -> Options {
             MasqueradeAll::No
         },
         rules: rules(random),
-        ..Options::default()
     }
 }
 

@@ -164,6 +164,9 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut words = Words::new("options");
+        if !options.node_name.is_empty() {
+            words.field("name", &options.node_name);
+        }
         match &options.detector {
             Detector::NodeCidr => {}
             Detector::None => {
