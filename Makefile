@@ -5,7 +5,7 @@
 CARGO ?= cargo
 DAYMARK = target/debug/daymark
 
-.PHONY: build demo test unit lint cases peers conformance bench release help
+.PHONY: build demo test unit lint cases peers conformance bench bench-peers release help
 
 help: ## this text
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -49,3 +49,7 @@ release: ## the optimised binary
 
 bench: release ## measurements as JSON
 	target/release/daymark bench
+
+bench-peers: release ## measurements beside the real kube-proxy, as root
+	@peers/need.sh go nft || { [ $$? = 3 ] && exit 0 || exit 1; }; \
+	 peers/build.sh $(PEERS) $(PARTS) && target/release/daymark bench --peers $(PEERS)

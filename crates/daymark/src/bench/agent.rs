@@ -137,7 +137,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// A change that takes longer is a failure.
 const LONGEST: Duration = Duration::from_secs(5);
 
-async fn write(
+pub(super) async fn write(
     client: &Client,
     service: usize,
     endpoints: usize,
@@ -154,10 +154,10 @@ async fn write(
 }
 
 /// Commits to nf_tables in the network namespace of this thread, as the kernel announces them.
-struct Commits(mpsc::UnboundedReceiver<Instant>);
+pub(super) struct Commits(mpsc::UnboundedReceiver<Instant>);
 
 impl Commits {
-    fn follow() -> anyhow::Result<Self> {
+    pub(super) fn follow() -> anyhow::Result<Self> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let watch = GenerationWatch::open()?;
         std::thread::Builder::new().spawn(move || tell(watch, &sender))?;
@@ -165,14 +165,25 @@ impl Commits {
     }
 
     /// When the next update is in the kernel: at its first commit, which publishes; the others only clear away.
-    async fn next(&mut self) -> anyhow::Result<Instant> {
+    pub(super) async fn next(&mut self) -> anyhow::Result<Instant> {
         let next = tokio::time::timeout(LONGEST, self.0.recv()).await;
         let within = || format!("no commit of a change within {} s", LONGEST.as_secs());
         next.with_context(within)?
             .context("the kernel's announcements ended")
     }
 
-    fn forget(&mut self) {
+    /// When the last commit was, once there was none for `quiet`; `None` if there was none at all.
+    pub(super) async fn last(&mut self, quiet: Duration, patience: Duration) -> Option<Instant> {
+        let mut last = None;
+        let mut wait = patience;
+        while let Ok(Some(at)) = tokio::time::timeout(wait, self.0.recv()).await {
+            last = Some(at);
+            wait = quiet;
+        }
+        last
+    }
+
+    pub(super) fn forget(&mut self) {
         while self.0.try_recv().is_ok() {}
     }
 }

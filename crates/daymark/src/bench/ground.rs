@@ -38,6 +38,11 @@ impl Ground {
         })
     }
 
+    /// The socket at [`API`].
+    pub(crate) fn listener(&self) -> anyhow::Result<TcpListener> {
+        Ok(self.listener.try_clone()?)
+    }
+
     /// Runs `f` inside, on a thread of its own.
     pub(crate) fn run<R: Send>(
         &self,
@@ -87,12 +92,24 @@ pub(crate) struct Part {
 impl Part {
     /// Starts a verb of this program; `sockets` are left open in it under their own numbers.
     pub(crate) fn start(args: &[String], sockets: Vec<OwnedFd>) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe().context("this program's path")?);
+        let program = std::env::current_exe().context("this program's path")?;
+        Self::start_program(&program, args, sockets, Stdio::inherit())
+    }
+
+    /// The same with another program, whose log goes to a place of its own.
+    pub(crate) fn start_program(
+        program: &Path,
+        args: &[String],
+        sockets: Vec<OwnedFd>,
+        log: Stdio,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
         command
             .args(args)
             .env("DAYMARK_LOG", "warn")
             .stdin(Stdio::null())
-            .stdout(Stdio::null());
+            .stdout(Stdio::null())
+            .stderr(log);
         let descriptors = sockets
             .into_iter()
             .map(|socket| {
@@ -106,7 +123,8 @@ impl Part {
             ..Isolation::default()
         }
         .apply(&mut command);
-        let shown = format!("daymark {}", args.first().map_or("", String::as_str));
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let shown = format!("{name} {}", args.first().map_or("", String::as_str));
         let child = command
             .spawn()
             .with_context(|| format!("starting {shown}"))?;
@@ -143,6 +161,16 @@ impl Part {
             .context("no such line in /proc/PID/status")?
             .parse()?;
         Ok(kilobytes * 1024.0)
+    }
+
+    /// Seconds of processor time that it and the children that it has waited for have used.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // After the name in parentheses, which may hold anything: utime, stime, cutime and cstime (proc(5)).
+        let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
+        let times = fields.split_whitespace().skip(11).take(4);
+        let ticks: f64 = times.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+        Ok(ticks / USER_HZ)
     }
 
     /// An error if it has ended.
@@ -187,6 +215,8 @@ pub(crate) fn until(
     bail!("{what}: not within {} s", PATIENCE.as_secs())
 }
 
+/// Ticks a second in `/proc` (include/asm-generic/param.h): the same on every architecture that this runs on.
+const USER_HZ: f64 = 100.0;
 const ROUND: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 

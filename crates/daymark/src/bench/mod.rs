@@ -4,6 +4,7 @@
 //! - [`agent`]: `daymark node` against an API server over TLS;
 //! - [`api`]: the embedded API server;
 //! - [`lab`]: a lab from nothing to its first request;
+//! - [`peers`]: an agent beside the real kube-proxy, under the real API server;
 //! - [`figure`]: a number, its spread and its goal; [`inputs`]: made-up clusters; [`ground`]: where processes run.
 //!
 //! Everything happens in namespaces of its own; `docs/benchmarks.md` tells what came out.
@@ -15,6 +16,7 @@ mod figure;
 mod ground;
 mod inputs;
 mod lab;
+pub(crate) mod peers;
 mod plane;
 
 use std::path::Path;

@@ -1,13 +1,13 @@
 //! `daymark bench`: reproducible measurements.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::ValueEnum;
 use daymark_sys::ns::{self, Entered, UserNamespace};
 
-use crate::bench::{self, Figure, Measurement, Sizes};
+use crate::bench::{self, Figure, Measurement, Sizes, peers};
 
 /// Flags of `daymark bench`.
 #[derive(clap::Args)]
@@ -33,6 +33,10 @@ pub(crate) struct Args {
     /// Where stores are written: the disk whose fsync is measured.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
+    /// Measure beside the real kube-proxy, under the real API server, of this folder (make peers). As root: the nft command
+    /// of kube-proxy fails with large clusters otherwise.
+    #[arg(long, value_name = "DIR", conflicts_with = "names")]
+    peers: Option<PathBuf>,
     /// How the figures are printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -48,8 +52,17 @@ enum Output {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Always: the figures are those of an ordinary user, whose send buffers the kernel bounds.
-    if let Entered::Outside(code) = ns::enter(UserNamespace::Always)? {
+    // kube-proxy's one transaction is larger than the send buffers that the kernel gives an ordinary user.
+    let user = if args.peers.is_some() {
+        UserNamespace::UnlessPrivileged
+    } else {
+        UserNamespace::Always
+    };
+    if let Entered::Outside(code) = ns::enter(user)? {
         return Ok(code);
+    }
+    if let Some(peers) = &args.peers {
+        return beside(&args, peers);
     }
     let all = Measurement::value_variants();
     let wanted = if args.names.is_empty() {
@@ -73,6 +86,40 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let missed = |figure: &Figure| judged(&args, figure).met() == Some(false);
     Ok(if figures.iter().any(missed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// The figures beside kube-proxy.
+fn beside(args: &Args, programs: &Path) -> anyhow::Result<ExitCode> {
+    let programs = programs.canonicalize();
+    let programs = programs.with_context(|| {
+        format!(
+            "--peers {}",
+            args.peers.as_deref().unwrap_or(Path::new("")).display()
+        )
+    })?;
+    heading(args);
+    let sizes = if args.quick {
+        peers::Sizes::quick()
+    } else {
+        peers::Sizes::full()
+    };
+    let base = args.folder.clone().unwrap_or_else(std::env::temp_dir);
+    let runs = usize::from(args.runs).min(if args.quick { 1 } else { 3 });
+    let rows = peers::run(&programs, &base, &sizes, runs, |row| {
+        if args.output == Output::Text {
+            print(&row.to_line());
+        }
+    })?;
+    if args.output == Output::Json {
+        let rows: Vec<_> = rows.iter().map(peers::Row::to_json).collect();
+        print(&serde_json::to_string_pretty(&rows)?);
+    }
+    let missed = rows.iter().any(|row| row.met() == Some(false));
+    Ok(if missed && !args.quick {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
