@@ -105,6 +105,16 @@ fn a_node_whose_agent_stays_dead_keeps_its_pods_ready() {
 }
 
 #[test]
+fn node_ports_are_served_on_loopback() {
+    scenario("localhost_node_ports");
+}
+
+#[test]
+fn node_ports_and_health_checks_follow_the_external_policy() {
+    scenario("external_policy_changes");
+}
+
+#[test]
 fn cluster_dns_answers_at_its_ipv6_address() {
     scenario("dns_by_ipv6");
 }

@@ -18,6 +18,8 @@ use crate::cluster::{Part, Where};
 pub struct Scenario {
     /// How many nodes the lab has.
     pub nodes: u8,
+    /// More flags for `daymark node`.
+    pub agent_args: Vec<String>,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -85,12 +87,21 @@ pub enum Action {
     },
     /// Ask once, again and again until it holds or the time is over.
     Expect(Expectation),
-    /// Run a command, which must end with exit code 0.
+    /// Run a command, again and again until it ends with exit code 0 or the time is over.
     Run {
         /// Where.
         place: Where,
-        /// The words of the command.
+        /// The words of the command; `daymark` is the running binary.
         command: Vec<String>,
+        /// The longest it may take; once, if there is none.
+        within: Option<Duration>,
+    },
+    /// Change a Service by a JSON merge patch (RFC 7396).
+    PatchService {
+        /// Namespace and name.
+        name: Name,
+        /// The patch.
+        patch: serde_json::Value,
     },
 }
 

@@ -1,12 +1,12 @@
 //! `daymark ask`: a client for tests and demonstrations.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use daymark_lab::echo::Reply;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -43,6 +43,30 @@ pub(crate) struct Args {
     /// The method.
     #[arg(long, default_value = "GET")]
     method: String,
+    /// What must come of it, whoever answers: an HTTP status such as 503, or `refused`. Without: an answer of daymark echo.
+    #[arg(long, value_name = "STATUS|refused", value_parser = outcome)]
+    expect: Option<Outcome>,
+}
+
+/// What a request may be expected to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// An answer with this status.
+    Status(u16),
+    /// Nobody listens.
+    Refused,
+}
+
+fn outcome(text: &str) -> Result<Outcome, String> {
+    if text == "refused" {
+        return Ok(Outcome::Refused);
+    }
+    let status = text
+        .parse()
+        .ok()
+        .filter(|status| (100..600).contains(status));
+    let status = status.ok_or("neither `refused` nor an HTTP status such as 503")?;
+    Ok(Outcome::Status(status))
 }
 
 /// Addresses of one family alone.
@@ -105,7 +129,19 @@ async fn ask_all(args: Arc<Args>) -> anyhow::Result<usize> {
 /// One connection, one request, one answer.
 async fn ask(args: &Args) -> anyhow::Result<Reply> {
     let address = resolve(&args.to, args.family).await?;
-    let mut stream = TcpStream::connect(address).await.context("connect")?;
+    let nobody = Reply {
+        pod: "-".to_owned(),
+        node: "-".to_owned(),
+        client: address,
+        local: address,
+    };
+    let mut stream = match (TcpStream::connect(address).await, args.expect) {
+        (Err(error), Some(Outcome::Refused)) if error.kind() == ErrorKind::ConnectionRefused => {
+            return Ok(nobody);
+        }
+        (Ok(_), Some(Outcome::Refused)) => bail!("somebody listens"),
+        (connected, _) => connected.context("connect")?,
+    };
     let own = stream.local_addr()?;
     let head = format!(
         "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
@@ -118,20 +154,22 @@ async fn ask(args: &Args) -> anyhow::Result<Reply> {
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .context("the answer ended before its body")?;
-    if args.method != "GET" && head.starts_with("HTTP/1.1 2") {
+    let status = head.lines().next().unwrap_or_default();
+    if let Some(Outcome::Status(wanted)) = args.expect {
+        let given = status.split(' ').nth(1);
+        ensure!(given == Some(&wanted.to_string()), "{status}");
         return Ok(Reply {
-            pod: "-".to_owned(),
-            node: "-".to_owned(),
             client: own,
-            local: address,
+            ..nobody
         });
     }
-    serde_json::from_str(body).with_context(|| {
-        format!(
-            "not an answer of daymark echo: {}",
-            head.lines().next().unwrap_or_default()
-        )
-    })
+    if args.method != "GET" && head.starts_with("HTTP/1.1 2") {
+        return Ok(Reply {
+            client: own,
+            ..nobody
+        });
+    }
+    serde_json::from_str(body).with_context(|| format!("not an answer of daymark echo: {status}"))
 }
 
 /// By getaddrinfo, as every program of a Pod does; a literal address needs no thread for that.
@@ -183,3 +221,17 @@ fn microseconds() -> u128 {
 
 /// The most requests that wait for an answer at a time.
 const AT_ONCE: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expectation_is_a_status_or_refused() {
+        assert_eq!(outcome("503"), Ok(Outcome::Status(503)));
+        assert_eq!(outcome("refused"), Ok(Outcome::Refused));
+        for text in ["", "99", "600", "ok", "70000"] {
+            assert!(outcome(text).is_err(), "{text}");
+        }
+    }
+}

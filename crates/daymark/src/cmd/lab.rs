@@ -355,6 +355,7 @@ fn scenario(args: &Run) -> anyhow::Result<ExitCode> {
         inside.outer_pid,
     );
     spec.nodes = scenario.nodes;
+    spec.agent_args.clone_from(&scenario.agent_args);
     spec.control = control(args.peers.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

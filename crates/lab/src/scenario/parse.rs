@@ -24,6 +24,7 @@ pub struct ParseError {
 pub fn parse(text: &str) -> Result<Scenario, ParseError> {
     let mut scenario = Scenario {
         nodes: 3,
+        agent_args: Vec::new(),
         steps: Vec::new(),
     };
     for (number, line) in text.lines().enumerate() {
@@ -36,11 +37,18 @@ pub fn parse(text: &str) -> Result<Scenario, ParseError> {
             line: line_number,
             reason,
         };
+        let late = |word: &str| fail(format!("{word} must come before everything else"));
+        let begun = !scenario.steps.is_empty();
         if words.take("nodes") {
-            if !scenario.steps.is_empty() {
-                return Err(fail("nodes must come before everything else".to_owned()));
+            if begun {
+                return Err(late("nodes"));
             }
             scenario.nodes = words.number("nodes").map_err(fail)?;
+        } else if words.take("agents") {
+            if begun {
+                return Err(late("agents"));
+            }
+            scenario.agent_args = words.rest();
         } else {
             let action = action(&mut words).map_err(fail)?;
             scenario.steps.push(Step {
@@ -72,21 +80,37 @@ fn action(words: &mut Words<'_>) -> Result<Action, String> {
         "restore" => Ok(Action::Restore(words.next("NODE")?.to_owned())),
         "kill" => Ok(Action::Kill(part(words)?)),
         "start" => Ok(Action::Start(part(words)?)),
+        "patch" => {
+            words.expect("service")?;
+            let name = words.name("NAME")?;
+            let text = words.rest().join(" ");
+            let patch = serde_json::from_str(&text)
+                .map_err(|error| format!("{text:?} is no JSON: {error}"))?;
+            Ok(Action::PatchService { name, patch })
+        }
         "sleep" => Ok(Action::Sleep(duration(words.next("DURATION")?)?)),
         "load" => load(words),
         "expect" => expect(words),
         "run" => {
             let place = words.place()?;
+            let within = match words.0.front() {
+                Some(&"within") => Some(words.within()?),
+                _ => None,
+            };
             words.expect("--")?;
             let command: Vec<String> = words.rest();
             if command.is_empty() {
                 Err("a COMMAND must follow --".to_owned())
             } else {
-                Ok(Action::Run { place, command })
+                Ok(Action::Run {
+                    place,
+                    command,
+                    within,
+                })
             }
         }
         other => Err(format!(
-            "{other:?} is no step: apply, wait, delete, cut, restore, kill, start, sleep, load, expect, run"
+            "{other:?} is no step: apply, wait, delete, patch, cut, restore, kill, start, sleep, load, expect, run"
         )),
     }
 }
@@ -307,6 +331,13 @@ mod tests {
                 },
             ),
             (
+                "patch service shop/web {\"spec\": {\"type\": \"NodePort\"}}",
+                Action::PatchService {
+                    name: name("shop", "web"),
+                    patch: serde_json::json!({"spec": {"type": "NodePort"}}),
+                },
+            ),
+            (
                 "delete pod a grace 0",
                 Action::DeletePod {
                     name: name("default", "a"),
@@ -361,6 +392,15 @@ mod tests {
                 Action::Run {
                     place: Where::Node("node-1".into()),
                     command: vec!["true".into(), "x".into()],
+                    within: None,
+                },
+            ),
+            (
+                "run outside within 2s -- daymark ask web:80",
+                Action::Run {
+                    place: Where::Outside,
+                    command: vec!["daymark".into(), "ask".into(), "web:80".into()],
+                    within: Some(Duration::from_secs(2)),
                 },
             ),
         ] {
@@ -380,6 +420,12 @@ mod tests {
                 2,
                 "nodes must come before everything else",
             ),
+            (
+                "cut a\nagents --announce",
+                2,
+                "agents must come before everything else",
+            ),
+            ("patch service a {spec}", 1, "\"{spec}\" is no JSON"),
             ("nodes 900", 1, "nodes 900: not a number that fits"),
             ("kill dns", 1, "\"dns\" is no part of a lab"),
             (

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Client;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use thiserror::Error;
 
 use super::{Action, Expectation, Finding, Load, Name, Scenario, Step};
@@ -170,7 +170,17 @@ impl Performance<'_> {
                 return self.expect_load(name, *failures).await;
             }
             Action::Expect(expectation) => return self.expect(expectation).await,
-            Action::Run { place, command } => self.command(place, command).await?,
+            Action::Run {
+                place,
+                command,
+                within,
+            } => self.run_until(place, command, *within).await?,
+            Action::PatchService { name, patch } => {
+                let services: Api<Service> = Api::namespaced(self.client().await?, &name.namespace);
+                let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+                let patched = services.patch(&name.name, &params, &patch).await;
+                patched.map_err(Box::new)?;
+            }
         }
         Ok(String::new())
     }
@@ -336,12 +346,35 @@ impl Performance<'_> {
         }
     }
 
+    /// Runs a command until it ends well, or once.
+    async fn run_until(
+        &self,
+        place: &Where,
+        words: &[String],
+        within: Option<Duration>,
+    ) -> Result<(), StepError> {
+        let end = clock::instant() + within.unwrap_or_default();
+        loop {
+            match self.command(place, words).await {
+                Err(StepError::Command { .. }) if clock::instant() < end => {
+                    tokio::time::sleep(STEP).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     async fn command(&self, place: &Where, words: &[String]) -> Result<(), StepError> {
         let enter = |source| PlaceError::Enter {
             place: place.clone(),
             source,
         };
-        let mut command = self.cluster.command(place, &words[0])?;
+        let binary = self.cluster.spec().binary.to_string_lossy();
+        let program = match words[0].as_str() {
+            "daymark" => &binary,
+            other => other,
+        };
+        let mut command = self.cluster.command(place, program)?;
         command.args(&words[1..]).stdin(Stdio::null());
         let Output {
             status,
