@@ -18,6 +18,7 @@ mod collect;
 mod endpoints;
 mod engine;
 mod events;
+pub mod explain;
 mod graph;
 mod jobs;
 mod kinds;

@@ -83,7 +83,7 @@ pub(super) fn families(service: &Service) -> Vec<Family> {
 }
 
 /// Whether a Pod is an endpoint at all: it runs or may run again, and has an address.
-pub(super) fn is_included(pod: &Pod) -> bool {
+pub(crate) fn is_included(pod: &Pod) -> bool {
     let phase = pod
         .status
         .as_ref()
@@ -109,7 +109,7 @@ fn ips(pod: &Pod) -> Vec<IpAddr> {
     all.into_iter().filter_map(|ip| ip.parse().ok()).collect()
 }
 
-pub(super) fn publishes_not_ready(service: &Service) -> bool {
+pub(crate) fn publishes_not_ready(service: &Service) -> bool {
     service
         .spec
         .as_ref()
@@ -117,7 +117,7 @@ pub(super) fn publishes_not_ready(service: &Service) -> bool {
         .unwrap_or_default()
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
         .status
         .iter()
@@ -229,7 +229,8 @@ pub(super) fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
         .collect()
 }
 
-fn number(port: &ServicePort, protocol: &str, pod: &Pod) -> Option<i32> {
+/// The number of a Service port's target in a Pod.
+pub(crate) fn number(port: &ServicePort, protocol: &str, pod: &Pod) -> Option<i32> {
     match &port.target_port {
         None | Some(IntOrString::Int(0)) => Some(port.port),
         Some(IntOrString::Int(number)) => Some(*number),

@@ -21,7 +21,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 
-pub(crate) use self::endpoint::{Family, has_selector, matches};
+pub(crate) use self::endpoint::{
+    Family, has_selector, is_included, is_ready, matches, number, publishes_not_ready,
+};
 pub(crate) use self::meta::{SERVICE_NAME_LABEL, is_ours};
 use self::topology::{Shares, Unsafe};
 pub(crate) use self::trigger::Triggers;
@@ -159,13 +161,13 @@ fn hint(inputs: &Inputs<'_>, groups: &mut Groups) -> Result<(), Unsafe> {
 fn group(inputs: &Inputs<'_>, family: Family) -> (Groups, bool) {
     let mut groups = Groups::new();
     let mut waits = false;
-    for pod in inputs.pods.iter().filter(|pod| endpoint::is_included(pod)) {
+    for pod in inputs.pods.iter().filter(|pod| is_included(pod)) {
         let node = pod
             .spec
             .as_ref()
             .and_then(|spec| spec.node_name.as_deref())
             .and_then(|name| (inputs.node)(name));
-        if node.is_none() && !endpoint::publishes_not_ready(inputs.service) {
+        if node.is_none() && !publishes_not_ready(inputs.service) {
             waits = true;
             continue;
         }
