@@ -10,6 +10,7 @@
 //!
 //! - [`proxy`]: the thread's state, one batch in, one commit out;
 //! - [`agent`]: the tasks around it;
+//! - [`ask`]: what it answers on its socket: where packets go and why, and how it is;
 //! - [`addresses`]: which addresses the machine has;
 //! - [`events`]: what is told about Services and the Node;
 //! - [`conntrack`]: UDP flows of endpoints that left;
@@ -23,6 +24,7 @@
 
 pub mod addresses;
 pub mod agent;
+pub mod ask;
 mod clock;
 pub mod conntrack;
 pub mod events;

@@ -4,6 +4,7 @@
 //! again, first at once, then after waits that double. Meanwhile the kernel holds a valid state. What the kernel refuses
 //! for what it is costs the Service that it is of, not the node ([`isolated`]).
 
+mod ask;
 mod isolated;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use daymark_model::{Change, Family, Options, World};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
+use crate::ask::Ask;
 use crate::clock;
 use crate::events::Notices;
 use crate::health_check::{self, HealthChecks};
@@ -41,6 +43,8 @@ pub enum Order {
     },
     /// Another process committed to nf_tables: look whether our tables are as they should be.
     ForeignCommit,
+    /// Somebody wants to know something.
+    Ask(Ask),
     /// End the thread. The tables stay.
     Stop,
 }
@@ -72,6 +76,12 @@ pub struct Proxy<K> {
     health_checks: health_check::Teller,
     /// Who serves node ports on loopback.
     loopback: loopback::Teller,
+    /// Another number after each attempt to change the tables.
+    moment: u64,
+    /// When the last changes came.
+    last_change: Option<Instant>,
+    /// What the last failed commit said.
+    last_error: Option<String>,
 }
 
 /// Whether the kernel follows the world.
@@ -127,6 +137,9 @@ impl<K: Kernel> Proxy<K> {
             notices,
             health_checks: health_check::Teller::default(),
             loopback: loopback::Teller::default(),
+            moment: 0,
+            last_change: None,
+            last_error: None,
         }
     }
 
@@ -180,6 +193,7 @@ impl<K: Kernel> Proxy<K> {
         let mut oldest: Option<Instant> = None;
         let mut next = Some(first);
         let mut handled = Vec::new();
+        let mut asked = Vec::new();
         while let Some(order) = next {
             match order {
                 Order::Changes {
@@ -194,13 +208,16 @@ impl<K: Kernel> Proxy<K> {
                     self.batch = batch.or(self.batch);
                 }
                 Order::ForeignCommit => foreign.pending = true,
+                Order::Ask(ask) => asked.push(ask),
                 Order::Stop => return Next::Stop,
             }
             next = orders.try_recv().ok();
         }
         if let Some(oldest) = oldest {
+            self.last_change = Some(oldest);
             self.follow(gathered, oldest);
         }
+        asked.into_iter().for_each(|ask| self.answer(ask));
         Next::GoOn
     }
 
@@ -240,6 +257,7 @@ impl<K: Kernel> Proxy<K> {
         started: Instant,
         arrived: Instant,
     ) {
+        self.moment += 1;
         let changed = match outcome {
             Ok(changed) => changed,
             Err(error) => return self.fall_behind(&error),
@@ -334,6 +352,7 @@ impl<K: Kernel> Proxy<K> {
             warn!(%error, ?wait, "a commit failed; the whole state is tried again");
         }
         self.metrics.failed();
+        self.last_error = Some(error.to_string());
         let due = now + wait;
         let wait = (wait * 2).min(LONGEST_WAIT);
         self.state = State::Behind { wait, due, since };
@@ -360,6 +379,7 @@ impl<K: Kernel> Proxy<K> {
         }
         foreign.pending = false;
         let verified = self.plane.verify();
+        self.moment += 1;
         let ended = clock::now();
         // A table of a large cluster takes long to read: others who commit often must not keep the thread from its work.
         foreign.rest = Some(ended + LOOK_AGAIN.max((ended - now) * SHARE));

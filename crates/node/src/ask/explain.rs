@@ -1,0 +1,209 @@
+//! From what the model and the plane say to what is sent.
+
+use std::net::{IpAddr, SocketAddr};
+
+use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
+use daymark_dataplane::nft::inspect::{Held, Inspection, Kept};
+use daymark_model::decide::{Arrival, decision};
+use daymark_model::explain::{self, Asker, PortAsked, Question, Step, explain};
+use daymark_model::{Family, FrontendKey, Packet, ServiceKey, Verdict, World};
+
+use super::wire;
+
+/// The answer to a question, with what the kernel holds for each place.
+pub(crate) fn explained<K: Kernel>(
+    world: &World,
+    plane: &mut Plane<K>,
+    asked: &wire::Explain,
+) -> wire::Explained {
+    let client = client(world, &asked.from);
+    let question = Question {
+        service: ServiceKey::new(&asked.namespace, &asked.name),
+        port: asked.port.as_deref().map(port),
+        address: asked.address,
+        client: client.clone(),
+    };
+    let (cause, answers) = match explain(world, &question) {
+        Ok(answers) => (None, answers),
+        Err(cause) => (Some(self::cause(&cause)), Vec::new()),
+    };
+    let tell = |found: explain::Answer| {
+        let packet = found.packet;
+        let mut told = answer(found);
+        told.kernel = packet.and_then(|packet| kernel(world, plane, &packet));
+        told
+    };
+    wire::Explained {
+        node: world.here().node.name.to_string(),
+        service: question.service.to_string(),
+        client: client.addresses,
+        stale: None,
+        cause,
+        answers: answers.into_iter().map(tell).collect(),
+    }
+}
+
+fn port(word: &str) -> PortAsked {
+    match word.parse() {
+        Ok(number) => PortAsked::Number(number),
+        Err(_) => PortAsked::Name(word.into()),
+    }
+}
+
+fn client(world: &World, from: &wire::From) -> Asker {
+    let here = world.here();
+    let (arrival, addresses) = match from {
+        wire::From::Node => {
+            let own = here.node.addresses.iter().chain(&*here.machine_addresses);
+            let first = |family| own.clone().copied().find(|ip| Family::of(*ip) == family);
+            let both = Family::BOTH.into_iter().filter_map(first);
+            (Arrival::Node, both.collect())
+        }
+        wire::From::OwnPod => {
+            // The last address of a prefix is hardly ever a Pod's.
+            let own = here.own_pods();
+            (Arrival::Link, own.iter().map(|cidr| cidr.last()).collect())
+        }
+        wire::From::Outside => (Arrival::Link, OUTSIDE.to_vec()),
+        wire::From::Addresses(ips) => (Arrival::Link, ips.clone()),
+    };
+    Asker { arrival, addresses }
+}
+
+/// Addresses that nobody has.
+const OUTSIDE: [IpAddr; 2] = [
+    IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
+
+fn cause(cause: &explain::Cause) -> wire::Cause {
+    wire::Cause {
+        code: cause.code().to_owned(),
+        text: cause.to_string(),
+        remedy: cause.remedy().to_owned(),
+    }
+}
+
+fn answer(found: explain::Answer) -> wire::Answer {
+    let name = &found.port;
+    wire::Answer {
+        port: if name.port.is_empty() {
+            name.protocol.to_string()
+        } else {
+            format!("{}/{}", name.port, name.protocol)
+        },
+        kind: found.origin.words().to_owned(),
+        field: found.origin.field().to_owned(),
+        at: found.at.to_string(),
+        packet: found.packet.as_ref().map(packet),
+        forwarded: found.is_forwarded(),
+        verdict: found.verdict.as_ref().map(|v| verdict(v).to_owned()),
+        causes: found.causes.iter().map(cause).collect(),
+        steps: found.steps.iter().map(step).collect(),
+        endpoints: found.endpoints.iter().map(endpoint).collect(),
+        skipped: found.skipped.iter().map(skipped).collect(),
+        kernel: None,
+    }
+}
+
+fn packet(packet: &Packet) -> wire::Packet {
+    wire::Packet {
+        source: packet.source,
+        destination: SocketAddr::new(packet.destination, packet.port),
+        protocol: packet.protocol.to_string(),
+        arrival: match packet.arrival {
+            Arrival::Node => "node".to_owned(),
+            Arrival::Link => "link".to_owned(),
+        },
+    }
+}
+
+fn verdict(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Forward(_) => "forward",
+        Verdict::Reject(_) => "reject",
+        Verdict::Drop(_) => "drop",
+        Verdict::Untouched => "untouched",
+    }
+}
+
+fn step(step: &Step) -> wire::Step {
+    wire::Step {
+        rule: step.rule().to_owned(),
+        outcome: step.to_string(),
+        field: step.field().to_owned(),
+    }
+}
+
+fn endpoint(considered: &explain::Considered) -> wire::Endpoint {
+    wire::Endpoint {
+        address: considered.address,
+        port: considered.port,
+        node: considered.node.as_ref().map(ToString::to_string),
+        slice: considered.slice.to_string(),
+        standing: considered.standing.code().to_owned(),
+        text: considered.standing.to_string(),
+    }
+}
+
+fn skipped(skipped: &explain::Skipped) -> wire::Skipped {
+    wire::Skipped {
+        slice: skipped.slice.to_string(),
+        endpoints: skipped.endpoints,
+        why: skipped.why.code().to_owned(),
+        text: skipped.why.to_string(),
+    }
+}
+
+/// What the tables hold for the place that catches a packet.
+fn kernel<K: Kernel>(world: &World, plane: &mut Plane<K>, packet: &Packet) -> Option<wire::Kernel> {
+    let (at, frontend) = decision(world.desired(), packet).caught?;
+    let held = plane.inspect(&at, &frontend.port);
+    let kept = plane.kept(&at, packet.source);
+    Some(match held.and_then(|held| Ok((held, kept?))) {
+        Ok((held, kept)) => told(&held, kept),
+        Err(error) => unread(&at, &error),
+    })
+}
+
+fn unread(at: &FrontendKey, error: &CommitError) -> wire::Kernel {
+    wire::Kernel {
+        table: daymark_dataplane::nft::layout::Words::of(at.family())
+            .table()
+            .to_string(),
+        agrees: false,
+        unread: Some(error.to_string()),
+        objects: Vec::new(),
+        refused: Vec::new(),
+        kept: None,
+    }
+}
+
+fn told(held: &Inspection, kept: Option<Kept>) -> wire::Kernel {
+    let refused = held.withheld.iter().map(|(subject, why)| wire::Refused {
+        subject: subject.to_string(),
+        shown: why.shown.clone(),
+        reason: why.reason.clone(),
+    });
+    wire::Kernel {
+        table: held.table.to_string(),
+        agrees: held.agrees() && held.withheld.is_empty(),
+        unread: None,
+        objects: held.objects.iter().map(object).collect(),
+        refused: refused.collect(),
+        kept: kept.map(|kept| wire::Kept {
+            endpoint: kept.backend,
+            seconds: kept.expires.map(|expires| expires.as_secs()),
+        }),
+    }
+}
+
+fn object(held: &Held) -> wire::Object {
+    wire::Object {
+        object: held.object.to_string(),
+        meaning: held.meaning.clone(),
+        agreement: held.agreement.word().to_owned(),
+        wanted: held.wanted.clone(),
+        held: held.held.clone(),
+    }
+}

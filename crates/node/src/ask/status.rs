@@ -1,0 +1,67 @@
+//! How the agent is, put together.
+
+use std::sync::Arc;
+
+use daymark_dataplane::nft::compare::{Comparison, Count, Difference};
+
+use super::wire;
+
+/// Parts of the agent that this crate does not run, and how they are: feed, DNS, announcer.
+pub type Parts = Arc<dyn Fn() -> Vec<wire::Part> + Send + Sync>;
+
+/// How the plane's thread is.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// A number that is another one after each attempt to change the tables.
+    pub(crate) moment: u64,
+    pub(crate) node: String,
+    pub(crate) parts: Vec<wire::Part>,
+    pub(crate) refused: Vec<wire::Refused>,
+    pub(crate) conflicts: Vec<wire::Conflict>,
+}
+
+/// All of it. Healthy is an agent whose parts are well, whose kernel holds what it should, and from which nothing was
+/// refused. That an older Service has a place is no fault of the node.
+pub(super) fn status(
+    standing: Standing,
+    compared: Result<Comparison, String>,
+    others: Vec<wire::Part>,
+) -> wire::Status {
+    let (found, unread) = match compared {
+        Ok(found) => (found, None),
+        Err(why) => (Comparison::default(), Some(why)),
+    };
+    let parts: Vec<wire::Part> = others.into_iter().chain(standing.parts).collect();
+    let well = parts.iter().all(|part| part.healthy);
+    let as_wanted = found.total == 0 && unread.is_none() && standing.refused.is_empty();
+    wire::Status {
+        node: standing.node,
+        healthy: well && as_wanted,
+        parts,
+        counts: found.counts.iter().map(count).collect(),
+        differences: found.differences.iter().map(difference).collect(),
+        differences_total: found.total,
+        unread,
+        refused: standing.refused,
+        conflicts: standing.conflicts,
+    }
+}
+
+fn count(count: &Count) -> wire::Count {
+    wire::Count {
+        table: count.table.to_string(),
+        of: count.of.to_string(),
+        wanted: count.wanted,
+        held: count.held,
+    }
+}
+
+fn difference(difference: &Difference) -> wire::Difference {
+    wire::Difference {
+        table: difference.table.to_string(),
+        object: difference.object.as_ref().map(ToString::to_string),
+        shown: difference.shown.clone(),
+        agreement: difference.agreement.word().to_owned(),
+        about: difference.about.iter().map(ToString::to_string).collect(),
+    }
+}

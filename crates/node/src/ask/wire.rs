@@ -1,0 +1,328 @@
+//! Requests and answers of the agent's socket, as JSON.
+//!
+//! A request is `{"explain": {...}}` or `{"status": {}}`, an answer `{"explained": {...}}`, `{"status": {...}}` or
+//! `{"error": "..."}`. Fields that have nothing to say are absent. Names of fields are stable; texts are for people.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Request {
+    /// Where packets to a Service go.
+    Explain(Explain),
+    /// How the agent is.
+    Status(Nothing),
+}
+
+/// No parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reply {
+    /// To [`Request::Explain`].
+    Explained(Explained),
+    /// To [`Request::Status`].
+    Status(Status),
+    /// Why there is none.
+    Error(String),
+}
+
+/// A question about a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Explain {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// A port's number, node port or name; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// One of its addresses, or one of this node for node ports; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Who sends.
+    pub from: From,
+}
+
+/// Who sends the packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum From {
+    /// This node, from its own addresses.
+    Node,
+    /// A Pod of this node that is no endpoint: an address out of its Pod prefixes.
+    OwnPod,
+    /// Somebody outside: addresses for documentation (RFC 5737, RFC 3849).
+    Outside,
+    /// Whoever has these addresses, by a link.
+    Addresses(Vec<IpAddr>),
+}
+
+/// What becomes of the client's packets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explained {
+    /// The node whose agent answers.
+    pub node: String,
+    /// The Service, `NAMESPACE/NAME`.
+    pub service: String,
+    /// The client's addresses.
+    pub client: Vec<IpAddr>,
+    /// What is wrong with the agent, so that the kernel may hold something older than this answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<String>,
+    /// Why there is no place to answer for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// An answer for each place of the Service.
+    pub answers: Vec<Answer>,
+}
+
+/// Why something is not forwarded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// One word.
+    pub code: String,
+    /// In words.
+    pub text: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// What becomes of packets to one place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The Service port, `NAME/PROTOCOL`.
+    pub port: String,
+    /// What kind of place: `cluster IP`, `external IP`, `load-balancer IP` or `node port`.
+    pub kind: String,
+    /// The field that names it.
+    pub field: String,
+    /// The place: address, port and protocol, or the node port.
+    pub at: String,
+    /// The packet that was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet: Option<Packet>,
+    /// Whether the Service forwards it.
+    pub forwarded: bool,
+    /// `forward`, `reject`, `drop` or `untouched`; absent if the client cannot send a packet there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// Why it is not forwarded, the most telling first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// The rules that were asked, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// The endpoints that were considered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<Endpoint>,
+    /// EndpointSlices that gave none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+    /// What does it in the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
+}
+
+/// The first packet of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packet {
+    /// From where.
+    pub source: IpAddr,
+    /// Where to.
+    pub destination: SocketAddr,
+    /// The protocol.
+    pub protocol: String,
+    /// `node` if the node sends it itself, `link` if it comes by one.
+    pub arrival: String,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name.
+    pub rule: String,
+    /// Its outcome.
+    pub outcome: String,
+    /// The field that decides.
+    pub field: String,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its address.
+    pub address: IpAddr,
+    /// The port there, if its slice has the Service's port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Its node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Its slice.
+    pub slice: String,
+    /// `used`, `eligible`, or why it was left out.
+    pub standing: String,
+    /// The same in words.
+    pub text: String,
+}
+
+/// A slice without an endpoint for this place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its name.
+    pub slice: String,
+    /// How many endpoints it has.
+    pub endpoints: usize,
+    /// Why it was skipped.
+    pub why: String,
+    /// The same in words.
+    pub text: String,
+}
+
+/// What the tables hold for a place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kernel {
+    /// The table.
+    pub table: String,
+    /// Whether the kernel holds what it should.
+    pub agrees: bool,
+    /// Why the kernel could not be asked; then nothing is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
+    /// Elements and chains, in the order in which packets meet them.
+    pub objects: Vec<Object>,
+    /// What the kernel refused, so that it is not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
+    /// The endpoint that the client keeps (`sessionAffinity`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// An element or a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Its set, or `chain NAME`.
+    pub object: String,
+    /// What it does.
+    pub meaning: String,
+    /// `same`, `missing`, `unexpected` or `different`.
+    pub agreement: String,
+    /// What should be there, as nft prints it.
+    pub wanted: Vec<String>,
+    /// What is there.
+    pub held: Vec<String>,
+}
+
+/// Something that the kernel refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What is not served.
+    pub subject: String,
+    /// What was refused.
+    pub shown: String,
+    /// The error of the system.
+    pub reason: String,
+}
+
+/// The endpoint that a client keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// The endpoint.
+    pub endpoint: SocketAddr,
+    /// For how long, without a new connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+}
+
+/// How the agent is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The node.
+    pub node: String,
+    /// Whether every part is well and the kernel holds what it should.
+    pub healthy: bool,
+    /// Every part that runs.
+    pub parts: Vec<Part>,
+    /// How much the kernel holds and should hold.
+    pub counts: Vec<Count>,
+    /// What differs, the first of it.
+    pub differences: Vec<Difference>,
+    /// How much differs.
+    pub differences_total: usize,
+    /// Why the kernel could not be compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
+    /// What the kernel refused.
+    pub refused: Vec<Refused>,
+    /// Places that an older Service has.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// A part of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// `feed`, `plane`, `conntrack`, `dns`, `announcer`.
+    pub name: String,
+    /// Whether it is well.
+    pub healthy: bool,
+    /// In words.
+    pub text: String,
+}
+
+/// How many there are of something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// The table.
+    pub table: String,
+    /// `chains`, `rules`, or a set's name: its elements.
+    pub of: String,
+    /// How many there should be; absent where packets write them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<usize>,
+    /// How many there are.
+    pub held: usize,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The table.
+    pub table: String,
+    /// The set, or `chain NAME`; absent: the table itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// As nft prints it.
+    pub shown: String,
+    /// `missing`, `unexpected` or `different`.
+    pub agreement: String,
+    /// What it is there for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<String>,
+}
+
+/// A place that was not granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conflict {
+    /// The Service port that asks for it.
+    pub port: String,
+    /// The place.
+    pub at: String,
+    /// The Service port that has it.
+    pub held_by: String,
+}

@@ -1,0 +1,137 @@
+//! What the plane's thread answers between two commits.
+
+use daymark_dataplane::nft::apply::{Kernel, StartError};
+use daymark_dataplane::nft::compare::Comparison;
+use daymark_dataplane::nft::program::Program;
+use daymark_model::Family;
+use daymark_model::flows::Verdicts;
+
+use super::{Proxy, State};
+use crate::ask::{Ask, MOST_DIFFERENCES, Standing, explained, wire};
+use crate::clock;
+
+impl<K: Kernel> Proxy<K> {
+    /// Answers. Who asked may be gone: then nobody hears it.
+    pub(super) fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Explain { question, reply } => {
+                let mut explained = explained(&self.world, &mut self.plane, &question);
+                let plane = self.plane_part();
+                explained.stale = (!plane.healthy).then_some(plane.text);
+                let _ = reply.send(explained);
+            }
+            Ask::Standing(reply) => {
+                let _ = reply.send(self.standing());
+            }
+            Ask::Compare {
+                held,
+                moment,
+                reply,
+            } => {
+                let same = moment == self.moment;
+                let compiler = self.plane.compiler();
+                let _ = reply.send(same.then(|| compiler.compare(&held, MOST_DIFFERENCES)));
+            }
+            Ask::Look(reply) => {
+                let _ = reply.send(self.look());
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<Comparison, StartError> {
+        let mut rulesets = Vec::new();
+        for family in Family::BOTH {
+            let table = daymark_dataplane::nft::layout::Words::of(family).table();
+            rulesets.extend(self.plane.kernel().read(&table)?);
+        }
+        let held = Program::from_rulesets(rulesets)?;
+        Ok(self.plane.compiler().compare(&held, MOST_DIFFERENCES))
+    }
+
+    fn standing(&self) -> Standing {
+        let refused = self.plane.withheld().iter();
+        let refused = refused.map(|(subject, why)| wire::Refused {
+            subject: subject.to_string(),
+            shown: why.shown.clone(),
+            reason: why.reason.clone(),
+        });
+        let conflicts = self.world.refusals();
+        let conflicts = conflicts.iter().map(|refusal| wire::Conflict {
+            port: refusal.port.to_string(),
+            at: refusal.at.to_string(),
+            held_by: refusal.held_by.to_string(),
+        });
+        Standing {
+            moment: self.moment,
+            node: self.world.here().node.name.to_string(),
+            parts: vec![self.plane_part(), self.conntrack_part()],
+            refused: refused.collect(),
+            conflicts: conflicts.collect(),
+        }
+    }
+
+    fn plane_part(&self) -> wire::Part {
+        let (healthy, text) = match self.state {
+            State::Waiting => (false, self.waits_for().to_owned()),
+            State::InStep => (true, self.in_step_text()),
+            State::Behind { since, .. } => {
+                let behind = clock::now().saturating_duration_since(since);
+                let error = self.last_error.as_deref().unwrap_or("a commit failed");
+                let text = format!(
+                    "the kernel has not followed for {:.1} s and holds an older state: {error}",
+                    behind.as_secs_f64()
+                );
+                (false, text)
+            }
+        };
+        wire::Part {
+            name: "plane".to_owned(),
+            healthy,
+            text,
+        }
+    }
+
+    fn waits_for(&self) -> &'static str {
+        if self.batch.is_none() {
+            "waits for the first state from the API; the kernel keeps what it has"
+        } else if !self.addresses_known {
+            "waits for the addresses of this machine; the kernel keeps what it has"
+        } else {
+            "waits for the Node object of this node: does --node-name name it? The kernel keeps what it has"
+        }
+    }
+
+    fn in_step_text(&self) -> String {
+        let desired = self.world.desired();
+        let since = self
+            .last_change
+            .map(|at| clock::now().saturating_duration_since(at));
+        let since = since.map(|since| format!(" {:.1} s ago", since.as_secs_f64()));
+        let error = self.last_error.as_deref();
+        let error = error.map(|error| format!("; the last error, mended: {error}"));
+        format!(
+            "the kernel holds generation {}: {} Services, {} places, {} lists of endpoints; the last change came{}{}",
+            self.batch.unwrap_or_default(),
+            self.world.inputs().services.len(),
+            desired.frontends.len(),
+            desired.pools.len(),
+            since.unwrap_or_else(|| " with the first state".to_owned()),
+            error.unwrap_or_default(),
+        )
+    }
+
+    /// Its thread takes nothing any more once it has ended; verdicts about nothing cost it nothing.
+    fn conntrack_part(&self) -> wire::Part {
+        let healthy = self.cleaner.send(Verdicts::default()).is_ok();
+        let text = if healthy {
+            "flows of endpoints that left are forgotten"
+        } else {
+            "its thread has ended, so that flows of endpoints that left end by their timeouts: restart the agent"
+        };
+        wire::Part {
+            name: "conntrack".to_owned(),
+            healthy,
+            text: text.to_owned(),
+        }
+    }
+}
