@@ -1,5 +1,7 @@
 //! How an error is told.
 
+use std::process::ExitCode;
+
 /// The error and its causes, each that says more than those before it. Many errors quote their cause.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut said = String::new();
@@ -12,6 +14,16 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
         }
     }
     said
+}
+
+/// Says an error, and gives the code to end with.
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+pub(crate) fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("daymark: {}", sentence(error));
+    ExitCode::from(code)
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 //! The program's life: read the flags, pick the verb, run it, turn its result into an exit code.
 //! No thread exists before a verb runs: `lab` and `demo` enter their namespaces first.
 
+mod agent_socket;
 mod bench;
 mod client;
 mod cmd;
+mod columns;
 mod conformance;
 mod demo;
 mod exposition;
@@ -35,6 +37,10 @@ enum Verb {
     Lab(cmd::lab::Args),
     /// The agent on a node of a cluster: proxy, DNS, announcer.
     Node(Box<cmd::node::Args>),
+    /// Where packets to a Service go, and why.
+    Explain(cmd::explain::Args),
+    /// What the kernel holds against what it should hold, and the health of every part.
+    Status(cmd::status::Args),
     /// The cluster-wide half: endpoints, nodes, namespaces, load-balancer addresses.
     Controller(cmd::controller::Args),
     /// The embedded API server alone.
@@ -63,6 +69,8 @@ fn main() -> ExitCode {
         Verb::Demo(args) => cmd::demo::run(args),
         Verb::Lab(args) => cmd::lab::run(args),
         Verb::Node(args) => cmd::node::run(*args),
+        Verb::Explain(args) => cmd::explain::run(args),
+        Verb::Status(args) => cmd::status::run(args),
         Verb::Controller(args) => cmd::controller::run(args),
         Verb::Api(args) => cmd::api::run(args),
         Verb::Case(args) => cmd::case::run(args),
@@ -76,15 +84,6 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        Err(error) => complain(&error),
+        Err(error) => failure::complain(&error, 1),
     }
-}
-
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
-fn complain(error: &anyhow::Error) -> ExitCode {
-    eprintln!("daymark: {}", failure::sentence(error));
-    ExitCode::from(1)
 }

@@ -35,7 +35,7 @@ pub(crate) use kubeconfig::write_private;
 pub use overview::{Line, Overview};
 pub use parts::PartState;
 pub use place::{ParsePlaceError, Where};
-pub use plan::{Control, NodePlan, Spec, node_plan, whole_seconds};
+pub use plan::{Control, NodePlan, Spec, node_plan, outside_addresses, whole_seconds};
 pub use private::FolderError;
 pub use running::{Lock, LockError, Running, RunningError};
 pub use state::{NodeRecord, Record};
@@ -241,6 +241,7 @@ impl Cluster {
             name: node.plan.name.clone(),
             network: space(node.host.ns()),
             control: self.spec.control_socket(&node.plan.name),
+            agent: self.spec.agent_socket(&node.plan.name),
         });
         Record {
             outer_pid: self.spec.outer_pid,

@@ -128,14 +128,14 @@ fn the_usual_questions_have_their_cause() {
         POD,
         None,
         "no-local-endpoint",
-        "internalTrafficPolicy is Local and no endpoint is on node node-1: they are on node-2",
+        "internalTrafficPolicy is Local and no endpoint is on node-1: they are on node-2",
     );
     check(
         &(lb("external-policy=Local") + there),
         OUTSIDE,
         at,
         "no-local-endpoint",
-        "externalTrafficPolicy is Local and no endpoint is on node node-1: they are on node-2",
+        "externalTrafficPolicy is Local and no endpoint is on node-1: they are on node-2",
     );
     check(
         &(lb("ranges=198.51.100.0/24,203.0.113.0/24") + here),
@@ -260,7 +260,7 @@ fn settings_that_change_a_rule_are_named() {
         POD,
         None,
         "no-local-endpoint",
-        "internalTrafficPolicy is Local and no endpoint is on node node-1: they are on node-2",
+        "internalTrafficPolicy is Local and no endpoint is on node-1: they are on node-2",
     );
 }
 

@@ -370,7 +370,10 @@ fn meaning(words: &Words, name: &str, elem: &SetElem, plans: &BTreeMap<u32, Name
     let ip = || ip().map_or_else(String::new, |ip| ip.to_string());
     let word = |index| elem.key.host_word(index).unwrap_or_default();
     match name {
-        set::PLANS => format!("plan {}", word(0)),
+        set::PLANS => match &elem.value {
+            Value::Verdict(Verdict::Jump(chain)) => format!("plan {}: chain {chain}", word(0)),
+            _ => format!("plan {}", word(0)),
+        },
         set::SLOTS => {
             let backend = slot_backend(words, elem).map(|backend| backend.to_string());
             let backend = backend.unwrap_or_default();

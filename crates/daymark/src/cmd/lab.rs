@@ -425,16 +425,16 @@ pub(crate) fn state(name: &str) -> anyhow::Result<PathBuf> {
         )),
     };
     let state = base.join(name);
-    // sun_path holds 108 bytes, and the longest socket is /node-80.sock.
+    // sun_path holds 108 bytes, and the longest socket is /node-80.agent.sock.
     anyhow::ensure!(
-        state.as_os_str().len() <= 90,
+        state.as_os_str().len() <= 88,
         "{}: too long for sockets in it; choose a shorter --name",
         state.display()
     );
     Ok(state)
 }
 
-fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text.is_empty() || text.len() > 40 || !text.chars().all(good) {
         return Err("a lab's name has 1 to 40 of a-z, 0-9 and -".to_owned());

@@ -1,8 +1,10 @@
 //! `daymark node`: the agent on a node.
 
+mod parts;
 mod start;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +24,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
 
 use crate::kube_proxy::{self, Decided, flags::Flags};
-use crate::{exposition, logging, shutdown};
+use crate::{agent_socket, exposition, logging, shutdown};
 
 /// Flags of `daymark node`.
 #[derive(clap::Args)]
@@ -45,6 +47,9 @@ pub(crate) struct Args {
     version: bool,
     #[command(flatten)]
     kube_proxy: Flags,
+    /// Answer `daymark explain` and `daymark status` at this socket, mode 0600.
+    #[arg(long, value_name = "PATH", default_value = agent_socket::DEFAULT)]
+    socket: PathBuf,
     /// Answer cluster DNS at these addresses; none: no DNS here.
     #[arg(long, value_name = "ADDR:PORT", value_delimiter = ',')]
     dns_bind: Vec<SocketAddr>,
@@ -151,6 +156,13 @@ async fn serve(
         tokio::spawn(run)
     });
     let dns_metrics = dns.as_ref().map(|server| Arc::clone(server.metrics()));
+    let parts = parts::Parts {
+        kinds: feed_config(&args, &node_name).kinds(),
+        feed: Arc::clone(feed.metrics()),
+        dns: dns_metrics.clone(),
+        announcer: args.announce.then(|| Arc::clone(&announced)),
+    };
+    start::answer_questions(&args.socket, agent.orders(), parts)?;
     let extra = Arc::new({
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
         move || exposition::of_parts(dns_metrics.as_deref(), &announced, &feed)

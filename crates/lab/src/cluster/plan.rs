@@ -97,6 +97,11 @@ impl Spec {
         self.state.join(format!("{node}.sock"))
     }
 
+    /// The socket at which a node's agent answers.
+    pub(super) fn agent_socket(&self, node: &str) -> PathBuf {
+        self.state.join(format!("{node}.agent.sock"))
+    }
+
     pub(super) fn api_port(&self) -> Option<u16> {
         self.api_listener
             .as_ref()
@@ -160,6 +165,11 @@ pub fn node_plan(number: u8) -> NodePlan {
 fn as_hex_digits(number: u8) -> u16 {
     let number = u16::from(number);
     number % 10 + (number / 10 % 10) * 16 + (number / 100) * 256
+}
+
+/// The addresses of a lab's outside host, IPv4 first.
+pub fn outside_addresses() -> [IpAddr; 2] {
+    OUTSIDE.map(|prefix| prefix.address)
 }
 
 /// The fabric: the API server's address, and the gateway of every node.

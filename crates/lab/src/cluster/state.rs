@@ -31,6 +31,8 @@ pub struct NodeRecord {
     pub network: PathBuf,
     /// Its kubelet's socket.
     pub control: PathBuf,
+    /// Its agent's socket, for `daymark explain` and `daymark status`.
+    pub agent: PathBuf,
 }
 
 impl Record {

@@ -279,6 +279,9 @@ impl Cluster {
         command
             .args(["node", "--node-name", &node.plan.name, "--kubeconfig"])
             .arg(self.spec.part_kubeconfig(&part));
+        command
+            .arg("--socket")
+            .arg(self.spec.agent_socket(&node.plan.name));
         command.arg("--announce");
         command.args(["--announce-renew", &as_seconds(self.spec.lease_renew)]);
         command.args(["--announce-lapse", &as_seconds(self.spec.announce_lapse())]);

@@ -371,7 +371,8 @@ impl fmt::Display for Cause {
                     Policy::External(_) | Policy::ShortCircuit => "externalTrafficPolicy",
                 };
                 let nodes: Vec<&Arc<str>> = nodes.iter().collect();
-                write!(out, "{policy} is Local and no endpoint is on node {node}")?;
+                let node = if node.is_empty() { "this node" } else { node };
+                write!(out, "{policy} is Local and no endpoint is on {node}")?;
                 if nodes.is_empty() {
                     return Ok(());
                 }

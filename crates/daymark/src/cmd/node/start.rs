@@ -3,18 +3,23 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use daymark_feed::{PlaneReceiver, PlaneStatus};
+use daymark_node::ask::server::{Desk, Listener};
 use daymark_node::events::{Severity, about_node};
 use daymark_node::health::{self, Pages, Place};
 use daymark_node::leftovers::{self, Outcome};
 use daymark_node::metrics::Metrics;
+use daymark_node::proxy::Order;
 use daymark_node::sysctls;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
+use super::parts::Parts;
+use crate::agent_socket;
 use crate::cmd::cleanup;
 use crate::kube_proxy;
 use crate::kube_proxy::flags::Flags;
@@ -107,6 +112,27 @@ pub(super) async fn open_ports(
         tokio::spawn(health::serve_metrics(place(address), plane, metrics, pages).await?);
     }
     Ok(())
+}
+
+/// Answers at the agent's socket. One that a flag names must be had; without the usual one the node is served all the
+/// same, as where `/run` cannot be written.
+pub(super) fn answer_questions(
+    socket: &Path,
+    orders: Sender<Order>,
+    parts: Parts,
+) -> anyhow::Result<()> {
+    match Listener::bind(socket) {
+        Ok(listener) => {
+            let desk = Desk::new(orders, Arc::new(move || parts.tell()));
+            tokio::spawn(listener.serve(desk));
+            Ok(())
+        }
+        Err(error) if socket == Path::new(agent_socket::DEFAULT) => {
+            warn!(%error, "daymark explain and daymark status get no answer from this agent");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes the notices as Events, each of which the log has too.

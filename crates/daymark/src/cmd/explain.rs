@@ -1,0 +1,263 @@
+//! `daymark explain`: where packets to a Service go, and why.
+
+mod pods;
+mod table;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use daymark_lab::cluster::outside_addresses;
+use daymark_node::ask::wire::{Explain, Explained, From, Reply, Request};
+use kube::Client;
+use serde::Serialize;
+
+use super::lab::Output;
+use crate::agent_socket::{self, Agents, Which};
+use crate::{client, failure};
+use pods::Pods;
+
+/// Flags of `daymark explain`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  daymark explain svc/web
+  daymark explain svc/web --from pod/client-1 --port http
+  daymark explain svc/web -n shop --from 198.51.100.9 --address 192.0.2.10
+  daymark explain svc/web --lab --from outside
+
+The node's agent answers: for each address of the Service the rules in order, the endpoints considered, the verdict, and what
+the kernel holds. With a kubeconfig (--kubeconfig, KUBECONFIG, ~/.kube/config, the lab's) Pods are read too: why a Pod is no
+endpoint, and what is behind --from pod/NAME. Exit code 0: forwarded at every address asked for, and the kernel holds what does
+it; 1: not; 2: a flag that cannot be; 3: it could not be found out.")]
+pub(crate) struct Args {
+    /// The Service: svc/NAME.
+    #[arg(value_name = "svc/NAME", value_parser = service_name)]
+    service: String,
+    /// Its namespace.
+    #[arg(long, short, default_value = "default")]
+    namespace: String,
+    /// Who sends: `pod` (a Pod of the node), pod/NAME, pod/NAMESPACE/NAME, node/NAME, `node` (the agent's own), `outside`, or
+    /// addresses.
+    #[arg(long, value_name = "WHO", default_value = "pod", value_parser = who)]
+    from: Who,
+    /// One of its ports alone: number, node port or name.
+    #[arg(long)]
+    port: Option<String>,
+    /// One of its addresses alone, or one of the node for node ports.
+    #[arg(long, value_name = "IP")]
+    address: Option<IpAddr>,
+    #[command(flatten)]
+    which: Which,
+    /// How to reach the API, for Pods.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Every address in full.
+    #[arg(long)]
+    all: bool,
+    /// Table for people, or JSON for programs.
+    #[arg(long, short, default_value = "table")]
+    output: Output,
+}
+
+/// Who sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Who {
+    OwnPod,
+    /// Namespace, if it was said, and name.
+    Pod(Option<String>, String),
+    Node(Option<String>),
+    Outside,
+    Addresses(Vec<IpAddr>),
+}
+
+fn service_name(text: &str) -> Result<String, String> {
+    let name = match text.split_once('/') {
+        Some(("svc" | "service" | "services", name)) => name,
+        Some((kind, _)) => return Err(format!("{kind} is no Service: write svc/NAME")),
+        None => text,
+    };
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    if name.is_empty() || !name.chars().all(good) {
+        return Err("the name of a Service has a-z, 0-9 and -".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+fn who(text: &str) -> Result<Who, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts[..] {
+        ["pod"] => Ok(Who::OwnPod),
+        ["pod" | "pods" | "po", name] if !name.is_empty() => Ok(Who::Pod(None, name.to_owned())),
+        ["pod" | "pods" | "po", namespace, name] if !namespace.is_empty() && !name.is_empty() => {
+            Ok(Who::Pod(Some(namespace.to_owned()), name.to_owned()))
+        }
+        ["node"] => Ok(Who::Node(None)),
+        ["node" | "nodes", name] if !name.is_empty() => Ok(Who::Node(Some(name.to_owned()))),
+        ["outside"] => Ok(Who::Outside),
+        _ => {
+            let addresses = text.split(',').map(str::parse).collect::<Result<_, _>>();
+            addresses.map(Who::Addresses).map_err(|_| {
+                "neither pod, pod/NAME, node, node/NAME, outside nor an address".to_owned()
+            })
+        }
+    }
+}
+
+/// Everything that was found out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Findings {
+    /// Who sends.
+    from: String,
+    /// What to know about the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+    #[serde(flatten)]
+    explained: Explained,
+    /// What the API says about Pods; absent without a kubeconfig.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pods: Option<Pods>,
+}
+
+impl Findings {
+    /// Whether the client's packets reach the Service wherever it can send them.
+    fn is_good(&self) -> bool {
+        let sent = self.explained.answers.iter().filter(|a| a.packet.is_some());
+        let mut sent = sent.peekable();
+        sent.peek().is_some()
+            && sent.all(|a| a.forwarded && a.kernel.as_ref().is_some_and(|kernel| kernel.agrees))
+    }
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let findings = match find_out(&args) {
+        Ok(findings) => findings,
+        Err(error) => return Ok(failure::complain(&error, UNKNOWN)),
+    };
+    match args.output {
+        Output::Json => print(&serde_json::to_string_pretty(&findings)?),
+        Output::Table => print(table::table(&findings, args.all).trim_end()),
+    }
+    Ok(ExitCode::from(u8::from(!findings.is_good())))
+}
+
+fn find_out(args: &Args) -> anyhow::Result<Findings> {
+    let agents = args.which.agents()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let api = runtime.block_on(api(args, &agents))?;
+    let client = runtime.block_on(resolve(args, &agents, api.as_ref()))?;
+    let wanted = args.which.node.as_deref().or(client.node.as_deref());
+    let socket = agents.socket(wanted)?;
+    let explained = explain(args, &socket, client.from.clone())?;
+    let pods = api.as_ref().map(|api| {
+        let read = pods::read(api, &args.namespace, &args.service, &explained);
+        runtime.block_on(read)
+    });
+    let elsewhere = client.node.filter(|node| *node != explained.node);
+    let note = elsewhere.map(|node| {
+        format!(
+            "{} is on {node}, whose agent decides about its packets: ask that one. This is what {} does with such packets",
+            client.name, explained.node
+        )
+    });
+    Ok(Findings {
+        from: client.name,
+        note,
+        explained,
+        pods,
+    })
+}
+
+fn explain(args: &Args, socket: &std::path::Path, from: From) -> anyhow::Result<Explained> {
+    let request = Request::Explain(Explain {
+        namespace: args.namespace.clone(),
+        name: args.service.clone(),
+        port: args.port.clone(),
+        address: args.address,
+        from,
+    });
+    match agent_socket::ask(socket, &request)? {
+        Reply::Explained(explained) => Ok(explained),
+        _ => bail!("the agent at {} answered something else", socket.display()),
+    }
+}
+
+/// A client of the API: that of a flag or a lab must work, that of the environment is taken if it is there.
+async fn api(args: &Args, agents: &Agents) -> anyhow::Result<Option<Client>> {
+    let named = args.kubeconfig.clone().or_else(|| agents.kubeconfig());
+    if let Some(path) = named {
+        return client::from_kubeconfig(&path).await.map(Some);
+    }
+    Ok(
+        match kube::Config::from_kubeconfig(&Default::default()).await {
+            Ok(config) => Client::try_from(config).ok(),
+            Err(_) => None,
+        },
+    )
+}
+
+/// Who sends, resolved.
+struct Sender {
+    name: String,
+    from: From,
+    /// The node whose agent decides about its packets.
+    node: Option<String>,
+}
+
+async fn resolve(args: &Args, agents: &Agents, api: Option<&Client>) -> anyhow::Result<Sender> {
+    let sender = |name: &str, from, node: Option<&String>| Sender {
+        name: name.to_owned(),
+        from,
+        node: node.cloned(),
+    };
+    Ok(match &args.from {
+        Who::OwnPod => sender("a Pod of this node", From::OwnPod, None),
+        Who::Outside => match agents {
+            Agents::Lab(_) => sender("outside", From::Addresses(outside_addresses().into()), None),
+            Agents::Socket(_) => sender("outside", From::Outside, None),
+        },
+        Who::Node(None) => sender("the node itself", From::Node, None),
+        Who::Node(node) => {
+            let name = format!("node/{}", node.as_deref().unwrap_or_default());
+            sender(&name, From::Node, node.as_ref())
+        }
+        Who::Addresses(ips) => {
+            let shown: Vec<String> = ips.iter().map(ToString::to_string).collect();
+            sender(&shown.join(","), From::Addresses(ips.clone()), None)
+        }
+        Who::Pod(namespace, name) => {
+            let namespace = namespace.as_deref().unwrap_or(&args.namespace);
+            let api = api.with_context(|| {
+                format!("--from pod/{name}: its address is in the API: give --kubeconfig, or the address itself")
+            })?;
+            let found = tokio::time::timeout(PATIENCE, pods::client(api, namespace, name)).await;
+            let (from, node) = found.with_context(|| {
+                format!(
+                    "--from pod/{name}: the API did not answer within {} s",
+                    PATIENCE.as_secs()
+                )
+            })??;
+            sender(&format!("pod/{name}"), from, node.as_ref())
+        }
+    })
+}
+
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+/// How long the API may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The exit code where nothing could be found out.
+pub(super) const UNKNOWN: u8 = 3;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! What the API says about the Pods of a Service, read with the caller's own rights.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use daymark_controllers::explain::{Selected, selected};
+use daymark_node::ask::wire::{Explained, From};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+use tokio::time::timeout;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Pods {
+    /// Why Pods could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unread: Option<String>,
+    /// What the selector comes to, where that is the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) selector: Option<String>,
+    /// The Pods that the Service selects.
+    pub(super) selected: Vec<Line>,
+}
+
+/// A Pod that a Service selects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Line {
+    pub(super) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) node: Option<String>,
+    pub(super) addresses: Vec<String>,
+    /// What keeps it from being a ready endpoint; empty if nothing does.
+    pub(super) obstacles: Vec<String>,
+}
+
+/// A Pod as a client: its addresses, and its node. One in the node's network is the node.
+pub(super) async fn client(
+    api: &Client,
+    namespace: &str,
+    name: &str,
+) -> anyhow::Result<(From, Option<String>)> {
+    let pods: Api<Pod> = Api::namespaced(api.clone(), namespace);
+    let found = pods.get_opt(name).await;
+    let found = found.with_context(|| format!("pod/{name} in namespace {namespace}"))?;
+    let pod = found.with_context(|| format!("there is no pod/{name} in namespace {namespace}"))?;
+    let spec = pod.spec.as_ref();
+    let node = spec.and_then(|spec| spec.node_name.clone());
+    if spec.and_then(|spec| spec.host_network) == Some(true) {
+        return Ok((From::Node, node));
+    }
+    let addresses: Vec<IpAddr> = addresses(&pod).iter().flat_map(|ip| ip.parse()).collect();
+    if addresses.is_empty() {
+        bail!("pod/{name} has no address yet: it cannot send anything");
+    }
+    Ok((From::Addresses(addresses), node))
+}
+
+fn addresses(pod: &Pod) -> Vec<String> {
+    let ips = pod
+        .status
+        .iter()
+        .flat_map(|status| status.pod_ips.iter().flatten());
+    ips.map(|ip| ip.ip.clone()).collect()
+}
+
+/// The Pods of a Service. Whatever goes wrong is part of the answer.
+pub(super) async fn read(api: &Client, namespace: &str, name: &str, explained: &Explained) -> Pods {
+    let unread = |why: String| Pods {
+        unread: Some(why),
+        ..Pods::default()
+    };
+    let read = async {
+        let services: Api<Service> = Api::namespaced(api.clone(), namespace);
+        let pods: Api<Pod> = Api::namespaced(api.clone(), namespace);
+        let service = services.get_opt(name).await?;
+        let pods = pods.list(&ListParams::default()).await?;
+        Ok::<_, kube::Error>((service, pods.items))
+    };
+    match timeout(PATIENCE, read).await {
+        Err(_) => unread(format!(
+            "the API did not answer within {} s",
+            PATIENCE.as_secs()
+        )),
+        Ok(Err(error)) => unread(error.to_string()),
+        Ok(Ok((None, _))) => Pods {
+            selector: Some(format!("the API has no Service {namespace}/{name}")),
+            ..Pods::default()
+        },
+        Ok(Ok((Some(service), pods))) => tell(&service, &pods, explained),
+    }
+}
+
+fn tell(service: &Service, pods: &[Pod], explained: &Explained) -> Pods {
+    let selector = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.selector.as_ref());
+    let selector = selector.into_iter().flatten();
+    let selector: Vec<String> = selector
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let selector = selector.join(",");
+    let namespace = service.namespace().unwrap_or_default();
+    match selected(service, pods) {
+        // An alias, a headless Service: its cause is told already.
+        Selected::NoSelector if explained.cause.is_some() => Pods::default(),
+        Selected::NoSelector => Pods {
+            selector: Some(
+                "the Service has no selector: its EndpointSlices are made by hand".to_owned(),
+            ),
+            ..Pods::default()
+        },
+        Selected::Nobody { pods, nearest } => {
+            let nearest = nearest.map(|(pod, differs)| {
+                let differs: Vec<String> = differs.iter().map(ToString::to_string).collect();
+                format!(
+                    "; the nearest is {}: {}",
+                    pod.name_any(),
+                    differs.join(", ")
+                )
+            });
+            let nearest = nearest.unwrap_or_default();
+            Pods {
+                selector: Some(format!(
+                    "the selector {selector} matches none of the {pods} Pods in namespace {namespace}{nearest}"
+                )),
+                ..Pods::default()
+            }
+        }
+        Selected::Pods(found) => {
+            let known = endpoints(explained);
+            let lines = found.into_iter().map(|(pod, obstacles)| {
+                let mut line = Line {
+                    name: pod.name_any(),
+                    node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+                    addresses: addresses(pod),
+                    obstacles: obstacles.iter().map(ToString::to_string).collect(),
+                };
+                if line.obstacles.is_empty() && !known.is_empty_for(&line.addresses) {
+                    line.obstacles.push(NOT_YET.to_owned());
+                }
+                line
+            });
+            Pods {
+                selected: lines.collect(),
+                ..Pods::default()
+            }
+        }
+    }
+}
+
+/// Addresses of endpoints that the agent knows.
+struct Known(BTreeSet<IpAddr>);
+
+fn endpoints(explained: &Explained) -> Known {
+    let all = explained
+        .answers
+        .iter()
+        .flat_map(|answer| &answer.endpoints);
+    Known(all.map(|endpoint| endpoint.address).collect())
+}
+
+impl Known {
+    /// Whether nothing is missing: some address is known, or the agent was asked for no endpoints.
+    fn is_empty_for(&self, addresses: &[String]) -> bool {
+        let mut parsed = addresses.iter().flat_map(|ip| ip.parse::<IpAddr>());
+        self.0.is_empty() || parsed.any(|ip| self.0.contains(&ip))
+    }
+}
+
+const NOT_YET: &str = "nothing stands in its way, but no EndpointSlice has it: is a controller for EndpointSlices running?";
+/// How long the API may take.
+const PATIENCE: Duration = Duration::from_secs(5);

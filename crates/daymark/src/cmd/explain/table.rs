@@ -1,0 +1,258 @@
+//! The findings for people.
+
+use std::fmt::Write;
+
+use daymark_node::ask::wire::{Answer, Cause, Endpoint, Kernel, Object};
+
+use super::Findings;
+use super::pods::Pods;
+use crate::columns::columns;
+
+/// All of it. Places in full are those that are not as they should be, or else the first; with `all` every one.
+pub(super) fn table(findings: &Findings, all: bool) -> String {
+    let mut out = head(findings);
+    let explained = &findings.explained;
+    if let Some(cause) = &explained.cause {
+        let _ = write!(out, "\n{}", causes(std::slice::from_ref(cause), 0));
+    }
+    if !explained.answers.is_empty() {
+        out.push('\n');
+        out += &overview(&explained.answers);
+    }
+    let wrong = |answer: &&Answer| answer.packet.is_some() && !is_good(answer);
+    let any_wrong = explained.answers.iter().any(|answer| wrong(&answer));
+    let mut first = true;
+    for answer in &explained.answers {
+        let asked = answer.packet.is_some() && (!any_wrong && first || wrong(&answer));
+        first &= answer.packet.is_none();
+        if all || asked {
+            let _ = write!(out, "\n{}", in_full(answer));
+        }
+    }
+    if let Some(pods) = &findings.pods {
+        out += &pods_in_words(pods);
+    }
+    out
+}
+
+fn is_good(answer: &Answer) -> bool {
+    answer.forwarded && answer.kernel.as_ref().is_some_and(|kernel| kernel.agrees)
+}
+
+fn head(findings: &Findings) -> String {
+    let explained = &findings.explained;
+    let client: Vec<String> = explained.client.iter().map(ToString::to_string).collect();
+    let client = if client.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", client.join(", "))
+    };
+    let from = &findings.from;
+    let mut out = format!(
+        "Service {} at {}, from {from}{client}\n",
+        explained.service, explained.node
+    );
+    if let Some(note) = &findings.note {
+        let _ = writeln!(out, "note: {note}");
+    }
+    if let Some(stale) = &explained.stale {
+        let _ = writeln!(out, "note: the agent is not up to date: {stale}");
+    }
+    out
+}
+
+/// A row a place.
+fn overview(answers: &[Answer]) -> String {
+    let mut rows = vec![["PLACE", "KIND", "VERDICT"].map(str::to_owned).to_vec()];
+    for answer in answers {
+        rows.push(vec![
+            answer.at.clone(),
+            answer.kind.clone(),
+            verdict(answer),
+        ]);
+    }
+    columns(0, &rows)
+}
+
+fn verdict(answer: &Answer) -> String {
+    let used = answer
+        .endpoints
+        .iter()
+        .filter(|e| e.standing == "used")
+        .count();
+    let s = if used == 1 { "" } else { "s" };
+    let what = match answer.verdict.as_deref() {
+        None => "not asked",
+        Some("forward") if answer.forwarded => {
+            let kernel = match &answer.kernel {
+                Some(kernel) if !kernel.agrees => ", but the kernel holds something else",
+                _ => "",
+            };
+            return format!("forwarded to {used} endpoint{s}{kernel}");
+        }
+        Some("forward") => "another Service's",
+        Some("reject") => "refused",
+        Some("drop") => "dropped",
+        Some(_) => "left alone",
+    };
+    let why = answer
+        .causes
+        .first()
+        .map(|cause| format!(": {}", cause.text));
+    format!("{what}{}", why.unwrap_or_default())
+}
+
+fn in_full(answer: &Answer) -> String {
+    let mut out = format!("{} ({})\n", answer.at, answer.kind);
+    let steps = answer.steps.iter().map(|step| {
+        let (rule, outcome) = (step.rule.clone(), step.outcome.clone());
+        vec![rule, outcome, step.field.clone()]
+    });
+    section(&mut out, "rules", steps.collect());
+    let endpoints = answer.endpoints.iter().map(endpoint);
+    // Of a Service of two families the other one's slices are a matter of course, unless nothing else is there.
+    let of_course = |why: &str| why == "other-family" && !answer.endpoints.is_empty();
+    let skipped = answer
+        .skipped
+        .iter()
+        .filter(|skipped| !of_course(&skipped.why));
+    let skipped = skipped.map(|skipped| {
+        let count = format!("{} endpoints", skipped.endpoints);
+        let slice = skipped.slice.clone();
+        vec![
+            count,
+            "-".to_owned(),
+            slice,
+            format!("left out: {}", skipped.text),
+        ]
+    });
+    section(
+        &mut out,
+        "endpoints",
+        shortened(endpoints.chain(skipped).collect()),
+    );
+    if let Some(kernel) = &answer.kernel {
+        out += &in_kernel(kernel);
+    }
+    out += &causes(&answer.causes, 2);
+    out
+}
+
+fn section(out: &mut String, name: &str, rows: Vec<Vec<String>>) {
+    if !rows.is_empty() {
+        let _ = write!(out, "  {name}\n{}", columns(4, &rows));
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> Vec<String> {
+    let address = match endpoint.port {
+        Some(port) => std::net::SocketAddr::new(endpoint.address, port).to_string(),
+        None => endpoint.address.to_string(),
+    };
+    let node = endpoint.node.clone().unwrap_or_else(|| "-".to_owned());
+    vec![address, node, endpoint.slice.clone(), endpoint.text.clone()]
+}
+
+fn in_kernel(kernel: &Kernel) -> String {
+    let state = match (&kernel.unread, kernel.agrees) {
+        (Some(why), _) => format!("could not be asked: {why}"),
+        (None, true) => "as it should be".to_owned(),
+        (None, false) => {
+            "NOT as it should be: the agent mends what it hears of; daymark status shows all"
+                .to_owned()
+        }
+    };
+    let mut out = format!("  kernel: table {}, {state}\n", kernel.table);
+    let (differ, same): (Vec<_>, Vec<_>) = kernel
+        .objects
+        .iter()
+        .partition(|object| object.agreement != "same");
+    let rows = differ.into_iter().chain(same).map(object);
+    out += &columns(4, &shortened(rows.collect()));
+    for refused in &kernel.refused {
+        let _ = writeln!(
+            out,
+            "    the kernel refused {}: {}",
+            refused.shown, refused.reason
+        );
+    }
+    if let Some(kept) = &kernel.kept {
+        let time = kept.seconds.map(|seconds| format!(" for {seconds} s more"));
+        let time = time.unwrap_or_default();
+        let _ = writeln!(out, "    the client keeps {}{time}", kept.endpoint);
+    }
+    out
+}
+
+fn object(object: &Object) -> Vec<String> {
+    let mut row = vec![
+        object.object.clone(),
+        object.meaning.clone(),
+        object.agreement.clone(),
+    ];
+    if object.agreement != "same" {
+        let (wanted, held) = (object.wanted.join("; "), object.held.join("; "));
+        let or_nothing = |text: String| {
+            if text.is_empty() {
+                "nothing".to_owned()
+            } else {
+                text
+            }
+        };
+        row.push(format!(
+            "wanted {}, held {}",
+            or_nothing(wanted),
+            or_nothing(held)
+        ));
+    }
+    row
+}
+
+/// No list of a thousand.
+fn shortened(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let more = rows.len().saturating_sub(MOST);
+    if more > 1 {
+        rows.truncate(MOST);
+        rows.push(vec![format!("... and {more} more (-o json has all)")]);
+    }
+    rows
+}
+
+/// Rows of a list.
+const MOST: usize = 20;
+
+fn causes(causes: &[Cause], indent: usize) -> String {
+    let mut out = String::new();
+    for cause in causes {
+        let _ = writeln!(out, "{:indent$}why:    {}", "", cause.text);
+        let _ = writeln!(out, "{:indent$}remedy: {}", "", cause.remedy);
+    }
+    out
+}
+
+fn pods_in_words(pods: &Pods) -> String {
+    if *pods == Pods::default() {
+        return String::new();
+    }
+    let mut out = String::from("\nPods\n");
+    if let Some(why) = &pods.unread {
+        let _ = writeln!(out, "  could not be read: {why}");
+    }
+    if let Some(selector) = &pods.selector {
+        let _ = writeln!(out, "  {selector}");
+    }
+    let rows = pods.selected.iter().map(|pod| {
+        let node = pod.node.clone().unwrap_or_else(|| "-".to_owned());
+        let addresses = match pod.addresses.join(" ") {
+            none if none.is_empty() => "-".to_owned(),
+            some => some,
+        };
+        let state = match pod.obstacles.join("; ") {
+            none if none.is_empty() => "endpoint".to_owned(),
+            some => some,
+        };
+        vec![pod.name.clone(), node, addresses, state]
+    });
+    out += &columns(2, &shortened(rows.collect()));
+    out
+}

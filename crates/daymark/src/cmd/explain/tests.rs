@@ -1,0 +1,181 @@
+use clap::Parser;
+use daymark_node::ask::wire::{Answer, Cause, Endpoint, Kernel, Object, Packet, Step};
+
+use super::*;
+
+#[derive(Parser)]
+struct Program {
+    #[command(flatten)]
+    args: Args,
+}
+
+#[test]
+fn clients_and_services_are_written_as_kubectl_has_them() {
+    let from = |text: &str| who(text);
+    assert_eq!(from("pod"), Ok(Who::OwnPod));
+    assert_eq!(from("pod/a"), Ok(Who::Pod(None, "a".to_owned())));
+    let other = Who::Pod(Some("shop".to_owned()), "a".to_owned());
+    assert_eq!(from("pod/shop/a"), Ok(other));
+    assert_eq!(from("node"), Ok(Who::Node(None)));
+    assert_eq!(from("node/b"), Ok(Who::Node(Some("b".to_owned()))));
+    assert_eq!(from("outside"), Ok(Who::Outside));
+    let both = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    assert_eq!(from("192.0.2.1,2001:db8::1"), Ok(Who::Addresses(both)));
+    for bad in ["", "pod/", "pod/a/b/c", "192.0.2.300", "somewhere"] {
+        assert!(from(bad).is_err(), "{bad}");
+    }
+    assert_eq!(service_name("svc/web"), Ok("web".to_owned()));
+    assert_eq!(service_name("web"), Ok("web".to_owned()));
+    for bad in ["pod/web", "", "svc/", "Web"] {
+        assert!(service_name(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_lab_is_named_or_the_usual_one() {
+    let lab = |words: &str| {
+        let words = ["explain", "svc/web"]
+            .into_iter()
+            .chain(words.split_whitespace());
+        Program::try_parse_from(words).map(|program| program.args.which.lab)
+    };
+    assert_eq!(lab("").unwrap(), None);
+    assert_eq!(lab("--lab").unwrap().as_deref(), Some("lab"));
+    assert_eq!(
+        lab("--lab=mine --node node-2").unwrap().as_deref(),
+        Some("mine")
+    );
+    assert!(lab("--node node-2").is_err(), "a node of which lab?");
+}
+
+fn answer(causes: Vec<Cause>) -> Answer {
+    Answer {
+        port: "TCP".to_owned(),
+        kind: "cluster IP".to_owned(),
+        field: "spec.clusterIPs".to_owned(),
+        at: "10.96.0.7:80/TCP".to_owned(),
+        packet: Some(Packet {
+            source: "10.244.1.9".parse().unwrap(),
+            destination: "10.96.0.7:80".parse().unwrap(),
+            protocol: "TCP".to_owned(),
+            arrival: "link".to_owned(),
+        }),
+        forwarded: causes.is_empty(),
+        verdict: Some(
+            if causes.is_empty() {
+                "forward"
+            } else {
+                "reject"
+            }
+            .to_owned(),
+        ),
+        steps: vec![Step {
+            rule: "policy".to_owned(),
+            outcome: "Cluster: any endpoint of the cluster".to_owned(),
+            field: "spec.internalTrafficPolicy".to_owned(),
+        }],
+        endpoints: vec![Endpoint {
+            address: "10.244.1.5".parse().unwrap(),
+            port: Some(8080),
+            node: Some("node-1".to_owned()),
+            slice: "web-1".to_owned(),
+            standing: if causes.is_empty() {
+                "used"
+            } else {
+                "not-ready"
+            }
+            .to_owned(),
+            text: "left out: not ready".to_owned(),
+        }],
+        skipped: Vec::new(),
+        causes,
+        kernel: Some(Kernel {
+            table: "ip daymark".to_owned(),
+            agrees: true,
+            unread: None,
+            objects: vec![Object {
+                object: "fe-a".to_owned(),
+                meaning: "plan 3 (to-1)".to_owned(),
+                agreement: "same".to_owned(),
+                wanted: vec!["a".to_owned()],
+                held: vec!["a".to_owned()],
+            }],
+            refused: Vec::new(),
+            kept: None,
+        }),
+    }
+}
+
+fn findings(answers: Vec<Answer>) -> Findings {
+    Findings {
+        from: "pod/client-1".to_owned(),
+        note: None,
+        explained: Explained {
+            node: "node-1".to_owned(),
+            service: "default/web".to_owned(),
+            client: vec!["10.244.1.9".parse().unwrap()],
+            stale: None,
+            cause: None,
+            answers,
+        },
+        pods: None,
+    }
+}
+
+fn cause() -> Cause {
+    Cause {
+        code: "none-ready".to_owned(),
+        text: "none of 1 endpoint is ready".to_owned(),
+        remedy: "look at the probes".to_owned(),
+    }
+}
+
+#[test]
+fn a_place_is_told_in_full_with_its_cause_and_remedy() {
+    let findings = findings(vec![answer(vec![cause()])]);
+    assert!(!findings.is_good());
+    assert_eq!(
+        table::table(&findings, false),
+        "Service default/web at node-1, from pod/client-1 (10.244.1.9)\n\n\
+         PLACE             KIND        VERDICT\n\
+         10.96.0.7:80/TCP  cluster IP  refused: none of 1 endpoint is ready\n\n\
+         10.96.0.7:80/TCP (cluster IP)\n  \
+           rules\n    policy  Cluster: any endpoint of the cluster  spec.internalTrafficPolicy\n  \
+           endpoints\n    10.244.1.5:8080  node-1  web-1  left out: not ready\n  \
+           kernel: table ip daymark, as it should be\n    fe-a  plan 3 (to-1)  same\n  \
+           why:    none of 1 endpoint is ready\n  \
+           remedy: look at the probes\n"
+    );
+}
+
+#[test]
+fn of_good_places_the_first_is_told_in_full_and_of_bad_ones_each() {
+    let full = |answers: Vec<Answer>, all| {
+        let text = table::table(&findings(answers), all);
+        text.matches("\n  rules\n").count()
+    };
+    let (good, bad) = (answer(vec![]), answer(vec![cause()]));
+    assert_eq!(full(vec![good.clone(), good.clone()], false), 1);
+    assert_eq!(full(vec![good.clone(), bad.clone(), bad.clone()], false), 2);
+    assert_eq!(full(vec![good.clone(), bad, good.clone()], true), 3);
+    let mut unlike = good.clone();
+    if let Some(kernel) = &mut unlike.kernel {
+        kernel.agrees = false;
+        kernel.objects[0].agreement = "missing".to_owned();
+        kernel.objects[0].held.clear();
+    }
+    let findings = findings(vec![good, unlike]);
+    assert!(!findings.is_good());
+    let text = table::table(&findings, false);
+    assert!(text.contains("forwarded to 1 endpoint, but the kernel holds something else"));
+    assert!(text.contains("missing  wanted a, held nothing"), "{text}");
+}
+
+#[test]
+fn good_is_what_every_packet_that_can_be_sent_reaches() {
+    let mut unasked = answer(vec![cause()]);
+    (unasked.packet, unasked.verdict, unasked.kernel) = (None, None, None);
+    assert!(findings(vec![answer(vec![]), unasked.clone()]).is_good());
+    assert!(!findings(vec![unasked]).is_good());
+    assert!(!findings(vec![]).is_good());
+}

@@ -1,0 +1,98 @@
+//! How the parts of the agent are that surround the plane: feed, DNS, announcer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use daymark_feed::{Kind, KindMetrics};
+use daymark_node::ask::wire::Part;
+
+/// What is looked at.
+pub(super) struct Parts {
+    /// The kinds that are watched.
+    pub(super) kinds: Vec<Kind>,
+    pub(super) feed: Arc<daymark_feed::Metrics>,
+    /// If DNS is served here.
+    pub(super) dns: Option<Arc<daymark_dns::Metrics>>,
+    /// If addresses are announced here.
+    pub(super) announcer: Option<Arc<daymark_lb::Metrics>>,
+}
+
+impl Parts {
+    /// How each is.
+    pub(super) fn tell(&self) -> Vec<Part> {
+        let mut parts = vec![self.feed()];
+        parts.extend(self.dns.as_deref().map(dns));
+        parts.extend(self.announcer.as_deref().map(announcer));
+        parts
+    }
+
+    /// Well is a feed that has read every kind once and hears of changes of each. A kind that the API does not have is
+    /// read as empty.
+    fn feed(&self) -> Part {
+        let of = |fits: fn(&KindMetrics) -> bool| -> Vec<String> {
+            let kinds = self.kinds.iter();
+            let fits = kinds.filter(|kind| fits(self.feed.kind(**kind)));
+            fits.map(ToString::to_string).collect()
+        };
+        let unread = of(|kind| count(&kind.lists) == 0);
+        let deaf = of(|kind| count(&kind.lists) > 0 && !kind.connected.load(Ordering::Relaxed));
+        let counts = self.kinds.iter().map(|kind| self.feed.kind(*kind));
+        let failures: u64 = counts.clone().map(|kind| count(&kind.failures)).sum();
+        let unreadable: u64 = counts.map(|kind| count(&kind.unreadable)).sum();
+        let text = if !unread.is_empty() {
+            format!("not synced: {} not read yet", unread.join(", "))
+        } else if !deaf.is_empty() {
+            format!(
+                "synced once, but no watch is open of {}: the API is away, or refuses; the log has the reason",
+                deaf.join(", ")
+            )
+        } else {
+            format!(
+                "synced, every watch is open: {} batches, {failures} broken watches, {unreadable} values unreadable",
+                count(&self.feed.batches)
+            )
+        };
+        Part {
+            name: "feed".to_owned(),
+            healthy: unread.is_empty() && deaf.is_empty(),
+            text,
+        }
+    }
+}
+
+fn dns(metrics: &daymark_dns::Metrics) -> Part {
+    let asked = count(&metrics.queries_udp) + count(&metrics.queries_tcp);
+    let text = format!(
+        "{asked} questions: {} of the zone, {} forwarded, {} that no upstream answered",
+        count(&metrics.zone),
+        count(&metrics.forwarded),
+        count(&metrics.forward_failures)
+    );
+    Part {
+        name: "dns".to_owned(),
+        healthy: true,
+        text,
+    }
+}
+
+fn announcer(metrics: &daymark_lb::Metrics) -> Part {
+    let healthy = metrics.lively.load(Ordering::Relaxed);
+    let answering = metrics.answering();
+    let addresses: Vec<String> = answering.keys().map(ToString::to_string).collect();
+    let text = if !healthy {
+        "its Lease is not renewed, or nobody is seen to hear it: others answer for load-balancer addresses".to_owned()
+    } else if addresses.is_empty() {
+        "answers for no load-balancer address".to_owned()
+    } else {
+        format!("answers for {}", addresses.join(", "))
+    };
+    Part {
+        name: "announcer".to_owned(),
+        healthy,
+        text,
+    }
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
