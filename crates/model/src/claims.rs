@@ -1,6 +1,6 @@
 //! Who gets what several ask for: the oldest Service, then the first by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Wishes for places, by place. The least claim has it.
@@ -8,12 +8,17 @@ use std::sync::Arc;
 pub(crate) struct Claims<At, Who, Wish> {
     /// Sorted: the first one has the place. Hardly ever more than one.
     places: BTreeMap<At, Vec<Claim<Who, Wish>>>,
+    /// The places that several ask for.
+    disputed: BTreeSet<At>,
+    stirred: bool,
 }
 
 impl<At, Who, Wish> Default for Claims<At, Who, Wish> {
     fn default() -> Self {
         Self {
             places: BTreeMap::new(),
+            disputed: BTreeSet::new(),
+            stirred: false,
         }
     }
 }
@@ -49,8 +54,15 @@ impl<At: Ord + Copy, Who: Ord, Wish> Claims<At, Who, Wish> {
 
     /// What is granted at a place now. A place that nobody asks for any more is forgotten.
     pub(crate) fn winner(&mut self, at: At) -> Option<Arc<Wish>> {
-        let first = self.places.get(&at).and_then(|claims| claims.first());
-        let winner = first.map(|claim| claim.wish.clone());
+        let claims = self.places.get(&at).map_or(&[][..], Vec::as_slice);
+        let winner = claims.first().map(|claim| claim.wish.clone());
+        let (was, is) = (self.disputed.contains(&at), claims.len() > 1);
+        self.stirred |= was || is;
+        if is {
+            self.disputed.insert(at);
+        } else {
+            self.disputed.remove(&at);
+        }
         if winner.is_none() {
             self.places.remove(&at);
         }
@@ -59,10 +71,16 @@ impl<At: Ord + Copy, Who: Ord, Wish> Claims<At, Who, Wish> {
 
     /// What was not granted, by place: who asks, and who has it.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (At, &Who, &Who)> {
-        self.places.iter().flat_map(|(at, claims)| {
-            let mut all = claims.iter().map(|claim| &claim.who);
+        self.disputed.iter().flat_map(|at| {
+            let claims = self.places.get(at).into_iter().flatten();
+            let mut all = claims.map(|claim| &claim.who);
             let holder = all.next();
             all.filter_map(move |loser| holder.map(|holder| (*at, loser, holder)))
         })
+    }
+
+    /// Whether some place that several ask for, or asked for, was looked at since the last time.
+    pub(crate) fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.stirred)
     }
 }

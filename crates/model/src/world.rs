@@ -116,6 +116,12 @@ impl World {
         refusals.collect()
     }
 
+    /// Whether [`World::refusals`] or [`World::health_check_refusals`] may say something else than when this was asked last.
+    pub fn take_refusals_stirred(&mut self) -> bool {
+        // Both are asked, whatever the first says.
+        self.claims.take_stirred() | self.health_claims.take_stirred()
+    }
+
     /// Takes a batch of changes in and says what the kernel must be told.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Delta {
         let mut touched = std::mem::take(&mut self.untold);

@@ -5,6 +5,7 @@
 //! for what it is costs the Service that it is of, not the node ([`isolated`]).
 
 mod ask;
+mod conflicts;
 mod isolated;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::health_check::{self, HealthChecks};
 use crate::loopback::{self, Loopback};
 use crate::metrics::Metrics;
 use crate::metrics::kube_proxy::{Sync, families};
+use conflicts::Conflicts;
 use isolated::Isolated;
 
 /// What the thread is told.
@@ -72,6 +74,7 @@ pub struct Proxy<K> {
     suspects: Suspects,
     isolated: Isolated,
     notices: Notices,
+    conflicts: Conflicts,
     /// Whom load balancers ask for endpoints.
     health_checks: health_check::Teller,
     /// Who serves node ports on loopback.
@@ -135,6 +138,7 @@ impl<K: Kernel> Proxy<K> {
             suspects: Suspects::default(),
             isolated: Isolated::default(),
             notices,
+            conflicts: Conflicts::default(),
             health_checks: health_check::Teller::default(),
             loopback: loopback::Teller::default(),
             moment: 0,
@@ -292,6 +296,8 @@ impl<K: Kernel> Proxy<K> {
     fn in_step(&mut self) {
         self.state = State::InStep;
         self.tell_isolated();
+        let conflicts = self.conflicts.follow(&mut self.world);
+        conflicts.into_iter().for_each(|one| self.notices.put(one));
         self.health_checks
             .after(self.world.desired(), self.isolated.services());
         let verdicts = std::mem::take(&mut self.suspects).judge(&self.world);

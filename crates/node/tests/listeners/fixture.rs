@@ -17,6 +17,7 @@ use daymark_node::metrics::Metrics;
 use daymark_node::proxy::Order;
 use daymark_node::{health_check, loopback};
 use futures::TryStreamExt;
+use netlink_packet_route::address::AddressAttribute;
 use tokio::runtime::Runtime;
 
 /// An agent in namespaces of its own, and what its health checks are told.
@@ -105,16 +106,7 @@ pub(crate) fn now() -> Instant {
 
 /// Puts loopback up and gives it these addresses.
 pub(crate) async fn add_addresses(addresses: &[&str]) {
-    let (connection, handle, _) = rtnetlink::new_connection().expect("a route socket");
-    tokio::spawn(connection);
-    let mut links = handle.link().get().match_name("lo".to_owned()).execute();
-    let lo = links
-        .try_next()
-        .await
-        .expect("links")
-        .expect("lo")
-        .header
-        .index;
+    let (handle, lo) = loopback_link().await;
     let up = rtnetlink::LinkUnspec::new_with_index(lo).up().build();
     handle.link().set(up).execute().await.expect("lo goes up");
     for address in addresses {
@@ -123,6 +115,28 @@ pub(crate) async fn add_addresses(addresses: &[&str]) {
         let added = handle.address().add(lo, ip, length).execute().await;
         added.unwrap_or_else(|error| panic!("{address}: {error}"));
     }
+}
+
+/// Takes an IPv4 address from loopback.
+pub(crate) async fn remove_address(address: &str) {
+    let (handle, lo) = loopback_link().await;
+    let ip: IpAddr = address.parse().expect("an address");
+    let mut held = handle.address().get().set_link_index_filter(lo).execute();
+    while let Some(message) = held.try_next().await.expect("addresses") {
+        if message.attributes.contains(&AddressAttribute::Local(ip)) {
+            let removed = handle.address().del(message).execute().await;
+            return removed.unwrap_or_else(|error| panic!("{address}: {error}"));
+        }
+    }
+    panic!("lo does not have {address}");
+}
+
+async fn loopback_link() -> (rtnetlink::Handle, u32) {
+    let (connection, handle, _) = rtnetlink::new_connection().expect("a route socket");
+    tokio::spawn(connection);
+    let mut links = handle.link().get().match_name("lo".to_owned()).execute();
+    let lo = links.try_next().await.expect("links").expect("lo");
+    (handle, lo.header.index)
 }
 
 /// Waits until something holds: sockets are opened by a task.
