@@ -31,6 +31,7 @@ pub mod status;
 #[cfg(test)]
 mod outside_bytes;
 
+pub use auth::grant::{Grant, Use};
 pub use object::Object;
 pub use server::{ApiServer, Config, StartError};
 pub use status::Status;

@@ -1,5 +1,6 @@
 //! The server as a whole: opened over a store, asked in process or over listeners.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use daymark_store::{Options, Store};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
+use crate::auth::grant::{Grant, Grants, Use};
 use crate::http::{Watchers, handle};
 use crate::metrics::Metrics;
 use crate::object::Object;
@@ -34,6 +36,8 @@ pub struct Config {
     pub advertise: Vec<IpAddr>,
     /// The port under which they do.
     pub port: u16,
+    /// Rights besides those of the fixed roles.
+    pub grants: Vec<Grant>,
 }
 
 impl Default for Config {
@@ -45,6 +49,7 @@ impl Default for Config {
             node_ports: 30_000..=32_767,
             advertise: Vec::new(),
             port: 6443,
+            grants: Vec::new(),
         }
     }
 }
@@ -99,6 +104,7 @@ pub(crate) struct Server {
     pub(crate) revisions: tokio::sync::watch::Receiver<u64>,
     pub(crate) metrics: Metrics,
     pub(crate) watchers: Watchers,
+    pub(crate) grants: Grants,
     /// One permit for each request that is being answered; a watch gives its back once it has begun.
     pub(crate) in_flight: Semaphore,
 }
@@ -140,8 +146,10 @@ impl ApiServer {
         });
         let registry = Arc::new(Registry::new(config.node_ports.clone()));
         let (metrics, watchers) = (Metrics::default(), Watchers::default());
+        let grants = Grants::new(config.grants.clone());
         let inner = Arc::new(Server {
             config,
+            grants,
             store,
             registry,
             revisions,
@@ -168,6 +176,11 @@ impl ApiServer {
     pub fn router_as(&self, user: Option<User>) -> Router {
         let server = Arc::clone(&self.inner);
         Router::new().fallback(move |request: Request<Body>| handle(server, user, request))
+    }
+
+    /// Which of [`Config::grants`] were made use of.
+    pub fn used_grants(&self) -> BTreeSet<Use> {
+        self.inner.grants.used()
     }
 
     /// The store underneath.

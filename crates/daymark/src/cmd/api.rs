@@ -82,6 +82,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         node_ports: args.node_ports.clone(),
         advertise: args.advertise.clone(),
         port: first.port(),
+        ..Config::default()
     };
     let server = ApiServer::open(config)?;
     let pki = Pki::open(&args.data.join("pki"))?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, plane_channel};
+use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, Wanted, plane_channel};
 use daymark_lb::announcer;
 use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
@@ -39,6 +39,14 @@ With --config, or with --proxy-mode, the defaults are kube-proxy's (docs/from-ku
 leave alone what no flag asks for. The kernel keeps the tables when the agent ends; the next one adopts them.
 Exit code 0 after SIGTERM or SIGINT; 1 if the agent could not start, or its configuration file changed.")]
 pub(crate) struct Args {
+    /// The namespace of those Leases. One of their own keeps the right to write them away from other Leases.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "kube-system",
+        requires = "announce"
+    )]
+    announce_namespace: String,
     /// Leave what kube-proxy left in the kernel: for a node on which it serves other Services on purpose.
     #[arg(long)]
     leave_kube_proxy: bool,
@@ -139,6 +147,7 @@ async fn serve(
     let announcer = args.announce.then(|| {
         let config = announcer::Config {
             timing,
+            lease_namespace: args.announce_namespace.clone(),
             ..announcer::Config::new(&node_name)
         };
         let stop = async move {
@@ -221,11 +230,20 @@ async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     }
 }
 
+/// Namespaces are for DNS alone: a proxy asks for no right to read them.
 fn feed_config(args: &Args, node_name: &str) -> daymark_feed::Config {
-    if args.announce {
+    let config = if args.announce {
         daymark_feed::Config::node_with_load_balancer(node_name)
     } else {
         daymark_feed::Config::node(node_name)
+    };
+    if args.dns_bind.is_empty() {
+        daymark_feed::Config {
+            namespaces: Wanted::No,
+            ..config
+        }
+    } else {
+        config
     }
 }
 
