@@ -33,12 +33,23 @@ pub enum ForgetError {
 pub enum Which {
     /// Those of UDP.
     Datagrams,
-    /// TCP connections and SCTP associations that nobody has answered. One whose answer is on its way is among them for
-    /// as long as a round trip takes: look that much after the endpoint has left.
-    Openings,
+    /// TCP connections and SCTP associations that nobody has answered, and those that were if the verdicts are about them
+    /// too. One whose answer is on its way is unanswered for as long as a round trip takes: look that much after the endpoint
+    /// has left.
+    Connections,
 }
 
-/// Forgets every flow that the verdicts call stale. Returns how many those were, by family in the order of [`Family::BOTH`].
+/// What a look came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// How many flows were stale, by family in the order of [`Family::BOTH`].
+    pub flows: [usize; 2],
+    /// How often the kernel's table was walked.
+    pub walks: usize,
+}
+
+/// Forgets every flow that the verdicts call stale. The kernel's table is walked once a family, however many places the
+/// verdicts are about.
 ///
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
@@ -46,54 +57,65 @@ pub fn forget(
     socket: &mut NfSocket,
     verdicts: &Verdicts,
     which: Which,
-) -> Result<[usize; 2], ForgetError> {
+) -> Result<Forgotten, ForgetError> {
+    let mut forgotten = Forgotten::default();
+    if !which.concerns(verdicts) {
+        return Ok(forgotten);
+    }
     let mut stale = Vec::new();
-    let mut counts = [0; 2];
-    for (family, protocol) in which.dumps(verdicts) {
-        let seen = |flow: &Flow| as_the_model_sees(protocol, flow);
-        let is_stale = |flow: &Flow| seen(flow).is_some_and(|flow| verdicts.is_stale(&flow));
-        let listed = socket.flows_that(&filter(family, protocol), is_stale);
+    for (family, count) in Family::BOTH.into_iter().zip(&mut forgotten.flows) {
+        let is_stale = |flow: &Flow| {
+            let seen = as_the_model_sees(flow).filter(|seen| which.includes(seen.protocol));
+            seen.is_some_and(|flow| verdicts.is_stale(&flow))
+        };
+        let listed = socket.flows_that(&which.filter(family, verdicts), is_stale);
         let listed = listed.map_err(|source| ForgetError::List { family, source })?;
-        let place = Family::BOTH.into_iter().position(|known| known == family);
-        counts[place.expect("one of both")] += listed.len();
+        forgotten.walks += 1;
+        *count = listed.len();
         stale.extend(listed);
     }
     socket.remove_flows(&stale)?;
-    Ok(counts)
+    Ok(forgotten)
 }
 
 impl Which {
-    /// One walk of the kernel's table each.
-    fn dumps(self, verdicts: &Verdicts) -> impl Iterator<Item = (Family, Protocol)> {
-        let protocols: &[Protocol] = match self {
-            Self::Datagrams => &[Protocol::Udp],
-            Self::Openings => &[Protocol::Tcp, Protocol::Sctp],
-        };
-        let concerned = protocols.iter().filter(|one| verdicts.concern(**one));
-        concerned.flat_map(|one| Family::BOTH.map(|family| (family, *one)))
+    fn includes(self, protocol: Protocol) -> bool {
+        (self == Self::Datagrams) == (protocol == Protocol::Udp)
     }
-}
 
-fn filter(family: Family, protocol: Protocol) -> Filter {
-    Filter {
-        family: Some(match family {
-            Family::V4 => nft::Family::Ip,
-            Family::V6 => nft::Family::Ip6,
-        }),
-        original: TupleFilter {
-            protocol: Some(protocol.number()),
-            ..TupleFilter::default()
-        },
-        without: match protocol {
-            Protocol::Udp => Status::NONE,
-            Protocol::Tcp | Protocol::Sctp => Status::SEEN_REPLY,
-        },
-        ..Filter::default()
+    fn concerns(self, verdicts: &Verdicts) -> bool {
+        let mut included = Protocol::ALL.into_iter().filter(|one| self.includes(*one));
+        included.any(|protocol| verdicts.concern(protocol))
+    }
+
+    /// What the kernel does not have to copy.
+    fn filter(self, family: Family, verdicts: &Verdicts) -> Filter {
+        let protocol = (self == Self::Datagrams).then(|| Protocol::Udp.number());
+        let openings_alone = self == Self::Connections && !verdicts.concern_standing();
+        Filter {
+            family: Some(match family {
+                Family::V4 => nft::Family::Ip,
+                Family::V6 => nft::Family::Ip6,
+            }),
+            original: TupleFilter {
+                protocol,
+                ..TupleFilter::default()
+            },
+            without: if openings_alone {
+                Status::SEEN_REPLY
+            } else {
+                Status::NONE
+            },
+            ..Filter::default()
+        }
     }
 }
 
 /// Where a flow was sent to, and who answers: the source of its reply direction.
-fn as_the_model_sees(protocol: Protocol, flow: &Flow) -> Option<flows::Flow> {
+fn as_the_model_sees(flow: &Flow) -> Option<flows::Flow> {
+    let number = flow.original.protocol;
+    let mut known = Protocol::ALL.into_iter();
+    let protocol = known.find(|protocol| protocol.number() == number)?;
     let (_, to) = ports(&flow.original)?;
     let (from, _) = ports(&flow.reply)?;
     let answered = flow.status.contains(Status::SEEN_REPLY);

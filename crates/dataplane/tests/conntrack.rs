@@ -2,8 +2,8 @@
 
 mod common;
 
-use std::io;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use daymark_case::Case;
@@ -14,6 +14,7 @@ use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Node, Place, Pod, Spec};
 use daymark_lab::net::{Cable, PodAddresses};
 use daymark_model::{World, flows};
+use daymark_netlink::ct::{Filter, Flow};
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
 
@@ -183,13 +184,159 @@ fn a_connection_that_nobody_answers_reaches_another_endpoint() {
         let second = world.apply(after.changes.iter().cloned());
         plane.update(&second).expect("a commit");
         let verdicts = suspects.judge(&world);
-        let removed = forget(&mut socket, &verdicts, Which::Openings).expect("forgotten");
-        assert_eq!(removed, [1, 1], "one flow a family");
+        let removed = forget(&mut socket, &verdicts, Which::Connections).expect("forgotten");
+        assert_eq!(removed.flows, [1, 1], "one flow a family");
+        assert_eq!(removed.walks, 2, "and one walk");
         for client in clients {
             client
                 .join()
                 .expect("a client")
                 .expect("its next SYN goes to the Pod that is ready");
+        }
+    });
+}
+
+const LATE: &str = "\
+node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
+step the Service comes
+service dns NodePort 53/UDP@30053 cluster=10.96.0.10,fd00:10:96::a
+endpoint 10.244.1.5 ready on node-1
+endpoint fd00:10:244:1::5 ready on node-1
+step nobody is left
+remove endpoint 10.244.1.5 of dns
+remove endpoint fd00:10:244:1::5 of dns
+step somebody is there again
+endpoint 10.244.1.6 ready on node-1 of dns
+endpoint fd00:10:244:1::6 ready on node-1 of dns
+step the Service goes
+remove service dns
+step and comes again, with an address more, and finds its slice
+service dns NodePort 53/UDP@30054 cluster=10.96.0.10,fd00:10:96::a external=172.30.0.53,fd00:30::53
+";
+
+#[test]
+fn a_client_that_sent_before_its_service_was_there_reaches_it_and_follows_it_all_along() {
+    let name =
+        "a_client_that_sent_before_its_service_was_there_reaches_it_and_follows_it_all_along";
+    isolated_test(name, || {
+        let lab = lab();
+        let (mut plane, mut socket) = plane_of_node(&lab);
+        let clients = [
+            Client::of(&lab, "10.244.1.9:4053", "10.96.0.10:53"),
+            Client::of(&lab, "[fd00:10:244:1::9]:4053", "[fd00:10:96::a]:53"),
+            Client::of(&lab, "10.244.1.9:4054", "172.30.0.11:30054"),
+            Client::of(&lab, "10.244.1.9:4055", "172.30.0.53:53"),
+            Client::of(&lab, "[fd00:10:244:1::9]:4055", "[fd00:30::53]:53"),
+        ];
+        // By step, who answers at the cluster IPs, the node port and the external IPs. The router of the lab answers at every
+        // address that nobody translates.
+        let (router, first, second) = (Some("fabric"), Some("pod/pod-5"), Some("pod/pod-6"));
+        let expected = [
+            [router, None, router],
+            [first, None, router],
+            [None, None, router],
+            [second, None, router],
+            [router, None, router],
+            [second, second, second],
+        ];
+        // A flow that is no Service's: to the same port of a Pod, beside the node port.
+        let stranger = Client::of(&lab, "10.244.1.9:4056", "10.244.1.6:53");
+        let case = Case::parse("inline", LATE).expect("a case");
+        let mut world = World::default();
+        assert_eq!(case.steps.len(), expected.len());
+        for (step, expected) in case.steps.iter().zip(expected) {
+            let suspects = flows::suspects(&world, &step.changes);
+            let delta = world.apply(step.changes.iter().cloned());
+            plane.update(&delta).expect("a commit");
+            assert_eq!(stranger.ask().ok().as_deref(), Some("pod/pod-6"));
+            let forgotten = forget(&mut socket, &suspects.judge(&world), Which::Datagrams);
+            assert!(forgotten.expect("forgotten").walks <= 2, "{}", step.name);
+            for (client, kind) in clients.iter().zip([0, 0, 1, 2, 2]) {
+                let answered = client.ask().ok();
+                let (to, expected) = (client.service, expected[kind]);
+                assert_eq!(answered.as_deref(), expected, "{}: {to}", step.name);
+            }
+            let flows = socket.flows(&Filter::default()).expect("listed");
+            let is_strangers = |flow: &&Flow| flow.original.dst == stranger.service.ip();
+            assert_eq!(flows.iter().filter(is_strangers).count(), 1);
+        }
+    });
+}
+
+const STANDING: &str = "\
+node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
+service web ClusterIP 80->9090/TCP cluster=10.96.0.20,fd00:10:96::14
+endpoint 10.244.2.5 ready on node-2
+endpoint fd00:10:244:2::5 ready on node-2
+service other ClusterIP 80->9090/TCP cluster=10.96.0.21,fd00:10:96::15
+endpoint 10.244.2.5 ready on node-2
+endpoint fd00:10:244:2::5 ready on node-2
+step its Pod is gone; one Service has another, one has none
+remove endpoint 10.244.2.5 of web
+remove endpoint fd00:10:244:2::5 of web
+endpoint 10.244.1.6 ready on node-1 of web
+endpoint fd00:10:244:1::6 ready on node-1 of web
+remove endpoint 10.244.2.5 of other
+remove endpoint fd00:10:244:2::5 of other
+";
+
+/// What becomes of connections that stand when their Pod is gone, at the client's next packet.
+fn standing(options: &str) -> Vec<io::Result<usize>> {
+    let mut lab = lab();
+    let (mut plane, mut socket) = plane_of_node(&lab);
+    let case = Case::parse("inline", &format!("{options}{STANDING}")).expect("a case");
+    let mut world = World::new(case.options.clone());
+    let [before, after] = &case.steps[..] else {
+        panic!("two steps")
+    };
+    let first = world.apply(before.changes.iter().cloned());
+    plane.update(&first).expect("a commit");
+    let away = lab.ns(&Place::Pod("pod-away".to_owned())).expect("a Pod");
+    let listener = away.within(|| TcpListener::bind("[::]:9090"));
+    let listener = listener.expect("in the Pod").expect("a listener");
+    let pod = lab.ns(&Place::Pod("pod-9".to_owned())).expect("a Pod");
+    let services = [
+        "10.96.0.20:80",
+        "[fd00:10:96::14]:80",
+        "10.96.0.21:80",
+        "[fd00:10:96::15]:80",
+    ];
+    let mut held = Vec::new();
+    let clients = services.map(|service| {
+        let service: SocketAddr = service.parse().expect("an address and port");
+        let connect = || TcpStream::connect_timeout(&service, Duration::from_secs(1));
+        let mut stream = pod.within(connect).expect("in the Pod").expect("connected");
+        let (mut server, _) = listener.accept().expect("accepted");
+        server.write_all(b"welcome").expect("sent");
+        stream.read_exact(&mut [0; 7]).expect("it stands");
+        held.push(server);
+        stream
+    });
+    lab.set_cable("node-2", Cable::Cut).expect("a cable");
+    let suspects = flows::suspects(&world, &after.changes);
+    let second = world.apply(after.changes.iter().cloned());
+    plane.update(&second).expect("a commit");
+    let verdicts = suspects.judge(&world);
+    forget(&mut socket, &verdicts, Which::Connections).expect("forgotten");
+    let next = |mut stream: TcpStream| {
+        stream.write_all(b"are you there?")?;
+        stream.set_read_timeout(Some(Duration::from_millis(900)))?;
+        stream.read(&mut [0; 8])
+    };
+    clients.into_iter().map(next).collect()
+}
+
+#[test]
+fn a_connection_to_a_pod_that_is_gone_is_reset_if_that_is_asked_for() {
+    let name = "a_connection_to_a_pod_that_is_gone_is_reset_if_that_is_asked_for";
+    isolated_test(name, || {
+        for read in standing("options gone-endpoints=reset\n") {
+            let kind = read.as_ref().map_err(io::Error::kind);
+            assert_eq!(kind, Err(io::ErrorKind::ConnectionReset));
+        }
+        for read in standing("") {
+            let kind = read.as_ref().map_err(io::Error::kind);
+            assert_eq!(kind, Err(io::ErrorKind::WouldBlock), "it waits");
         }
     });
 }

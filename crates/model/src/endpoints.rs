@@ -66,6 +66,20 @@ pub fn serving<'a>(
         .collect()
 }
 
+/// Every endpoint that `slices` name for a port, in whatever condition.
+#[must_use]
+pub fn named<'a>(
+    slices: impl IntoIterator<Item = &'a Arc<Slice>>,
+    port: &ServicePort,
+    family: Family,
+) -> BTreeSet<SocketAddr> {
+    let candidates = gather(slices, port, family, |_| ());
+    candidates
+        .iter()
+        .map(|c| SocketAddr::new(c.endpoint.address, c.port))
+        .collect()
+}
+
 /// The addresses of the endpoints of a port on this node that are ready: what a health check counts.
 #[must_use]
 pub fn ready_on<'a>(

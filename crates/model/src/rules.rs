@@ -58,6 +58,8 @@ pub struct Rules {
     pub external_ips: ExternalIps,
     /// What a policy `Local` means on a node without an endpoint, while others have some.
     pub without_local: WithoutLocal,
+    /// What happens to a TCP connection that stands when its endpoint is gone.
+    pub gone_endpoints: GoneEndpoints,
 }
 
 /// What a setting that speaks of one family alone means for the other.
@@ -137,6 +139,17 @@ pub enum WithoutLocal {
     Cluster,
 }
 
+/// What happens to a TCP connection that stands when its endpoint is gone: no slice of the Service names it any more, not even as
+/// one that terminates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GoneEndpoints {
+    /// Nothing: the Pod may live on and end it. kube-proxy, in every mode.
+    #[default]
+    Keep,
+    /// The kernel forgets it, so that the client's next packet is answered by a reset.
+    Reset,
+}
+
 impl Rules {
     /// What kube-proxy does in a mode.
     #[must_use]
@@ -185,6 +198,7 @@ impl Rules {
             "invalid" => self.invalid = of_word(&INVALID, word)?,
             "external-ips" => self.external_ips = external_ips(word)?,
             "without-local" => self.without_local = of_word(&WITHOUT_LOCAL, word)?,
+            "gone-endpoints" => self.gone_endpoints = of_word(&GONE_ENDPOINTS, word)?,
             _ => return None,
         }
         Some(())
@@ -201,7 +215,7 @@ impl Rules {
 
     /// Every choice, as [`Rules::set`] takes it.
     #[must_use]
-    pub fn all_words(&self) -> [(&'static str, String); 7] {
+    pub fn all_words(&self) -> [(&'static str, String); 8] {
         let external_ips = match &self.external_ips {
             ExternalIps::Any => "any".to_owned(),
             ExternalIps::Within(cidrs) if cidrs.is_empty() => "none".to_owned(),
@@ -221,12 +235,13 @@ impl Rules {
             ("invalid", word(&INVALID, self.invalid)),
             ("external-ips", external_ips),
             ("without-local", word(&WITHOUT_LOCAL, self.without_local)),
+            ("gone-endpoints", word(&GONE_ENDPOINTS, self.gone_endpoints)),
         ]
     }
 }
 
 /// The names of all choices with the words that each takes, for a message about a wrong one.
-pub const NAMES: [(&str, &str); 7] = [
+pub const NAMES: [(&str, &str); 8] = [
     ("ranges-of-one-family", "closed, open"),
     ("affinity-scope", "port, service"),
     (
@@ -237,6 +252,7 @@ pub const NAMES: [(&str, &str); 7] = [
     ("invalid", "drop, let-through"),
     ("external-ips", "any, none, cidr:PREFIX,..."),
     ("without-local", "drop, cluster"),
+    ("gone-endpoints", "keep, reset"),
 ];
 
 const GAP: [(&str, Gap); 2] = [("closed", Gap::Closed), ("open", Gap::Open)];
@@ -256,6 +272,10 @@ const UNALLOCATED: [(&str, Unallocated); 2] = [
 const INVALID: [(&str, Invalid); 2] = [
     ("drop", Invalid::Drop),
     ("let-through", Invalid::LetThrough),
+];
+const GONE_ENDPOINTS: [(&str, GoneEndpoints); 2] = [
+    ("keep", GoneEndpoints::Keep),
+    ("reset", GoneEndpoints::Reset),
 ];
 const WITHOUT_LOCAL: [(&str, WithoutLocal); 2] = [
     ("drop", WithoutLocal::Drop),

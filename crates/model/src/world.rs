@@ -65,6 +65,12 @@ impl World {
         &self.desired
     }
 
+    /// The settings.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.here.options
+    }
+
     /// The inputs as they are now.
     #[must_use]
     pub fn inputs(&self) -> &Inputs {

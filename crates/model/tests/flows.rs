@@ -163,14 +163,128 @@ const ROWS: &[Row] = &[
         stage: Stage::Opening,
         flows: &[("10.96.0.20:80", "10.244.1.5:80", Goes)],
     },
+    Row {
+        what: "the node moves to another address",
+        before: TWO,
+        after: "node node-1 172.30.0.13 fd00:30::11 pods=10.244.1.0/24",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
+        flows: &[
+            ("172.30.0.11:30053", "10.244.1.5:53", Goes),
+            ("172.30.0.13:30053", "10.244.1.5:53", Stays),
+            ("172.30.0.13:30053", "172.30.0.13:30053", Goes),
+            ("172.30.0.13:30054", "172.30.0.13:30054", Stays),
+            ("[fd00:30::11]:30053", "[fd00:10:244:1::5]:53", Stays),
+            ("10.96.0.10:53", "10.244.1.5:53", Stays),
+        ],
+    },
+    Row {
+        what: "the node says something else",
+        before: TWO,
+        after: "node node-1 172.30.0.11 fd00:30::11 pods=10.244.9.0/24",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
+        flows: &[("172.30.0.11:30053", "10.244.9.9:53", Stays)],
+    },
+    Row {
+        what: "connections that stand end with their endpoint, if that is asked for",
+        before: RESET,
+        after: "remove endpoint 10.244.1.5 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Answered,
+        flows: &[
+            ("10.96.0.20:80", "10.244.1.5:80", Goes),
+            ("172.30.0.11:30080", "10.244.1.5:80", Goes),
+            ("10.96.0.20:80", "10.244.2.5:80", Stays),
+            ("10.96.0.21:80", "10.244.1.5:80", Stays),
+            ("10.96.0.20:80", "10.96.0.20:80", Stays),
+        ],
+    },
+    Row {
+        what: "even then not while it terminates",
+        before: RESET,
+        after: "endpoint 10.244.1.5 terminating on node-1 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Answered,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
+        what: "nor while it is not ready",
+        before: RESET,
+        after: "endpoint 10.244.1.5 not-ready on node-1 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Answered,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
+        what: "nor when the Service alone goes: its Pods may live on",
+        before: RESET,
+        after: "remove service web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Answered,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
+        what: "nor at an address that served node ports",
+        before: RESET,
+        after: "node node-1 172.30.0.13 fd00:30::11 pods=10.244.1.0/24",
+        protocol: Protocol::Tcp,
+        stage: Stage::Answered,
+        flows: &[("172.30.0.11:30080", "10.244.1.5:80", Stays)],
+    },
 ];
+
+const RESET: &str = "options gone-endpoints=reset
+service web NodePort 80/TCP@30080 cluster=10.96.0.20
+endpoint 10.244.1.5 ready on node-1
+endpoint 10.244.2.5 ready on node-2";
+
+#[test]
+fn places_of_before_are_judged_when_nobody_names_them_any_more() {
+    let case = Case::parse("now", &format!("{NODE}{TWO}\n")).expect("a case");
+    let mut world = World::new(case.options.clone());
+    let changes = case.steps[0].changes.clone();
+    let mut suspects = flows::suspects(&world, &changes);
+    let at = |ip: &str, port| daymark_model::FrontendKey::Address {
+        ip: ip.parse().expect("an address"),
+        protocol: Protocol::Udp,
+        port,
+    };
+    let node_port = daymark_model::FrontendKey::NodePort {
+        family: daymark_model::Family::V4,
+        protocol: Protocol::Udp,
+        port: 30053,
+    };
+    let before = [at("10.96.0.66", 53), at("10.96.0.10", 53), node_port];
+    suspects.remember(before, ["172.30.0.77".parse().expect("an address")]);
+    world.apply(changes);
+    let verdicts = suspects.judge(&world);
+    for (original, answers, fate) in [
+        ("10.96.0.66:53", "10.244.1.5:53", Goes),
+        ("10.96.0.10:53", "10.244.1.5:53", Stays),
+        ("172.30.0.77:30053", "10.244.1.5:53", Goes),
+        ("172.30.0.11:30053", "10.244.1.5:53", Stays),
+    ] {
+        let flow = Flow {
+            protocol: Protocol::Udp,
+            stage: Stage::Answered,
+            original: original.parse().expect("an address and port"),
+            answers: answers.parse().expect("an address and port"),
+        };
+        assert_eq!(verdicts.is_stale(&flow), fate == Goes, "{flow:?}");
+    }
+}
 
 #[test]
 fn a_flow_goes_when_its_endpoint_answers_no_more() {
     for row in ROWS {
-        let text = format!("{NODE}{}\nstep then\n{}\n", row.before, row.after);
+        let (options, before) = match row.before.split_once('\n') {
+            Some((first, rest)) if first.starts_with("options") => (format!("{first}\n"), rest),
+            _ => (String::new(), row.before),
+        };
+        let text = format!("{options}{NODE}{before}\nstep then\n{}\n", row.after);
         let case = Case::parse(row.what, &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let mut world = World::new(Options::default());
+        let mut world = World::new(case.options.clone());
         world.apply(case.steps[0].changes.iter().cloned());
         let changes: Vec<Change> = case.steps[1].changes.clone();
         let suspects = flows::suspects(&world, &changes);

@@ -77,8 +77,10 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
         let looked = pending.look(started, |verdicts, which| {
             let begun = clock::now();
             let forgotten = forget(&mut socket, verdicts, which)?;
-            metrics.kube_proxy.walked(clock::now() - begun, forgotten);
-            let [ipv4, ipv6] = forgotten;
+            metrics
+                .kube_proxy
+                .walked(clock::now() - begun, forgotten.flows);
+            let [ipv4, ipv6] = forgotten.flows;
             debug!(ipv4, ipv6, ?which, "forgot flows of endpoints that left");
             Ok(())
         });

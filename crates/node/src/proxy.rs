@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane, StartError};
+use daymark_dataplane::nft::apply::{CommitError, Kernel, Places, Plane, StartError};
 use daymark_feed::{PlaneSender, PlaneStatus};
 use daymark_model::flows::{self, Suspects, Verdicts};
 use daymark_model::{Change, Family, Options, World};
@@ -117,13 +117,20 @@ impl<K: Kernel> Proxy<K> {
     /// ([`crate::conntrack`]).
     #[must_use]
     pub fn new(
-        plane: Plane<K>,
+        mut plane: Plane<K>,
         options: Options,
         status: PlaneSender,
         metrics: Arc<Metrics>,
         cleaner: Sender<Verdicts>,
         notices: Notices,
     ) -> Self {
+        // Of what went while no agent was here only the tables know.
+        let Places {
+            frontends,
+            node_addresses,
+        } = plane.take_places();
+        let mut suspects = Suspects::default();
+        suspects.remember(frontends, node_addresses);
         Self {
             world: World::new(options),
             plane,
@@ -135,7 +142,7 @@ impl<K: Kernel> Proxy<K> {
             addresses_known: false,
             loaded: false,
             cleaner,
-            suspects: Suspects::default(),
+            suspects,
             isolated: Isolated::default(),
             notices,
             conflicts: Conflicts::default(),

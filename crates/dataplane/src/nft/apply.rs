@@ -22,6 +22,7 @@ use super::program::Program;
 pub use borders::Borders;
 pub use error::{CommitError, Committed, Refusal, StartError};
 use isolate::Trust;
+pub use open::Places;
 use open::{Opened, Takeover, open};
 pub use withheld::{Why, Withheld};
 
@@ -100,6 +101,7 @@ pub struct Plane<K> {
     /// How the tables come into the place of others, until they are.
     takeover: Option<Takeover>,
     withheld: Withheld,
+    places: Places,
 }
 
 /// Whether the compiler knows what the kernel holds.
@@ -121,6 +123,7 @@ impl<K: Kernel> Plane<K> {
             compiler,
             takeover,
             found,
+            places,
         } = open(&mut kernel, flags)?;
         let doubt = Doubt::None;
         let plane = Self {
@@ -130,8 +133,14 @@ impl<K: Kernel> Plane<K> {
             doubt,
             takeover,
             withheld: Withheld::default(),
+            places,
         };
         Ok((plane, found))
+    }
+
+    /// What the tables captured that were found at the start; nothing the second time.
+    pub fn take_places(&mut self) -> Places {
+        std::mem::take(&mut self.places)
     }
 
     /// What the kernel should hold now.

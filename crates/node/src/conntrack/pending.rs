@@ -77,7 +77,7 @@ impl Pending {
         for young in &self.openings {
             verdicts.soften(&young.verdicts);
         }
-        if let Err(error) = look(&verdicts, Which::Openings) {
+        if let Err(error) = look(&verdicts, Which::Connections) {
             self.openings.push_front(ripe);
             return looked.and(Err(error));
         }
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(first, [(verdicts(Protocol::Udp, 53), Which::Datagrams)]);
         assert_eq!(pending.due(), Some(start + SETTLE));
         let second = looked(&mut pending, start + SETTLE);
-        assert_eq!(second, [(verdicts(Protocol::Tcp, 53), Which::Openings)]);
+        assert_eq!(second, [(verdicts(Protocol::Tcp, 53), Which::Connections)]);
         assert_eq!(pending.due(), None);
     }
 
@@ -145,7 +145,7 @@ mod tests {
         let mut both = verdicts(Protocol::Tcp, 1);
         both.extend(verdicts(Protocol::Sctp, 2));
         let first = looked(&mut pending, start + SETTLE + STEP);
-        assert_eq!(first, [(both, Which::Openings)]);
+        assert_eq!(first, [(both, Which::Connections)]);
         assert_eq!(pending.due(), Some(start + STEP * 2 + SETTLE));
     }
 
@@ -214,9 +214,9 @@ mod tests {
             Err("no")
         });
         assert_eq!((failed, pending.openings.len()), (Err("no"), 1));
-        assert_eq!(asked, [Which::Datagrams, Which::Openings]);
+        assert_eq!(asked, [Which::Datagrams, Which::Connections]);
         let again: Vec<Which> = looked(&mut pending, late).iter().map(|one| one.1).collect();
-        assert_eq!(again, [Which::Datagrams, Which::Openings]);
+        assert_eq!(again, [Which::Datagrams, Which::Connections]);
         assert_eq!(pending.due(), None);
     }
 }

@@ -67,6 +67,7 @@ struct Fixture {
     status: PlaneReceiver,
     metrics: Arc<Metrics>,
     board: Board,
+    verdicts: Receiver<Verdicts>,
 }
 
 /// A proxy that knows the machine's addresses: none.
@@ -88,7 +89,7 @@ fn over(kernel: Moody) -> Fixture {
     let (plane, _) = Plane::start(kernel, TableFlags::NONE).unwrap();
     let (sender, status) = plane_channel(PlaneStatus::Starting);
     let metrics = Arc::new(Metrics::default());
-    let (cleaner, _) = channel();
+    let (cleaner, verdicts) = channel();
     let (notices, board) = board();
     let proxy = Proxy::new(
         plane,
@@ -103,6 +104,7 @@ fn over(kernel: Moody) -> Fixture {
         status,
         metrics,
         board,
+        verdicts,
     }
 }
 
@@ -181,8 +183,7 @@ fn a_first_load_of_many_pieces_that_fails_anywhere_ends_right() {
             &mut it,
             vec![no_addresses(), order(Some(1), changes.clone())],
         );
-        let failed = it.metrics.behind().is_some();
-        assert_eq!(failed, it.proxy.plane.kernel().refusals == 0);
+        let failed = it.proxy.plane.kernel().refusals == 0;
         std::thread::sleep(FIRST_WAIT * 2);
         it.proxy.catch_up(&mut Foreign::default());
         assert_eq!(it.metrics.behind(), None, "after {patience} transactions");
@@ -354,4 +355,41 @@ fn what_was_refused_is_tried_again_after_waits_that_double() {
     it.proxy.plane.retry(&it.proxy.isolated.ripe(due)).unwrap();
     let news = it.proxy.isolated.follow(it.proxy.plane.withheld(), due);
     assert_eq!((news.len(), it.proxy.isolated.due()), (1, None));
+}
+
+#[test]
+fn flows_to_a_service_that_went_while_no_agent_was_here_are_judged() {
+    let text = "service kept ClusterIP 80/TCP cluster=10.96.0.1\n\
+                endpoint 10.244.1.5 ready on node-1\n";
+    let case = daymark_case::Case::parse("inline", text).unwrap();
+    let mut both = case.steps[0].changes.clone();
+    both.extend(
+        two_services()
+            .into_iter()
+            .filter(|change| !matches!(change, Change::Service(key, _) if *key.name == *"good")),
+    );
+    let mut before = over(Moody::default());
+    run(&mut before, vec![no_addresses(), order(Some(1), both)]);
+    let kernel = std::mem::take(before.proxy.plane.kernel());
+
+    let mut it = over(kernel);
+    let mut now = case.steps[0].changes.clone();
+    now.push(node("192.0.2.1"));
+    run(&mut it, vec![no_addresses(), order(Some(1), now)]);
+    let verdicts = it.verdicts.try_recv().expect("flows to look for");
+    for (original, answers, stale) in [
+        ("10.96.0.2:80", "10.244.1.9:80", true),
+        ("10.96.0.1:80", "10.244.1.9:80", true),
+        ("10.96.0.1:80", "10.244.1.5:80", false),
+        ("10.96.0.3:80", "10.244.1.9:80", false),
+    ] {
+        let flow = flows::Flow {
+            protocol: daymark_model::Protocol::Tcp,
+            stage: flows::Stage::Opening,
+            original: original.parse().unwrap(),
+            answers: answers.parse().unwrap(),
+        };
+        assert_eq!(verdicts.is_stale(&flow), stale, "{original} {answers}");
+    }
+    assert!(it.verdicts.try_recv().is_err(), "one look");
 }

@@ -15,13 +15,16 @@
 //! without a chain. An agent may die anywhere: tables without hooks are begun anew, and of two that have hooks the one of
 //! the agent's own layout is adopted.
 
-use daymark_model::Family;
-use daymark_netlink::nft::{Chain, ChainKind, Exists, Message, Ruleset, Table, TableFlags};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use daymark_model::{Family, FrontendKey};
+use daymark_netlink::nft::{self, Chain, ChainKind, Exists, Message, Ruleset, Table, TableFlags};
 
 use super::{Found, Kernel, StartError};
 use crate::nft::base;
 use crate::nft::compile::Compiler;
-use crate::nft::layout::{TABLE, TABLES, Words, set};
+use crate::nft::layout::{TABLE, TABLES, Words, address, decode_frontend_key, set};
 use crate::nft::program::Program;
 
 /// What was found in the kernel, and what is to be done about it.
@@ -29,6 +32,42 @@ pub(super) struct Opened {
     pub(super) compiler: Compiler,
     pub(super) takeover: Option<Takeover>,
     pub(super) found: Found,
+    pub(super) places: Places,
+}
+
+/// What tables that were found captured: who remembers no state from before learns it here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The frontends, as far as their maps are those of this layout.
+    pub frontends: BTreeSet<FrontendKey>,
+    /// The addresses at which node ports answered.
+    pub node_addresses: BTreeSet<IpAddr>,
+}
+
+impl Places {
+    fn of(present: &[Present]) -> Self {
+        let mut places = Self::default();
+        for ruleset in present.iter().flat_map(|one| &one.rulesets) {
+            let family = match ruleset.table.id.family {
+                nft::Family::Ip6 => Family::V6,
+                _ => Family::V4,
+            };
+            for list in &ruleset.elements {
+                let keys = list.elems.iter().map(|elem| &elem.key);
+                if *list.set == *set::NODE_PORT_ADDRESSES {
+                    places
+                        .node_addresses
+                        .extend(keys.filter_map(|key| address(key)));
+                } else if set::FRONTENDS.contains(&&*list.set)
+                    || set::NODE_PORTS.contains(&&*list.set)
+                {
+                    let keys = keys.filter_map(|key| decode_frontend_key(family, &list.set, key));
+                    places.frontends.extend(keys);
+                }
+            }
+        }
+        places
+    }
 }
 
 /// How tables come into the place of others. See the module.
@@ -89,19 +128,21 @@ pub(super) fn open(kernel: &mut impl Kernel, flags: TableFlags) -> Result<Opened
             compiler,
             takeover: None,
             found: Found::Nothing,
+            places: Places::default(),
         });
     }
+    let places = Places::of(&present);
     let mut reason = String::new();
     for at in 0..present.len() {
         match adopt(&mut present[at], flags)? {
             Ok(compiler) => {
                 present.remove(at);
-                return Ok(adopted(compiler, &present));
+                return Ok(adopted(compiler, &present, places));
             }
             Err(why) => reason = why,
         }
     }
-    Ok(beside(&present, flags, reason))
+    Ok(beside(&present, flags, reason, places))
 }
 
 /// Becomes the owner first and reads then, so that nobody edits in between.
@@ -169,7 +210,7 @@ fn adopt(present: &mut Present, flags: TableFlags) -> Result<Result<Compiler, St
 }
 
 /// Tables that were adopted; the others go once they hold what is wanted.
-fn adopted(compiler: Compiler, others: &[Present]) -> Opened {
+fn adopted(compiler: Compiler, others: &[Present], places: Places) -> Opened {
     let unhook: Vec<Message> = others.iter().flat_map(Present::delete).collect();
     let takeover = Takeover {
         unhook,
@@ -179,11 +220,12 @@ fn adopted(compiler: Compiler, others: &[Present]) -> Opened {
         compiler,
         takeover: (!others.is_empty()).then_some(takeover),
         found: Found::Adopted,
+        places,
     }
 }
 
 /// Tables beside those that are there.
-fn beside(present: &[Present], flags: TableFlags, reason: String) -> Opened {
+fn beside(present: &[Present], flags: TableFlags, reason: String, places: Places) -> Opened {
     let at = |name: &str| present.iter().find(|one| one.name == name);
     let is_free = |name: &&str| at(name).is_none_or(|there| !there.hooked);
     // Of two that serve one goes at once: the other goes on.
@@ -201,12 +243,13 @@ fn beside(present: &[Present], flags: TableFlags, reason: String) -> Opened {
             unhook: others.flat_map(Present::delete).collect(),
         }),
         found: Found::ToReplace(reason),
+        places,
     }
 }
 
 /// Whether a message of those that create tables, asked one after the other, makes a chain at a hook or a rule in one.
 fn is_of_hook() -> impl FnMut(&Message) -> bool {
-    let mut base = std::collections::BTreeSet::new();
+    let mut base = BTreeSet::new();
     move |message| match message {
         Message::NewChain { chain, .. } if is_base(chain) => {
             base.insert(chain.name.clone());
