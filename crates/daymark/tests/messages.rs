@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use daymark_apiserver::tls::{Pki, Role};
 use daymark_dataplane::nft::TableFlags;
@@ -70,6 +71,171 @@ fn a_file_or_folder_that_cannot_be_used_is_named_with_its_flag() {
     for (args, parts) in rows {
         assert_says(&refused(args), parts);
     }
+}
+
+/// All that the binary says on standard error when it ends by itself with this code.
+fn said(code: i32, command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {said}");
+    said
+}
+
+fn node(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_daymark"));
+    command.arg("node").args(args);
+    command
+}
+
+const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+
+#[test]
+fn a_node_names_what_of_its_configuration_and_its_flags_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let wrong = file(
+        "wrong.yaml",
+        &format!("{HEAD}mode: fast\nconntrack: {{min: -1}}\n"),
+    );
+    let missing = folder.path().join("missing.yaml");
+    let rows: [(i32, &[&str], &[&str]); 6] = [
+        (
+            1,
+            &["--config", &wrong],
+            &[
+                &wrong,
+                "mode: \"fast\" cannot be used: write iptables, ipvs, nftables",
+                "conntrack.min: -1 cannot be used: write 0 or more",
+            ],
+        ),
+        (
+            1,
+            &["--config", missing.to_str().unwrap()],
+            &["cannot read the configuration", "--config"],
+        ),
+        (1, &["--proxy-mode=fast"], &["--proxy-mode: \"fast\""]),
+        (
+            2,
+            &["--conntrack-min=few"],
+            &["--conntrack-min: \"few\" cannot be used"],
+        ),
+        (
+            2,
+            &["--proxy-mod=iptables"],
+            &["--proxy-mod", "--proxy-mode"],
+        ),
+        (
+            1,
+            &["--write-config-to", "/proc/x"],
+            &["--write-config-to /proc/x"],
+        ),
+    ];
+    for (code, args, parts) in rows {
+        let said = said(code, &mut node(args));
+        for part in parts {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+    }
+}
+
+#[test]
+fn the_defaults_that_are_written_can_be_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("defaults.yaml");
+    let file = file.to_str().unwrap();
+    said(0, &mut node(&["--write-config-to", file]));
+    // What needs privileges is refused to a user without; the rest of it must be good.
+    isolated_test("the_defaults_that_are_written_can_be_read_again", || {
+        let text = std::fs::read_to_string(file).unwrap();
+        std::fs::write(file, text.replace("maxPerCore: 32768", "maxPerCore: 0")).unwrap();
+        let said = said(0, &mut node(&["--config", file, "--init-only"]));
+        assert!(said.contains("what needs privileges is done"), "{said}");
+        assert!(!said.contains("WARN"), "{said}");
+    });
+}
+
+#[test]
+fn a_limit_that_may_not_be_raised_ends_an_init_step_and_not_an_agent() {
+    let test = "a_limit_that_may_not_be_raised_ends_an_init_step_and_not_an_agent";
+    isolated_test(test, || {
+        let most = [
+            "--conntrack-max-per-core=2147483647",
+            "--conntrack-min=2147483647",
+        ];
+        let said = said(1, &mut node(&[&most[..], &["--init-only"]].concat()));
+        for part in ["some kernel settings cannot be set", "nf_conntrack_max"] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+        // The agent goes on, here to the API that it is not told.
+        let said = agent_said(&most);
+        assert!(said.contains("left as it is; a privileged"), "{said}");
+        assert!(said.contains("it is not known where the API is"), "{said}");
+    });
+}
+
+fn agent_said(args: &[&str]) -> String {
+    said(1, &mut node(args))
+}
+
+#[test]
+fn the_service_address_of_a_pods_environment_is_no_way_to_the_api() {
+    let test = "the_service_address_of_a_pods_environment_is_no_way_to_the_api";
+    isolated_test(test, || {
+        let mut command = node(&["--node-name", "node-1"]);
+        let said = said(1, command.env("KUBERNETES_SERVICE_HOST", "10.96.0.1"));
+        for part in [
+            "10.96.0.1",
+            "--kubeconfig FILE",
+            "--master https://ADDRESS:6443",
+        ] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+    });
+}
+
+#[test]
+fn an_agent_whose_configuration_changes_ends() {
+    isolated_test("an_agent_whose_configuration_changes_ends", || {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let kubeconfig = kubeconfig(folder.path());
+        // As kubelet does it: the file is a link into a folder that is a link.
+        let client = format!(
+            "clientConnection: {{kubeconfig: {}}}\n",
+            kubeconfig.display()
+        );
+        for (version, mode) in [("1", "nftables"), ("2", "iptables")] {
+            std::fs::create_dir(path(version)).unwrap();
+            let text = format!("{HEAD}mode: {mode}\n{client}");
+            std::fs::write(path(version).join("config.conf"), text).unwrap();
+        }
+        let link = |to: &str| {
+            std::os::unix::fs::symlink(to, path("..new")).unwrap();
+            std::fs::rename(path("..new"), path("..data")).unwrap();
+        };
+        link("1");
+        std::os::unix::fs::symlink("..data/config.conf", path("config.conf")).unwrap();
+        let socket = format!("--socket={}", path("node.sock").display());
+        let config = format!("--config={}", path("config.conf").display());
+        let mut command = node(&[&config, &socket, "--node-name=node-1"]);
+        let agent = command
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        link("2");
+        let output = agent.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("config.conf changed: start again to run with it"),
+            "{said}"
+        );
+    });
 }
 
 #[test]
