@@ -12,6 +12,7 @@ mod conformance;
 mod demo;
 mod exposition;
 mod failure;
+mod guest;
 mod judge;
 mod kube_proxy;
 mod logging;
@@ -62,6 +63,9 @@ enum Verb {
     /// The part that plays kubelet on a lab node.
     #[command(hide = true)]
     Kubelet(cmd::kubelet::Args),
+    /// Another kernel, in QEMU: boots it and runs commands in it, for tests.
+    #[command(hide = true)]
+    Guest(cmd::guest::Args),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Verb::Echo(args) => cmd::echo::run(args),
         Verb::Ask(args) => cmd::ask::run(args),
         Verb::Kubelet(args) => cmd::kubelet::run(args),
+        Verb::Guest(args) => cmd::guest::run(args),
     };
     match result {
         Ok(code) => code,

@@ -7,6 +7,8 @@ pub mod ns;
 
 pub mod mount;
 
+pub mod boot;
+
 pub mod process;
 
 pub mod packet;

@@ -10,6 +10,7 @@ pub(crate) mod controller;
 pub(crate) mod demo;
 pub(crate) mod echo;
 pub(crate) mod explain;
+pub(crate) mod guest;
 pub(crate) mod kubelet;
 pub(crate) mod lab;
 pub(crate) mod node;
