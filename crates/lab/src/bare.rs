@@ -101,6 +101,8 @@ pub struct BareLab {
     hosts: BTreeMap<String, Host>,
     outside: Host,
     spaces: BTreeMap<Place, NetNs>,
+    /// Of nodes, Pods and outside; the fabric takes any address.
+    addresses: BTreeMap<Place, Vec<IpAddr>>,
     _pods: Vec<PodLink>,
     servers: Servers,
     prober: Prober,
@@ -165,6 +167,7 @@ impl BareLab {
             hosts,
             outside,
             spaces,
+            addresses: addresses(spec),
             _pods: pods,
             servers,
             prober,
@@ -184,6 +187,26 @@ impl BareLab {
                 source,
             };
             self.servers.listen(place, ns, ports).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the servers of nodes, Pods and outside accept SCTP associations on these ports, at each of their
+    /// addresses.
+    ///
+    /// # Errors
+    /// [`BareError::Server`] with the place where a port could not be bound; "Protocol not supported" when the kernel
+    /// has no SCTP (`modprobe sctp`).
+    pub fn listen_sctp(&self, ports: &[u16]) -> Result<(), BareError> {
+        for (place, addresses) in &self.addresses {
+            let failed = |source| BareError::Server {
+                place: place.clone(),
+                source,
+            };
+            let ns = self.ns(place)?;
+            self.servers
+                .listen_sctp(place, ns, addresses, ports)
+                .map_err(failed)?;
         }
         Ok(())
     }
@@ -284,6 +307,19 @@ fn host_prefixes(addresses: &[IpAddr]) -> Vec<Prefix> {
         .iter()
         .map(|address| Prefix::host(*address))
         .collect()
+}
+
+fn addresses(spec: &Spec) -> BTreeMap<Place, Vec<IpAddr>> {
+    let nodes = spec.nodes.iter().flat_map(|node| {
+        let pods = node.pods.iter().map(|pod| {
+            let addresses = pod.addresses.iter().collect();
+            (Place::Pod(pod.name.clone()), addresses)
+        });
+        let own = (Place::Node(node.name.clone()), node.addresses.clone());
+        std::iter::once(own).chain(pods)
+    });
+    let outside = (Place::Outside, spec.outside.clone());
+    nodes.chain([outside]).collect()
 }
 
 /// Refuses a spec in which one address has two owners.

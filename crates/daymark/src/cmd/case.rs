@@ -11,7 +11,7 @@ use daymark_dataplane::nft::TableFlags;
 use daymark_sys::ns::{self, Entered, UserNamespace};
 use serde_json::json;
 
-use crate::judge::lab::LabJudge;
+use crate::judge::lab::{LabJudge, Sctp};
 use crate::judge::trace::TraceJudge;
 
 /// Flags of `daymark case`.
@@ -36,6 +36,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Dataplane::Nft)]
     dataplane: Dataplane,
 
+    /// What stands for SCTP in the lab.
+    #[arg(long, value_enum, default_value_t = SctpName::Inits)]
+    sctp: SctpName,
+
     /// How the results are printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -50,6 +54,24 @@ enum JudgeName {
     Trace,
     /// Real packets through a real kernel.
     Lab,
+}
+
+/// What stands for SCTP.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SctpName {
+    /// An INIT in a raw packet: every kernel translates it.
+    Inits,
+    /// That, and whole associations where INITs get through: fails on a kernel without SCTP.
+    Associations,
+}
+
+impl From<SctpName> for Sctp {
+    fn from(name: SctpName) -> Self {
+        match name {
+            SctpName::Inits => Self::Inits,
+            SctpName::Associations => Self::Associations,
+        }
+    }
 }
 
 /// A data plane by name.
@@ -71,6 +93,8 @@ enum Output {
 struct Outcome {
     file: String,
     result: Result<Report, String>,
+    /// SCTP associations that came to be; nothing where none was asked for.
+    associations: Option<usize>,
 }
 
 impl Outcome {
@@ -80,6 +104,9 @@ impl Outcome {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.sctp == SctpName::Associations && args.judge != JudgeName::Lab {
+        bail!("--sctp associations needs real packets: add --judge lab");
+    }
     if args.judge == JudgeName::Lab
         && let Entered::Outside(code) = ns::enter(UserNamespace::Always)?
     {
@@ -89,9 +116,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     for path in files(&args.paths)? {
         let file = path.display().to_string();
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
-        let case = Case::parse(&file, &text).map_err(|error| error.to_string());
-        let result = case.and_then(|case| judge(&case, args.judge));
-        let outcome = Outcome { file, result };
+        let outcome = outcome(file, &text, &args);
         if args.output == Output::Text {
             print_case(&outcome);
         }
@@ -108,16 +133,31 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Puts a case before a judge; an error where the judge cannot work at all.
-fn judge(case: &Case, name: JudgeName) -> Result<Report, String> {
-    match name {
-        JudgeName::Model => Ok(judge_model(case)),
-        JudgeName::Trace => Ok(daymark_case::judge(case, &mut TraceJudge::new())),
-        JudgeName::Lab => match LabJudge::new(case, TableFlags::NONE) {
-            Ok(mut lab) => Ok(daymark_case::judge(case, &mut lab)),
-            Err(why) => Err(format!("{}: the lab cannot be built: {why}", case.file)),
-        },
+/// Puts the case of a file before a judge.
+fn outcome(file: String, text: &str, args: &Args) -> Outcome {
+    let mut associations = None;
+    let case = Case::parse(&file, text).map_err(|error| error.to_string());
+    let result = case.and_then(|case| match args.judge {
+        JudgeName::Model => Ok(judge_model(&case)),
+        JudgeName::Trace => Ok(daymark_case::judge(&case, &mut TraceJudge::new())),
+        JudgeName::Lab => {
+            let mut lab = lab(&case, args.sctp.into())?;
+            let report = daymark_case::judge(&case, &mut lab);
+            associations = (args.sctp == SctpName::Associations).then(|| lab.associations());
+            Ok(report)
+        }
+    });
+    Outcome {
+        file,
+        result,
+        associations,
     }
+}
+
+/// The lab of a case; an error where there can be none.
+fn lab(case: &Case, sctp: Sctp) -> Result<LabJudge, String> {
+    let lab = LabJudge::new(case, TableFlags::NONE).and_then(|lab| lab.with_sctp(sctp));
+    lab.map_err(|why| format!("{}: the lab cannot be built: {why}", case.file))
 }
 
 /// The files named, and the `.case` files of the folders named, by name.
@@ -159,7 +199,12 @@ fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn print_case(outcome: &Outcome) {
     match &outcome.result {
         Ok(report) if report.failures.is_empty() => {
-            println!("holds  {} ({} packets)", outcome.file, report.checks);
+            let associations = match outcome.associations {
+                None | Some(0) => String::new(),
+                Some(count) => format!(", {count} associations"),
+            };
+            let (file, checks) = (&outcome.file, report.checks);
+            println!("holds  {file} ({checks} packets{associations})");
         }
         Ok(report) => {
             let (failed, checks) = (report.failures.len(), report.checks);
@@ -178,7 +223,14 @@ fn print_case(outcome: &Outcome) {
 )]
 fn print_sum(outcomes: &[Outcome]) {
     let failed = outcomes.iter().filter(|outcome| !outcome.holds()).count();
-    println!("{} passed, {failed} failed", outcomes.len() - failed);
+    let counts: Option<Vec<usize>> = outcomes.iter().map(|one| one.associations).collect();
+    let associations = counts.map_or(String::new(), |counts| {
+        format!(", {} SCTP associations", counts.iter().sum::<usize>())
+    });
+    println!(
+        "{} passed, {failed} failed{associations}",
+        outcomes.len() - failed
+    );
 }
 
 #[allow(

@@ -29,6 +29,15 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// How often each endpoint is tried for, so that missing one of n by chance is rarer than 1 in 10^6.
 const TRIES: usize = 16;
 
+/// What stands for SCTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sctp {
+    /// An INIT in a raw packet: every kernel translates it.
+    Inits,
+    /// That, and whole associations where INITs get through: the kernel must have SCTP.
+    Associations,
+}
+
 /// A lab for one case.
 pub(crate) struct LabJudge {
     layout: Layout,
@@ -37,6 +46,8 @@ pub(crate) struct LabJudge {
     spoil: Box<dyn Fn(&mut Program)>,
     is_spoiled: bool,
     desired: Desired,
+    sctp: Sctp,
+    associations: usize,
 }
 
 impl LabJudge {
@@ -73,7 +84,29 @@ impl LabJudge {
             spoil: Box::new(spoil),
             is_spoiled: false,
             desired: Desired::default(),
+            sctp: Sctp::Inits,
+            associations: 0,
         })
+    }
+
+    /// Also tries whole SCTP associations, if asked to.
+    ///
+    /// # Errors
+    /// The kernel has no SCTP, in words.
+    pub(crate) fn with_sctp(mut self, sctp: Sctp) -> Result<Self, String> {
+        if sctp == Sctp::Associations {
+            let listening = self.lab.listen_sctp(&self.layout.ports());
+            listening.map_err(|error| {
+                format!("{error} (associations need the module sctp; --sctp inits does without)")
+            })?;
+        }
+        self.sctp = sctp;
+        Ok(self)
+    }
+
+    /// How many SCTP associations came to be.
+    pub(crate) fn associations(&self) -> usize {
+        self.associations
     }
 
     /// Puts the spoiled program into the kernel, if it is another one.
@@ -121,6 +154,41 @@ impl LabJudge {
             },
         };
         vec![probe; count]
+    }
+
+    /// What became of a packet, sent by every probe.
+    fn send(
+        &self,
+        packet: &Packet,
+        probes: &[Probe],
+    ) -> Result<(Outcome, Vec<bare::Outcome>), String> {
+        let results = self.lab.probe_all(probes, PATIENCE);
+        let outcomes: Result<Vec<_>, _> = results.into_iter().collect();
+        let outcomes = outcomes.map_err(|error| error.to_string())?;
+        Ok((self.gather(packet, &outcomes), outcomes))
+    }
+
+    /// Associations end where INITs end: at the same endpoints, or nowhere. How one that is refused looks depends on
+    /// the kernel's SCTP (`sctp_v4_err`), so nothing is asked but that nobody was reached.
+    fn associate(&mut self, packet: &Packet, inits: Outcome) -> Result<Outcome, String> {
+        let mut probes = self.probes(packet);
+        for probe in &mut probes {
+            probe.protocol = bare::Protocol::Association;
+        }
+        let (seen, outcomes) = self.send(packet, &probes)?;
+        let reached = |outcome: &&bare::Outcome| matches!(outcome, bare::Outcome::Reached(_));
+        let count = outcomes.iter().filter(reached).count();
+        self.associations += count;
+        let agree = match &inits {
+            Outcome::Forward(_) => seen == inits,
+            Outcome::Untouched => count == 0 || seen == inits,
+            Outcome::Refuse(_) | Outcome::Drop(_) | Outcome::Other(_) => count == 0,
+        };
+        Ok(if agree {
+            inits
+        } else {
+            Outcome::Other(format!("INITs: {inits:?}; associations: {seen:?}"))
+        })
     }
 
     fn target(&self, packet: &Packet, answer: &Answer) -> Result<Target, String> {
@@ -223,14 +291,14 @@ impl Judge for LabJudge {
     }
 
     fn see(&mut self, packet: &Packet) -> Result<Seen, String> {
-        let probes = self.probes(packet);
-        let results = self.lab.probe_all(&probes, PATIENCE);
-        let outcomes: Result<Vec<_>, _> = results.into_iter().collect();
-        let outcomes = outcomes.map_err(|error| error.to_string())?;
+        let (mut outcome, _) = self.send(packet, &self.probes(packet))?;
+        if packet.protocol == Protocol::Sctp && self.sctp == Sctp::Associations {
+            outcome = self.associate(packet, outcome)?;
+        }
         let frontend = decide::frontend(&self.desired, packet);
         let sticky = frontend.is_some_and(|frontend| frontend.affinity != Affinity::None);
         Ok(Seen {
-            outcome: self.gather(packet, &outcomes),
+            outcome,
             spread: if sticky { Spread::Probed } else { Spread::Anew },
         })
     }

@@ -38,6 +38,9 @@ pub enum Protocol {
     Udp,
     /// One INIT chunk in a raw packet: kernels without SCTP translate it all the same.
     Sctp,
+    /// A whole SCTP association: handshake, answer, abort. The kernel must have SCTP, and somebody must listen
+    /// ([`BareLab::listen_sctp`](super::BareLab::listen_sctp)).
+    Association,
 }
 
 /// What became of a probe.

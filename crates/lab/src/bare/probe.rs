@@ -149,7 +149,7 @@ impl Prober {
         let socket = Wire::register(socket).map_err(call("epoll"))?;
         let outcome = async {
             match probe.protocol {
-                Protocol::Tcp => stream(&socket).await,
+                Protocol::Tcp | Protocol::Association => stream(&socket).await,
                 Protocol::Udp => datagram(&socket).await,
                 Protocol::Sctp => self.init(&socket, probe.to.port()).await,
             }
@@ -203,11 +203,12 @@ fn open(probe: &Probe) -> io::Result<Socket> {
         Protocol::Tcp => (Type::STREAM, None),
         Protocol::Udp => (Type::DGRAM, None),
         Protocol::Sctp => (Type::RAW, Some(SCTP)),
+        Protocol::Association => (Type::STREAM, Some(SCTP)),
     };
     let socket = Socket::new(domain, kind.nonblocking(), protocol)?;
     packet::keep_icmp_errors(&socket, family)?;
-    if probe.protocol == Protocol::Tcp {
-        // A reset at the end: no connection lingers in a table for minutes.
+    if kind == Type::STREAM {
+        // A reset or an abort at the end: no connection lingers in a table for minutes.
         socket.set_linger(Some(Duration::ZERO))?;
     }
     if let Some(source) = probe.source {

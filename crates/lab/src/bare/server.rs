@@ -37,6 +37,12 @@ struct Server {
 
 enum Bound {
     Tcp(TcpListener),
+    /// One-to-one style (RFC 6458, section 4), which answers like TCP; `getsockname(2)` of an accepted socket names
+    /// no address, so each has its own listener.
+    Association {
+        listener: TcpListener,
+        address: SocketAddr,
+    },
     Udp {
         socket: Socket,
         port: u16,
@@ -99,6 +105,25 @@ impl Servers {
         Ok(())
     }
 
+    /// Listens for SCTP associations at these addresses of the namespace.
+    pub(super) fn listen_sctp(
+        &self,
+        place: &Place,
+        ns: &NetNs,
+        addresses: &[IpAddr],
+        ports: &[u16],
+    ) -> io::Result<()> {
+        for address in addresses {
+            for port in ports {
+                let address = SocketAddr::new(*address, *port);
+                let listener = ns.within(|| sctp_listener(address))??;
+                self.shared
+                    .add(place, Bound::Association { listener, address })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Watches for INITs in the namespace, both families, whatever their port.
     pub(super) fn watch_sctp(
         &self,
@@ -143,7 +168,7 @@ impl Shared {
         let data = epoll::EventData::new_u64(sockets.len() as u64);
         sockets.push(Arc::clone(&server));
         let fd = match &server.socket {
-            Bound::Tcp(listener) => listener.as_fd(),
+            Bound::Tcp(listener) | Bound::Association { listener, .. } => listener.as_fd(),
             Bound::Udp { socket, .. } | Bound::Sctp { socket, .. } => socket.as_fd(),
         };
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
@@ -184,7 +209,8 @@ impl Server {
     /// Answers everything that waits. A peer that went away meanwhile is not the server's concern.
     fn serve(&self) {
         let served = match &self.socket {
-            Bound::Tcp(listener) => self.accept(listener),
+            Bound::Tcp(listener) => self.accept(listener, None),
+            Bound::Association { listener, address } => self.accept(listener, Some(*address)),
             Bound::Udp { socket, port } => self.echo(socket, *port),
             Bound::Sctp {
                 socket,
@@ -197,10 +223,11 @@ impl Server {
         }
     }
 
-    fn accept(&self, listener: &TcpListener) -> io::Result<()> {
+    /// Answers at the listener's own address, or at that of the accepted socket.
+    fn accept(&self, listener: &TcpListener, address: Option<SocketAddr>) -> io::Result<()> {
         while let Some((mut stream, source)) = ready(listener.accept())? {
             // A probe that was answered half may have gone: the next one matters.
-            if let Ok(arrived_at) = stream.local_addr() {
+            if let Ok(arrived_at) = address.map_or_else(|| stream.local_addr(), Ok) {
                 let answer = Answer {
                     place: self.place.clone(),
                     arrived_at,
@@ -283,6 +310,14 @@ fn tcp(domain: Domain, address: SocketAddr) -> io::Result<TcpListener> {
     if domain == Domain::IPV6 {
         socket.set_only_v6(true)?;
     }
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+fn sctp_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(SCTP))?;
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     Ok(socket.into())

@@ -67,6 +67,11 @@ impl Layout {
             .is_some_and(|own| own.contains(&ip))
     }
 
+    /// The ports that something of the case listens on.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        self.ports.iter().copied().collect()
+    }
+
     /// Who sends a packet.
     pub(crate) fn place_of(&self, packet: &Packet) -> Place {
         match packet.arrival {
@@ -139,7 +144,7 @@ impl Layout {
         Spec {
             nodes: self.nodes.iter().map(node).collect(),
             outside: self.outside.iter().copied().collect(),
-            ports: self.ports.iter().copied().collect(),
+            ports: self.ports(),
         }
     }
 
