@@ -1,5 +1,10 @@
 //! Endpoints come and go as fast as they can while clients connect: no connection is lost.
 
+mod common;
+#[path = "kernel/setup.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod setup;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,14 +12,19 @@ use std::time::{Duration, Instant};
 use daymark_case::Case;
 use daymark_case::random::Random;
 use daymark_dataplane::nft::TableFlags;
-use daymark_dataplane::nft::apply::Plane;
+use daymark_dataplane::nft::apply::{Found, Kernel, Plane};
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Node, Outcome, Place, Pod, Probe, Protocol, Spec};
 use daymark_lab::net::PodAddresses;
 use daymark_model::{Change, Slice, World};
-use daymark_sys::ns::isolated_test;
+use daymark_sys::ns::{NetNs, isolated_test};
 
-const CHANGES: usize = 5_000;
+use common::pieces;
+use setup::{canonical, held};
+
+const CHANGES: usize = 2_500;
+const DEATHS: usize = 20;
+const CHANGES_BEFORE_DEATH: usize = 3;
 const PODS: u8 = 8;
 /// Below a second: then the kernel would send a lost SYN again, unseen (RFC 6298, section 2.1).
 const PATIENCE: Duration = Duration::from_millis(950);
@@ -75,61 +85,132 @@ fn some(random: &mut Random, whole: &[Arc<Slice>]) -> Vec<Change> {
     whole.iter().map(change).collect()
 }
 
-/// Changes the endpoints over and over; says how long it took.
-fn churn(plane: &mut Plane<Netlink>, mut world: World) -> Duration {
+/// Changes the endpoints over and over.
+fn churn(plane: &mut Plane<Netlink>, mut world: World) {
     let whole: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
     let mut random = Random::new(1);
-    let started = now();
     for _ in 0..CHANGES {
         let delta = world.apply(some(&mut random, &whole));
         plane.update(&delta).expect("a commit");
     }
-    now() - started
+}
+
+/// One agent after the other changes the endpoints: each dies at some commit of its last change, and the next one
+/// adopts what is there. After every change the kernel holds what the program says.
+fn die_and_adopt(node: &NetNs, first: Plane<Netlink>, mut world: World) {
+    let whole: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
+    let mut random = Random::new(2);
+    let mut plane = first;
+    for death in 0..DEATHS {
+        for _ in 0..CHANGES_BEFORE_DEATH {
+            let delta = world.apply(some(&mut random, &whole));
+            plane.update(&delta).expect("a commit");
+            assert_holds(node, &plane, death);
+        }
+        let pieces = pieces(
+            &plane
+                .compiler()
+                .clone()
+                .update(&world.apply(some(&mut random, &whole))),
+        );
+        let cut = random.below(pieces.len() + 1);
+        drop(plane);
+        let mut dying = opened(node);
+        for piece in &pieces[..cut] {
+            dying.commit(piece).expect("what the compiler sends");
+        }
+        drop(dying);
+        let (next, found) = Plane::start(opened(node), TableFlags::NONE).expect("a plane");
+        assert_eq!(found, Found::Adopted, "death {death}");
+        plane = next;
+        plane
+            .reconcile(world.desired().clone())
+            .expect("the state that the last one left undone");
+        assert_holds(node, &plane, death);
+    }
+}
+
+fn assert_holds(node: &NetNs, plane: &Plane<Netlink>, death: usize) {
+    let held = node.within(held).expect("on the node");
+    assert_eq!(held, canonical(plane.compiler().program()), "death {death}");
+}
+
+fn opened(node: &NetNs) -> Netlink {
+    let kernel = node.within(Netlink::open).expect("on the node");
+    kernel.expect("a netfilter socket")
+}
+
+/// Changes the plane of a node with all endpoints, while clients connect: how long it took, and the number of
+/// connections, of which none was lost.
+fn under_load<F>(change: F) -> (Duration, usize)
+where
+    F: FnOnce(&NetNs, Plane<Netlink>, World) + Send,
+{
+    let lab = lab();
+    let node = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
+    let (mut plane, _) = Plane::start(opened(node), TableFlags::NONE).expect("a plane");
+    let world = everybody();
+    plane
+        .reconcile(world.desired().clone())
+        .expect("the first state");
+    let done = AtomicBool::new(false);
+    let (took, outcomes) = std::thread::scope(|scope| {
+        let changing = scope.spawn(|| {
+            let _done = Done(&done);
+            let started = now();
+            change(node, plane, world);
+            now() - started
+        });
+        let mut outcomes = Vec::new();
+        while !done.load(Ordering::Acquire) {
+            outcomes.extend(lab.probe_all(&probes(), PATIENCE));
+        }
+        let took = changing.join().expect("every commit went through");
+        (took, outcomes)
+    });
+    let reached = |outcome: &Result<Outcome, _>| matches!(outcome, Ok(Outcome::Reached(answer)) if answer.arrived_at.port() == 8080);
+    let lost: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| !reached(outcome))
+        .collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} connections in {took:?}: {:?}",
+        lost.len(),
+        outcomes.len(),
+        lost.first()
+    );
+    (took, outcomes.len())
+}
+
+/// Says that the changes are over, also when they panic.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 #[test]
 fn no_connection_is_lost_while_endpoints_come_and_go() {
     isolated_test("no_connection_is_lost_while_endpoints_come_and_go", || {
-        let lab = lab();
-        let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
-        let kernel = ns.within(Netlink::open).expect("on the node");
-        let kernel = kernel.expect("a netfilter socket");
-        let (mut plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
-        let world = everybody();
-        plane
-            .reconcile(world.desired().clone())
-            .expect("the first state");
-        let done = AtomicBool::new(false);
-        let (took, outcomes) = std::thread::scope(|scope| {
-            let changing = scope.spawn(|| {
-                let took = churn(&mut plane, world);
-                done.store(true, Ordering::Release);
-                took
-            });
-            let mut outcomes = Vec::new();
-            while !done.load(Ordering::Acquire) {
-                outcomes.extend(lab.probe_all(&probes(), PATIENCE));
-            }
-            (
-                changing.join().expect("every commit went through"),
-                outcomes,
-            )
-        });
-        let reached = |outcome: &Result<Outcome, _>| matches!(outcome, Ok(Outcome::Reached(answer)) if answer.arrived_at.port() == 8080);
-        let lost: Vec<_> = outcomes
-            .iter()
-            .filter(|outcome| !reached(outcome))
-            .collect();
-        assert!(
-            lost.is_empty(),
-            "{} of {} connections, {CHANGES} changes in {took:?}: {:?}",
-            lost.len(),
-            outcomes.len(),
-            lost.first()
-        );
+        let (took, connections) = under_load(|_, mut plane, world| churn(&mut plane, world));
         assert!(took < Duration::from_secs(60), "{took:?}");
-        let rate = outcomes.len() as f64 / took.as_secs_f64();
+        let rate = connections as f64 / took.as_secs_f64();
         assert!(rate >= 200.0, "only {rate:.0} connections a second");
+    });
+}
+
+#[test]
+fn no_connection_is_lost_while_agents_die_and_others_adopt() {
+    let test = "no_connection_is_lost_while_agents_die_and_others_adopt";
+    isolated_test(test, || {
+        let (took, connections) = under_load(die_and_adopt);
+        assert!(
+            connections >= DEATHS,
+            "only {connections} connections in {took:?}"
+        );
     });
 }
 

@@ -19,3 +19,5 @@ mod owner;
 mod picky;
 #[path = "kernel/setup.rs"]
 mod setup;
+#[path = "kernel/walk.rs"]
+mod walk;
