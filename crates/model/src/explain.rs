@@ -14,6 +14,7 @@
 
 mod cause;
 mod endpoints;
+mod listeners;
 mod step;
 
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ use crate::world::World;
 
 pub use cause::{Cause, Lost};
 pub use endpoints::{Considered, Skipped, Standing};
+pub use listeners::{Listener, listeners};
 pub use step::Step;
 
 /// What is asked.

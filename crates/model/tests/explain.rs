@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use daymark_case::Case;
 use daymark_case::random::{self, Random, packets};
 use daymark_model::decide::{Arrival, decision};
-use daymark_model::explain::{Answer, Asker, Cause, PortAsked, Question, Standing, explain};
+use daymark_model::explain::{
+    Answer, Asker, Cause, PortAsked, Question, Standing, explain, listeners,
+};
 use daymark_model::{ServiceKey, Target, Verdict, World, decide};
 use proptest::prelude::*;
 
@@ -437,6 +439,48 @@ fn hints_short_circuit_and_hairpin_are_told() {
     let answers = explain(&world, &ask(POD)).expect("a place");
     let left = answers[0].endpoints.iter().map(|e| e.standing.code());
     assert_eq!(left.collect::<Vec<_>>(), ["used", "hint-elsewhere"]);
+}
+
+#[test]
+fn what_the_node_answers_itself_is_told() {
+    let told = |text: &str| {
+        let all = listeners(&world(text), &ServiceKey::new("default", "web"));
+        let told = all
+            .iter()
+            .map(|l| format!("{} [{}]: {l}", l.place(), l.field()));
+        told.collect::<Vec<_>>()
+    };
+    let options = "options node-ports=primary,localhost\n";
+    let web = "service web LoadBalancer 80/TCP@30080 cluster=10.96.0.7 external-policy=Local health=31000 created=2\n";
+    let here = "endpoint 10.244.1.5 ready on node-1\n";
+    let more = "endpoint 10.244.1.6 ready on node-1\n";
+    let there = "endpoint 10.244.2.5 ready on node-2\n";
+    let check = "health check 31000 (IPv4) [spec.healthCheckNodePort]";
+    let loopback = "127.0.0.1:30080/TCP [nodePortAddresses]";
+    assert_eq!(
+        told(&format!("{options}{web}{here}")),
+        [
+            format!("{check}: one ready endpoint is here"),
+            format!("{loopback}: passed on to one endpoint")
+        ]
+    );
+    assert_eq!(
+        told(&format!("{options}{web}{here}{more}")),
+        [
+            format!("{check}: 2 ready endpoints are here"),
+            format!("{loopback}: passed on to 2 endpoints")
+        ]
+    );
+    let none =
+        format!("{check}: no ready endpoint is here: load balancers are told to send elsewhere");
+    assert_eq!(told(&format!("{web}{there}")), [none]);
+    let older = "service old LoadBalancer 80/TCP cluster=10.96.0.8 external-policy=Local health=31000 created=1\n";
+    let lost = format!("{check}: not answered: default/old has the port, and is older");
+    assert_eq!(told(&format!("{older}{web}{here}")), [lost]);
+    assert_eq!(
+        told("service web ClusterIP 80/TCP cluster=10.96.0.7\n"),
+        [""; 0]
+    );
 }
 
 /// Endpoints that the explanation calls used.

@@ -2,8 +2,8 @@
 //!
 //! One request a connection, one JSON document in one line; then one answer in one line, and the connection ends
 //! ([`wire`] has both, [`server`] the limits). Questions about Services are answered by the plane's thread between two
-//! commits, so that model, program and kernel are of one moment; of the kernel a place costs some microseconds. The whole
-//! comparison of [`wire::Status`] reads the tables beside that thread, and only compares in it.
+//! commits, so that model, program and kernel are of one moment; of the kernel a place costs some microseconds. For the whole
+//! comparison of [`wire::Status`] that thread copies its program; the tables are read and compared beside it.
 
 mod explain;
 pub mod server;
@@ -31,16 +31,16 @@ pub enum Ask {
     },
     /// How the plane is.
     Standing(oneshot::Sender<Standing>),
-    /// Whether the tables that were read are as they should be.
-    Compare {
-        /// What was read.
-        held: Box<Program>,
-        /// [`Standing::moment`] before it was read.
+    /// What the tables should hold.
+    Wanted {
+        /// [`Standing::moment`] before they were read.
         moment: u64,
-        /// The answer; `None` if the tables were changed since.
-        reply: oneshot::Sender<Option<Comparison>>,
+        /// A copy; `None` if they were changed since.
+        reply: oneshot::Sender<Option<Box<Program>>>,
     },
-    /// The same, read by the thread itself: nothing else happens meanwhile.
+    /// What differences are there for.
+    Name(Box<Comparison>, oneshot::Sender<Comparison>),
+    /// Whether the tables are as they should be, read by the thread itself: nothing else happens meanwhile.
     Look(oneshot::Sender<Result<Comparison, StartError>>),
 }
 

@@ -47,6 +47,8 @@ pub struct Difference {
     pub object: Option<Object>,
     /// As `nft` would print it: what should be there, or else what is.
     pub shown: String,
+    /// The element, if it is one.
+    pub elem: Option<SetElem>,
     /// In which way.
     pub agreement: Agreement,
     /// What it is there for, as far as that can be told.
@@ -57,12 +59,31 @@ impl Compiler {
     /// Compares the tables that were read with the program. At most so many differences are kept.
     #[must_use]
     pub fn compare(&self, held: &Program, most: usize) -> Comparison {
+        let mut found = self.program().compare(held, most);
+        self.name(&mut found);
+        found
+    }
+
+    /// Says of each difference what it is there for.
+    pub fn name(&self, found: &mut Comparison) {
+        for difference in &mut found.differences {
+            if let (Some(Object::Element(set)), Some(elem)) = (&difference.object, &difference.elem)
+            {
+                difference.about = self.about(&difference.table, set, elem);
+            }
+        }
+    }
+}
+
+impl Program {
+    /// Compares what should be with what was read; of no difference is said what it is there for ([`Compiler::name`]).
+    #[must_use]
+    pub fn compare(&self, held: &Self, most: usize) -> Comparison {
         let mut walk = Walk {
-            compiler: self,
             most,
             found: Comparison::default(),
         };
-        for wanted in self.program().tables() {
+        for wanted in self.tables() {
             match held.table(&wanted.table.id) {
                 Some(held) => walk.table(wanted, held),
                 None => walk.differ(wanted, None, Agreement::Missing, || "the table".to_owned()),
@@ -72,13 +93,12 @@ impl Compiler {
     }
 }
 
-struct Walk<'a> {
-    compiler: &'a Compiler,
+struct Walk {
     most: usize,
     found: Comparison,
 }
 
-impl Walk<'_> {
+impl Walk {
     fn table(&mut self, wanted: &Contents, held: &Contents) {
         let (should, is) = (&wanted.table, &held.table);
         if (should.flags, &should.comment) != (is.flags, &is.comment) {
@@ -176,13 +196,14 @@ impl Walk<'_> {
         agreement: Agreement,
     ) {
         let Some(elem) = elem else { return };
-        let (compiler, set) = (self.compiler, &filled.set);
+        let set = &filled.set;
         self.note(|| Difference {
             table: table.table.id.clone(),
             object: Some(Object::Element(set.name.clone())),
             shown: show::element(set, &elem),
+            elem: Some(elem),
             agreement,
-            about: compiler.about(&table.table.id, &set.name, &elem),
+            about: Vec::new(),
         });
     }
 
@@ -207,6 +228,7 @@ impl Walk<'_> {
             table: table.table.id.clone(),
             object,
             shown: shown(),
+            elem: None,
             agreement,
             about: Vec::new(),
         });

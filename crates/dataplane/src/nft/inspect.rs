@@ -266,16 +266,19 @@ impl Finder<'_> {
                 });
             }
         }
+        let mut backends = BTreeSet::new();
         for pool in pools {
             let pool = pool.to_ne_bytes();
             probes.extend(self.beginning(set::SLOTS, &pool));
             probes.extend(self.beginning(set::MEMBERS, &pool));
-            let backends = self.contents.elements_from(set::SLOTS, &pool);
-            for backend in backends.filter_map(|slot| slot_backend(&self.words, &slot)) {
-                let own = octets(backend.ip());
-                let pair = SetElem::key(Data::concat(&[&own, &own]));
-                probes.extend(self.by_key(set::LOCAL_BACKENDS, pair));
-            }
+            let slots = self.contents.elements_from(set::SLOTS, &pool);
+            let of_slots = slots.filter_map(|slot| slot_backend(&self.words, &slot));
+            backends.extend(of_slots.map(|backend| backend.ip()));
+        }
+        for ip in backends {
+            let own = octets(ip);
+            let pair = SetElem::key(Data::concat(&[&own, &own]));
+            probes.extend(self.by_key(set::LOCAL_BACKENDS, pair));
         }
     }
 
@@ -455,7 +458,11 @@ fn plan_in_words(chain: &str) -> String {
                 List::Local => " of this node",
             };
             let kept = sticky.map(|s| format!(", clients keep theirs for {s} s"));
-            format!("one of {slots} slots{list}{}", kept.unwrap_or_default())
+            let slots = match slots {
+                1 => "to the only slot".to_owned(),
+                _ => format!("to one of {slots} slots"),
+            };
+            format!("{slots}{list}{}", kept.unwrap_or_default())
         }
     };
     format!("{checked}{fate}")

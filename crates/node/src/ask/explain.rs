@@ -27,6 +27,7 @@ pub(crate) fn explained<K: Kernel>(
         Ok(answers) => (None, answers),
         Err(cause) => (Some(self::cause(&cause)), Vec::new()),
     };
+    let listeners = explain::listeners(world, &question.service);
     let tell = |found: explain::Answer| {
         let packet = found.packet;
         let mut told = answer(found);
@@ -40,6 +41,15 @@ pub(crate) fn explained<K: Kernel>(
         stale: None,
         cause,
         answers: answers.into_iter().map(tell).collect(),
+        listeners: listeners.iter().map(listener).collect(),
+    }
+}
+
+fn listener(listener: &explain::Listener) -> wire::Listener {
+    wire::Listener {
+        at: listener.place(),
+        field: listener.field().to_owned(),
+        text: listener.to_string(),
     }
 }
 

@@ -29,7 +29,7 @@ use tracing::warn;
 
 use super::status::{self, Parts, Standing};
 use super::wire::{Reply, Request};
-use super::{Ask, wire};
+use super::{Ask, MOST_DIFFERENCES, wire};
 use crate::proxy::Order;
 
 /// Why the socket is not there.
@@ -226,22 +226,19 @@ impl Desk {
         for _ in 0..TRIES {
             let standing = self.ask(Ask::Standing).await?;
             let read = Arc::clone(&self.read);
-            let read = tokio::task::spawn_blocking(move || read()).await.ok()?;
-            let held = match read {
-                Ok(held) => Box::new(held),
+            let held = match tokio::task::spawn_blocking(move || read()).await.ok()? {
+                Ok(held) => held,
                 Err(error) => {
                     return Some(status::status(standing, Err(error.to_string()), others));
                 }
             };
             let moment = standing.moment;
-            let compare = |reply| Ask::Compare {
-                held,
-                moment,
-                reply,
-            };
-            if let Some(found) = self.ask(compare).await? {
-                return Some(status::status(standing, Ok(found), others));
-            }
+            let wanted = self.ask(|reply| Ask::Wanted { moment, reply }).await?;
+            let Some(wanted) = wanted else { continue };
+            let compare = move || Box::new(wanted.compare(&held, MOST_DIFFERENCES));
+            let found = tokio::task::spawn_blocking(compare).await.ok()?;
+            let found = self.ask(|reply| Ask::Name(found, reply)).await?;
+            return Some(status::status(standing, Ok(found), others));
         }
         let (standing, found) = self.look().await?;
         Some(status::status(standing, found, others))

@@ -84,6 +84,20 @@ pub struct Explained {
     pub cause: Option<Cause>,
     /// An answer for each place of the Service.
     pub answers: Vec<Answer>,
+    /// What the agent itself answers for the Service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
+}
+
+/// A port of the node at which the agent answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Where.
+    pub at: String,
+    /// The field that asks for it.
+    pub field: String,
+    /// What is answered.
+    pub text: String,
 }
 
 /// Why something is not forwarded.

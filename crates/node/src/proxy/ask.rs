@@ -23,14 +23,14 @@ impl<K: Kernel> Proxy<K> {
             Ask::Standing(reply) => {
                 let _ = reply.send(self.standing());
             }
-            Ask::Compare {
-                held,
-                moment,
-                reply,
-            } => {
+            Ask::Wanted { moment, reply } => {
                 let same = moment == self.moment;
-                let compiler = self.plane.compiler();
-                let _ = reply.send(same.then(|| compiler.compare(&held, MOST_DIFFERENCES)));
+                let program = || Box::new(self.plane.compiler().program().clone());
+                let _ = reply.send(same.then(program));
+            }
+            Ask::Name(mut found, reply) => {
+                self.plane.compiler().name(&mut found);
+                let _ = reply.send(*found);
             }
             Ask::Look(reply) => {
                 let _ = reply.send(self.look());

@@ -8,7 +8,7 @@ use super::Findings;
 use super::pods::Pods;
 use crate::columns::columns;
 
-/// All of it. Places in full are those that are not as they should be, or else the first; with `all` every one.
+/// All of it; with `all` every place in full.
 pub(super) fn table(findings: &Findings, all: bool) -> String {
     let mut out = head(findings);
     let explained = &findings.explained;
@@ -19,15 +19,17 @@ pub(super) fn table(findings: &Findings, all: bool) -> String {
         out.push('\n');
         out += &overview(&explained.answers);
     }
-    let wrong = |answer: &&Answer| answer.packet.is_some() && !is_good(answer);
-    let any_wrong = explained.answers.iter().any(|answer| wrong(&answer));
-    let mut first = true;
-    for answer in &explained.answers {
-        let asked = answer.packet.is_some() && (!any_wrong && first || wrong(&answer));
-        first &= answer.packet.is_none();
-        if all || asked {
-            let _ = write!(out, "\n{}", in_full(answer));
-        }
+    for answer in in_question(&explained.answers, all) {
+        let _ = write!(out, "\n{}", in_full(answer));
+    }
+    if !explained.listeners.is_empty() {
+        let rows = explained.listeners.iter();
+        let rows = rows.map(|l| vec![l.at.clone(), l.text.clone(), l.field.clone()]);
+        let _ = write!(
+            out,
+            "\nThe agent itself\n{}",
+            columns(2, &rows.collect::<Vec<_>>())
+        );
     }
     if let Some(pods) = &findings.pods {
         out += &pods_in_words(pods);
@@ -35,8 +37,32 @@ pub(super) fn table(findings: &Findings, all: bool) -> String {
     out
 }
 
+/// The places to be told in full: of those that fail for one reason the first, or else the first that was asked.
+fn in_question(answers: &[Answer], all: bool) -> Vec<&Answer> {
+    if all {
+        return answers.iter().collect();
+    }
+    let asked = || answers.iter().filter(|answer| answer.packet.is_some());
+    let mut told: Vec<&Answer> = Vec::new();
+    for answer in asked().filter(|answer| !is_good(answer)) {
+        let same =
+            |known: &&Answer| known.causes == answer.causes && agrees(known) == agrees(answer);
+        if !told.iter().any(|known| same(known)) {
+            told.push(answer);
+        }
+    }
+    if told.is_empty() {
+        told.extend(asked().next());
+    }
+    told
+}
+
+fn agrees(answer: &Answer) -> bool {
+    answer.kernel.as_ref().is_some_and(|kernel| kernel.agrees)
+}
+
 fn is_good(answer: &Answer) -> bool {
-    answer.forwarded && answer.kernel.as_ref().is_some_and(|kernel| kernel.agrees)
+    answer.forwarded && agrees(answer)
 }
 
 fn head(findings: &Findings) -> String {

@@ -117,6 +117,7 @@ fn findings(answers: Vec<Answer>) -> Findings {
             stale: None,
             cause: None,
             answers,
+            listeners: Vec::new(),
         },
         pods: None,
     }
@@ -149,14 +150,17 @@ fn a_place_is_told_in_full_with_its_cause_and_remedy() {
 }
 
 #[test]
-fn of_good_places_the_first_is_told_in_full_and_of_bad_ones_each() {
+fn of_good_places_the_first_is_told_in_full_and_of_bad_ones_one_for_each_cause() {
     let full = |answers: Vec<Answer>, all| {
         let text = table::table(&findings(answers), all);
         text.matches("\n  rules\n").count()
     };
     let (good, bad) = (answer(vec![]), answer(vec![cause()]));
     assert_eq!(full(vec![good.clone(), good.clone()], false), 1);
-    assert_eq!(full(vec![good.clone(), bad.clone(), bad.clone()], false), 2);
+    let mut other = bad.clone();
+    other.causes[0].text = "something else".to_owned();
+    assert_eq!(full(vec![good.clone(), bad.clone(), bad.clone()], false), 1);
+    assert_eq!(full(vec![bad.clone(), other, bad.clone()], false), 2);
     assert_eq!(full(vec![good.clone(), bad, good.clone()], true), 3);
     let mut unlike = good.clone();
     if let Some(kernel) = &mut unlike.kernel {

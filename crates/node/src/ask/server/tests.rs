@@ -1,5 +1,6 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use daymark_case::Case;
@@ -90,6 +91,7 @@ struct Fixture {
     path: PathBuf,
     kernel: Shared,
     orders: Sender<Order>,
+    reads: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -99,6 +101,11 @@ const WEB: &str = "node node-1 172.30.0.11 pods=10.244.1.0/24\n\
     endpoint 10.244.1.6 not-ready on node-1\n";
 
 fn fixture(name: &str, case: &str) -> Fixture {
+    disturbed(name, case, 0)
+}
+
+/// One whose tables change while they are read, so many times.
+fn disturbed(name: &str, case: &str, times: usize) -> Fixture {
     let kernel = Shared::default();
     let (plane, _) = Plane::start(kernel.clone(), TableFlags::NONE).unwrap();
     let (status, _) = plane_channel(PlaneStatus::Starting);
@@ -129,15 +136,45 @@ fn fixture(name: &str, case: &str) -> Fixture {
     orders.send(order).unwrap();
     let path = path(name);
     let mut desk = Desk::new(orders.clone(), Arc::new(Vec::new));
-    let read = kernel.clone();
-    desk.read = Arc::new(move || Ok(read.lock().clone()));
+    let (read, count) = (kernel.clone(), Arc::new(AtomicUsize::new(0)));
+    desk.read = Arc::new({
+        let (orders, count) = (std::sync::Mutex::new(orders.clone()), Arc::clone(&count));
+        move || {
+            let held = read.lock().clone();
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            if number < times {
+                change(
+                    &orders.lock().unwrap_or_else(PoisonError::into_inner),
+                    number,
+                );
+            }
+            Ok(held)
+        }
+    });
     let listener = Listener::bind(&path).unwrap();
     Fixture {
         path,
         kernel,
         orders,
+        reads: count,
         task: tokio::spawn(listener.serve(desk)),
     }
+}
+
+/// One more Service, in the tables before this returns.
+fn change(orders: &Sender<Order>, number: usize) {
+    let text = format!("service other-{number} ClusterIP 80/TCP cluster=10.96.1.{number}\n");
+    let case = Case::parse("here", &text).unwrap();
+    let (taken, is_taken) = oneshot::channel();
+    let order = Order::Changes {
+        batch: None,
+        changes: case.steps[0].changes.clone(),
+        arrived: crate::clock::now(),
+        taken: Some(taken),
+    };
+    orders.send(order).unwrap();
+    // The sender is dropped, not used.
+    let _ = is_taken.blocking_recv();
 }
 
 impl Fixture {
@@ -262,6 +299,27 @@ async fn a_status_counts_and_names_what_differs() {
     assert_eq!(difference.agreement, "missing");
     assert_eq!(difference.about, ["Service port default/web/TCP"]);
     fixture.end();
+}
+
+#[tokio::test]
+async fn tables_that_change_while_they_are_read_are_read_again() {
+    // In the end the plane's thread reads them itself.
+    for (times, reads) in [(0, 1), (2, 3), (TRIES, TRIES), (100, TRIES)] {
+        let fixture = disturbed("moving", WEB, times);
+        let status = fixture.status().await;
+        assert!(status.healthy, "{times}: {status:?}");
+        let fe = status
+            .counts
+            .iter()
+            .find(|c| c.of == "fe-a" && c.table == "ip daymark");
+        let held = times.min(TRIES) + 1;
+        assert_eq!(
+            fe.map(|count| (count.wanted, count.held)),
+            Some((Some(held), held))
+        );
+        assert_eq!(fixture.reads.load(Ordering::SeqCst), reads, "{times}");
+        fixture.end();
+    }
 }
 
 #[tokio::test]
