@@ -367,7 +367,15 @@ fn a_status_is_healthy_until_the_agent_is_gone_and_without_the_api_it_says_so() 
         .iter()
         .map(|part| part["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["feed", "dns", "announcer", "plane", "conntrack"]);
+    let all = [
+        "feed",
+        "dns",
+        "announcer",
+        "plane",
+        "conntrack",
+        "listeners",
+    ];
+    assert_eq!(names, all);
     let frontends = found["counts"].as_array().unwrap().iter().filter(|count| {
         count["table"] == "ip daymark" && count["of"].as_str().unwrap().starts_with("fe-")
     });

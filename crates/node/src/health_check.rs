@@ -10,6 +10,7 @@ mod answer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use daymark_model::listeners::{HealthCheck, HealthCheckKey};
@@ -28,6 +29,7 @@ pub struct HealthChecks {
     state: Mutex<State>,
     /// Told when sockets have to be opened or closed.
     changed: watch::Sender<()>,
+    unopened: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,7 @@ impl Default for HealthChecks {
         Self {
             state: Mutex::default(),
             changed: watch::Sender::new(()),
+            unopened: AtomicUsize::new(0),
         }
     }
 }
@@ -71,6 +74,11 @@ impl HealthChecks {
             wanted.extend(of_family.map(|ip| (SocketAddr::new(ip, at.port), *at)));
         }
         wanted
+    }
+
+    /// How many sockets are wanted and cannot be opened.
+    pub(crate) fn unopened(&self) -> usize {
+        self.unopened.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -170,6 +178,7 @@ pub async fn serve(checks: Arc<HealthChecks>, health: AskHealth, notices: Notice
             warn!(%service, %at, %why, "no health check; tried again");
             notices.put(unopened(service, at, why));
         }
+        checks.unopened.store(sockets.unopened(), Ordering::Relaxed);
         debug!(sockets = wanted.len(), "health checks");
         tokio::select! {
             // The sender lives in `checks`.

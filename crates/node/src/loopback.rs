@@ -13,6 +13,7 @@ mod pin;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use daymark_model::desired::PortName;
@@ -21,7 +22,7 @@ use daymark_model::{Delta, Desired};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::clock;
 use crate::events::{Notice, Notices, Severity};
@@ -43,6 +44,7 @@ pub struct Loopback {
     ports: Mutex<LocalListeners>,
     /// Told when one of them changes.
     changed: watch::Sender<()>,
+    unopened: AtomicUsize,
 }
 
 impl Default for Loopback {
@@ -50,6 +52,7 @@ impl Default for Loopback {
         Self {
             ports: Mutex::default(),
             changed: watch::Sender::new(()),
+            unopened: AtomicUsize::new(0),
         }
     }
 }
@@ -78,6 +81,11 @@ impl Loopback {
             (SocketAddr::new(at.ip(), at.port), purpose)
         };
         self.ports().iter().map(wanted).collect()
+    }
+
+    /// How many sockets are wanted and cannot be opened.
+    pub(crate) fn unopened(&self) -> usize {
+        self.unopened.load(Ordering::Relaxed)
     }
 
     fn ports(&self) -> MutexGuard<'_, LocalListeners> {
@@ -145,6 +153,9 @@ pub async fn serve(loopback: Arc<Loopback>, metrics: Arc<Metrics>, notices: Noti
             warn!(%port, %at, %why, "no listener; tried again");
             notices.put(unopened(port, at, why));
         }
+        loopback
+            .unopened
+            .store(sockets.unopened(), Ordering::Relaxed);
         metrics.set_loopback(sockets.open().map(|purpose| purpose.at.family));
         tokio::select! {
             // The sender lives in `loopback`.
@@ -187,7 +198,7 @@ impl Room {
 async fn listen(listener: TcpListener, purpose: Purpose, loopback: Arc<Loopback>, room: Room) {
     let mut pin = Pin::default();
     let mut connections = JoinSet::new();
-    info!(port = %purpose.port, at = %purpose.at.ip(), number = purpose.at.port, "serving a node port on loopback");
+    debug!(port = %purpose.port, at = %purpose.at.ip(), number = purpose.at.port, "serving a node port on loopback");
     loop {
         let client = accept(&listener).await;
         let held = room.take().await;

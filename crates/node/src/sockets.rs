@@ -108,6 +108,11 @@ impl<What: Clone + PartialEq> Sockets<What> {
         self.open.values().map(|(what, _)| what)
     }
 
+    /// How many sockets are wanted and not open.
+    pub(crate) fn unopened(&self) -> usize {
+        self.failed.len()
+    }
+
     /// When a socket is to be tried again; `None` if none is.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.failed.values().map(|failed| failed.due).min()

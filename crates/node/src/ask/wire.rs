@@ -290,7 +290,7 @@ pub struct Status {
 /// A part of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// `feed`, `plane`, `conntrack`, `dns`, `announcer`.
+    /// `feed`, `plane`, `conntrack`, `listeners`, `dns`, `announcer`.
     pub name: String,
     /// Whether it is well.
     pub healthy: bool,

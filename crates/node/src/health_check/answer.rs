@@ -23,6 +23,8 @@ const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-we
 
 /// A prober has one connection; those who keep more open than this end each other.
 const MOST_CONNECTIONS: usize = 128;
+/// The most bytes of a request's head.
+const MOST_OF_A_REQUEST: usize = 16 * 1024;
 /// How long a request may take to arrive, and a connection be idle between two.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -59,6 +61,7 @@ async fn converse(
         .title_case_headers(true)
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
+        .max_buf_size(MOST_OF_A_REQUEST)
         .serve_connection(TokioIo::new(stream), service);
     // However it ends, it is the client's business.
     let _ = serving.await;

@@ -61,12 +61,22 @@ impl<K: Kernel> Proxy<K> {
             at: refusal.at.to_string(),
             held_by: refusal.held_by.to_string(),
         });
+        let checks = self.world.health_check_refusals();
+        let checks = checks.iter().map(|refusal| wire::Conflict {
+            port: refusal.service.to_string(),
+            at: format!("health check {} ({})", refusal.at.port, refusal.at.family),
+            held_by: refusal.held_by.to_string(),
+        });
         Standing {
             moment: self.moment,
             node: self.world.here().node.name.to_string(),
-            parts: vec![self.plane_part(), self.conntrack_part()],
+            parts: vec![
+                self.plane_part(),
+                self.conntrack_part(),
+                self.listeners_part(),
+            ],
             refused: refused.collect(),
-            conflicts: conflicts.collect(),
+            conflicts: conflicts.chain(checks).collect(),
         }
     }
 
@@ -118,6 +128,26 @@ impl<K: Kernel> Proxy<K> {
             since.unwrap_or_else(|| " with the first state".to_owned()),
             error.unwrap_or_default(),
         )
+    }
+
+    /// The sockets that the agent answers at itself.
+    fn listeners_part(&self) -> wire::Part {
+        let desired = self.world.desired();
+        let checks = self.health_checks.shared().unopened();
+        let unopened = checks + self.loopback.shared().unopened();
+        let trouble = match unopened {
+            0 => String::new(),
+            _ => format!("; {unopened} sockets cannot be opened, the log and Events say why"),
+        };
+        wire::Part {
+            name: "listeners".to_owned(),
+            healthy: unopened == 0,
+            text: format!(
+                "{} health checks, {} node ports on loopback{trouble}",
+                desired.health_checks.len(),
+                desired.local_listeners.len()
+            ),
+        }
     }
 
     /// Its thread takes nothing any more once it has ended; verdicts about nothing cost it nothing.

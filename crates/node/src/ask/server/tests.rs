@@ -274,7 +274,7 @@ async fn a_status_counts_and_names_what_differs() {
         ("node-1", 0)
     );
     let names: Vec<_> = status.parts.iter().map(|part| part.name.as_str()).collect();
-    assert_eq!(names, ["plane", "conntrack"]);
+    assert_eq!(names, ["plane", "conntrack", "listeners"]);
     assert!(status.parts[0].text.contains("generation 7: 1 Services"));
     let fe = status
         .counts
