@@ -483,6 +483,266 @@ fn what_the_node_answers_itself_is_told() {
     );
 }
 
+#[test]
+fn every_standing_has_its_words() {
+    use daymark_model::decide::SourceSeen;
+    use daymark_model::endpoints::{LeftOut, Why};
+    let rows = [
+        (
+            Standing::Used(SourceSeen::Kept),
+            "used",
+            "used, sees the client's address",
+        ),
+        (
+            Standing::Used(SourceSeen::Masqueraded),
+            "used",
+            "used, sees the node's address",
+        ),
+        (Standing::Eligible, "eligible", "would be used"),
+        (
+            Standing::LeftOut(LeftOut::NotReady),
+            "not-ready",
+            "left out: not ready",
+        ),
+        (
+            Standing::LeftOut(LeftOut::Terminating),
+            "terminating",
+            "left out: terminating, and serves no more",
+        ),
+        (
+            Standing::LeftOut(LeftOut::Draining),
+            "draining",
+            "left out: terminating, and others are ready",
+        ),
+        (
+            Standing::LeftOut(LeftOut::OtherNode),
+            "other-node",
+            "left out: not on this node",
+        ),
+        (
+            Standing::LeftOut(LeftOut::HintElsewhere),
+            "hint-elsewhere",
+            "left out: its hints name others",
+        ),
+        (
+            Standing::PassedOver(Why::OtherFamily),
+            "other-family",
+            "left out: of the other family",
+        ),
+        (
+            Standing::PassedOver(Why::Hidden),
+            "hidden-slice",
+            "left out: hidden from proxies by the label service.kubernetes.io/headless",
+        ),
+        (
+            Standing::PassedOver(Why::PortNotNamed),
+            "port-not-named",
+            "left out: without a port of this name and protocol",
+        ),
+        (
+            Standing::PassedOver(Why::ForeignAddress),
+            "foreign-address",
+            "left out: its address is of another family than its slice",
+        ),
+        (
+            Standing::PassedOver(Why::Duplicate),
+            "duplicate",
+            "left out: another copy of the same address counts",
+        ),
+    ];
+    for (standing, code, words) in rows {
+        assert_eq!(
+            (standing.code(), standing.to_string().as_str()),
+            (code, words)
+        );
+    }
+}
+
+/// What a rule says of a packet, by its name.
+fn rule(text: &str, source: &str, address: &str, name: &str) -> String {
+    let question = Question {
+        address: Some(address.parse().expect("an address")),
+        ..ask(source)
+    };
+    let answers = explain(&world(text), &question).expect("a place");
+    let step = answers[0].steps.iter().find(|step| step.rule() == name);
+    step.map(|step| format!("{step} [{}]", step.field()))
+        .unwrap_or_default()
+}
+
+#[test]
+fn each_rule_says_what_it_came_to() {
+    let web = |options: &str, rest: &str| {
+        format!(
+            "{options}service web LoadBalancer 80/TCP@30080 cluster=10.96.0.7 lb=172.30.0.200 {rest}\n\
+             endpoint 10.244.1.5 ready on node-1\nendpoint 10.244.2.5 draining on node-2\n"
+        )
+    };
+    let (plain, local) = (web("", ""), web("", "external-policy=Local"));
+    let blind = web("options detector=none\n", "");
+    let (ip, lb) = ("10.96.0.7", "172.30.0.200");
+    let check = |text: &str, source: &str, address: &str, name: &str, expected: &str| {
+        assert_eq!(rule(text, source, address, name), expected);
+    };
+    check(
+        &plain,
+        "node",
+        ip,
+        "client",
+        "inside: the node itself [spec.podCIDRs of the Node]",
+    );
+    check(
+        &blind,
+        POD,
+        ip,
+        "client",
+        "outside: 10.244.1.9 comes by a link, and this node cannot tell its own Pods [detectLocalMode]",
+    );
+    let cidr = web("options detector=cidr:10.244.0.0/16\n", "");
+    check(
+        &cidr,
+        POD,
+        ip,
+        "client",
+        "inside: 10.244.1.9 is a Pod of this node [clusterCIDR]",
+    );
+    check(
+        &plain,
+        POD,
+        ip,
+        "source",
+        "kept: own Pods keep theirs, all others lose it [masqueradeAll]",
+    );
+    check(
+        &plain,
+        OUTSIDE,
+        ip,
+        "source",
+        "masqueraded: own Pods keep theirs, all others lose it [masqueradeAll]",
+    );
+    check(
+        &blind,
+        POD,
+        ip,
+        "source",
+        "kept: own Pods cannot be told, so nobody's is taken [masqueradeAll]",
+    );
+    check(
+        &plain,
+        OUTSIDE,
+        lb,
+        "source",
+        "masqueraded: everybody's is taken [spec.externalTrafficPolicy]",
+    );
+    check(
+        &local,
+        "node",
+        lb,
+        "source",
+        "masqueraded: policy Local leaves everybody's but the node's own [spec.externalTrafficPolicy]",
+    );
+    check(
+        &plain,
+        POD,
+        ip,
+        "sources",
+        "everybody may come [spec.loadBalancerSourceRanges]",
+    );
+    let ranged = web("", "ranges=198.51.100.0/24");
+    check(
+        &ranged,
+        OUTSIDE,
+        lb,
+        "sources",
+        "192.0.2.7 may not come: it is in none of 198.51.100.0/24 [spec.loadBalancerSourceRanges]",
+    );
+    let six = web("", "ranges=2001:db8::/32");
+    check(
+        &six,
+        OUTSIDE,
+        lb,
+        "sources",
+        "nobody of this family may come: no range is of it [spec.loadBalancerSourceRanges]",
+    );
+    let drains = plain.replace("10.244.1.5 ready", "10.244.1.5 draining");
+    check(
+        &drains,
+        POD,
+        ip,
+        "endpoints",
+        "none is ready in the cluster: 2 that terminate and still serve [endpoints[].conditions]",
+    );
+    let hinted = plain.replace("on node-1", "on node-1 nodes=node-1");
+    check(
+        &hinted,
+        POD,
+        ip,
+        "endpoints",
+        "1 ready, whose hints name this node [endpoints[].hints]",
+    );
+    check(
+        &plain,
+        POD,
+        ip,
+        "place",
+        "this Service's cluster IP [spec.clusterIPs]",
+    );
+    check(
+        &plain,
+        POD,
+        "172.30.0.11",
+        "place",
+        "this Service's node port [spec.ports[].nodePort]",
+    );
+}
+
+#[test]
+fn a_long_list_is_cut_and_a_label_that_hides_is_named() {
+    let ranges: Vec<String> = (1..=8).map(|n| format!("198.51.{n}.0/24")).collect();
+    let text = format!(
+        "service web LoadBalancer 80/TCP cluster=10.96.0.7 lb=172.30.0.200 ranges={}\n\
+         endpoint 10.244.1.5 ready on node-1\n",
+        ranges.join(",")
+    );
+    let told = format!(
+        "the client 192.0.2.7 is in none of loadBalancerSourceRanges ({} and 2 more)",
+        ranges[..6].join(", ")
+    );
+    check(&text, OUTSIDE, Some("172.30.0.200"), "source-range", &told);
+    check(
+        "service web ClusterIP 80/TCP cluster=10.96.0.7\n\
+         slice web-1 of web IPv4 80/TCP dns-only\nendpoint 10.244.1.5 ready on node-1\n",
+        POD,
+        None,
+        "hidden-slices",
+        "its endpoints are hidden from proxies by the label service.kubernetes.io/headless",
+    );
+    check(
+        "service web ClusterIP 80/TCP cluster=10.96.0.7\n\
+         endpoint 10.244.1.5 terminating on node-1\nendpoint 10.244.1.6 terminating on node-1\n",
+        POD,
+        None,
+        "none-ready",
+        "all of 2 endpoints terminate, and serve no more",
+    );
+    check(
+        "service web ClusterIP web:80/TCP cluster=10.96.0.7\n\
+         slice web-1 of web IPv4\nendpoint 10.244.1.5 ready on node-1\n",
+        POD,
+        None,
+        "port-not-named",
+        "endpoints are there, but without the port \"web\"/TCP: their slices name no port",
+    );
+    check(
+        "service web ClusterIP 80/TCP cluster=10.96.0.7\n\
+         slice web-1 of web IPv4 web:80/TCP\nendpoint 10.244.1.5 ready on node-1\n",
+        POD,
+        None,
+        "port-not-named",
+        "endpoints are there, but without the port an unnamed one/TCP: their slices name \"web\"/TCP",
+    );
+}
+
 /// Endpoints that the explanation calls used.
 fn used(answer: &Answer) -> Vec<Target> {
     let used = answer.endpoints.iter().filter_map(|e| match e.standing {

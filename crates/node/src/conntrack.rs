@@ -85,6 +85,8 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
             Ok(())
         });
         let ended = clock::now();
+        let failure = looked.as_ref().err().map(ToString::to_string);
+        metrics.set_conntrack_failure(failure);
         let wait = match looked {
             Ok(()) => failures.none(),
             Err(error) => failures.another(&error),

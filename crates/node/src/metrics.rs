@@ -36,6 +36,7 @@ pub struct Metrics {
     loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
     behind: Mutex<Option<Instant>>,
+    conntrack: Mutex<Option<String>>,
     pub(crate) kube_proxy: KubeProxy,
     node: Mutex<Option<Eligibility>>,
     adopted: AtomicBool,
@@ -73,6 +74,7 @@ impl Default for Metrics {
             loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
             behind: Mutex::new(None),
+            conntrack: Mutex::default(),
             kube_proxy: KubeProxy::default(),
             node: Mutex::new(None),
             adopted: AtomicBool::new(false),
@@ -164,6 +166,20 @@ impl Metrics {
     pub fn behind(&self) -> Option<Duration> {
         let since = *self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         since.map(|since| clock::now() - since)
+    }
+
+    /// Why stale flows stay; `None` while they are forgotten.
+    pub(crate) fn conntrack_failure(&self) -> Option<String> {
+        let failure = self.conntrack.lock();
+        failure.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_conntrack_failure(&self, failure: Option<String>) {
+        let mut held = self
+            .conntrack
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = failure;
     }
 
     pub(crate) fn set_behind(&self, since: Option<Instant>) {

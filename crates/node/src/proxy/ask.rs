@@ -152,16 +152,24 @@ impl<K: Kernel> Proxy<K> {
 
     /// Its thread takes nothing any more once it has ended; verdicts about nothing cost it nothing.
     fn conntrack_part(&self) -> wire::Part {
-        let healthy = self.cleaner.send(Verdicts::default()).is_ok();
-        let text = if healthy {
-            "flows of endpoints that left are forgotten"
-        } else {
-            "its thread has ended, so that flows of endpoints that left end by their timeouts: restart the agent"
+        let lives = self.cleaner.send(Verdicts::default()).is_ok();
+        let failure = self.metrics.conntrack_failure();
+        let (healthy, text) = match (lives, failure) {
+            (true, None) => (true, "flows of endpoints that left are forgotten".to_owned()),
+            (true, Some(failure)) => (
+                false,
+                format!("flows of endpoints that left stay until a look succeeds: {failure}"),
+            ),
+            (false, _) => (
+                false,
+                "its thread has ended, so that flows of endpoints that left end by their timeouts: restart the agent"
+                    .to_owned(),
+            ),
         };
         wire::Part {
             name: "conntrack".to_owned(),
             healthy,
-            text: text.to_owned(),
+            text,
         }
     }
 }

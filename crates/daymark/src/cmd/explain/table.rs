@@ -47,7 +47,7 @@ fn in_question(answers: &[Answer], all: bool) -> Vec<&Answer> {
     for answer in asked().filter(|answer| !is_good(answer)) {
         let same =
             |known: &&Answer| known.causes == answer.causes && agrees(known) == agrees(answer);
-        if !told.iter().any(|known| same(known)) {
+        if !told.iter().any(same) {
             told.push(answer);
         }
     }

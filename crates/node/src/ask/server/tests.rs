@@ -92,6 +92,7 @@ struct Fixture {
     kernel: Shared,
     orders: Sender<Order>,
     reads: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -111,12 +112,13 @@ fn disturbed(name: &str, case: &str, times: usize) -> Fixture {
     let (status, _) = plane_channel(PlaneStatus::Starting);
     let (notices, _) = board();
     let cleaner = channel();
+    let metrics = Arc::new(Metrics::default());
     let (orders, inbox) = channel();
     let proxy = Proxy::new(
         plane,
         daymark_model::Options::default(),
         status,
-        Arc::new(Metrics::default()),
+        Arc::clone(&metrics),
         cleaner.0,
         notices,
     );
@@ -157,6 +159,7 @@ fn disturbed(name: &str, case: &str, times: usize) -> Fixture {
         kernel,
         orders,
         reads: count,
+        metrics,
         task: tokio::spawn(listener.serve(desk)),
     }
 }
@@ -320,6 +323,24 @@ async fn tables_that_change_while_they_are_read_are_read_again() {
         assert_eq!(fixture.reads.load(Ordering::SeqCst), reads, "{times}");
         fixture.end();
     }
+}
+
+#[tokio::test]
+async fn a_part_that_fails_makes_the_node_unhealthy_and_says_why() {
+    let fixture = fixture("part", WEB);
+    fixture
+        .metrics
+        .set_conntrack_failure(Some("netlink: no buffer".to_owned()));
+    let status = fixture.status().await;
+    assert!(!status.healthy);
+    let conntrack = &status.parts[1];
+    assert!(
+        conntrack.text.ends_with("netlink: no buffer"),
+        "{conntrack:?}"
+    );
+    fixture.metrics.set_conntrack_failure(None);
+    assert!(fixture.status().await.healthy);
+    fixture.end();
 }
 
 #[tokio::test]
