@@ -1,6 +1,7 @@
 //! What the agent counts: kube-proxy's metrics ([`kube_proxy`]) and its own.
 
 pub(crate) mod kube_proxy;
+pub mod refused;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -8,6 +8,7 @@
 //! - [`trace`]: walks a program with a packet;
 //! - [`apply`]: keeps a kernel in step with the compiler;
 //! - [`inspect`]: what the tables hold for one place, read back;
+//! - [`counts`]: what the tables counted;
 //! - [`compare`]: what a kernel holds against what it should hold, all of it;
 //! - [`kernel`]: the kernel itself, by netlink.
 //!
@@ -28,6 +29,8 @@ pub mod trace;
 pub mod apply;
 
 pub mod inspect;
+
+pub mod counts;
 
 pub mod compare;
 

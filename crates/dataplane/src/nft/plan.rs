@@ -8,7 +8,7 @@
 
 use daymark_model::desired::List;
 use daymark_netlink::nft::{
-    Bitwise, Chain, ChainKind, Data, Dynset, DynsetOp, Elements, Exists, Expr, Lookup,
+    Bitwise, Chain, ChainKind, Counter, Data, Dynset, DynsetOp, Elements, Exists, Expr, Lookup,
     LookupResult, Message, Nat, NatFlags, NatKind, Numgen, NumgenKind, Place, RegRange, Rule,
     SetElem, Verdict,
 };
@@ -175,7 +175,7 @@ impl Plan {
         }
         match self.fate {
             Fate::Refuse => rules.push(vec![Expr::Verdict(Verdict::Accept)]),
-            Fate::Drop => rules.push(vec![Expr::Verdict(Verdict::Drop)]),
+            Fate::Drop => rules.push(counted_drop().into()),
             Fate::Spread {
                 list,
                 slots,
@@ -288,9 +288,16 @@ fn outside_ranges(words: &Words) -> Vec<Expr> {
     let tail = [
         base::address(words, words.saddr, behind),
         Expr::Lookup(ranges),
-        Expr::Verdict(Verdict::Drop),
     ];
-    with(base::destination(words), tail)
+    with(with(base::destination(words), tail), counted_drop())
+}
+
+/// What is dropped is counted, by the reason that its rule stands for ([`super::counts`]).
+fn counted_drop() -> [Expr; 2] {
+    [
+        Expr::Counter(Counter::default()),
+        Expr::Verdict(Verdict::Drop),
+    ]
 }
 
 /// The client's address, right before the number of the Service port: the key of `sticky`.

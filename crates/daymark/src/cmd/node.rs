@@ -18,6 +18,7 @@ use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
 use daymark_node::health::Pages;
 use daymark_node::metrics::Metrics;
+use daymark_node::metrics::refused::Refused;
 use daymark_node::{events, foreign, health, health_check, loopback};
 use daymark_sys::probe::{self, Answer, Capabilities};
 use tokio::task::{JoinError, JoinHandle};
@@ -174,7 +175,8 @@ async fn serve(
     start::answer_questions(&args.socket, agent.orders(), parts)?;
     let extra = Arc::new({
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
-        move || exposition::of_parts(dns_metrics.as_deref(), &announced, &feed)
+        let refused = Refused::open()?;
+        move || exposition::of_parts(dns_metrics.as_deref(), &announced, &feed) + &refused.lines()
     });
     let pages = Pages {
         lines: extra,

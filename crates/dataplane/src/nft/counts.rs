@@ -1,0 +1,77 @@
+//! What the tables counted: packets that no endpoint got, by the reason that the counting rule stands for.
+//!
+//! Only what is refused or dropped passes a counter; connections that are served cost nothing more.
+
+use std::collections::BTreeMap;
+
+use daymark_model::Family;
+use daymark_netlink::nft::{Expr, Query, Reject, Reply, Rule, Verdict};
+use daymark_sys::netlink::{NfSocket, QueryError};
+
+use super::layout::{TABLES, Words, chain, set};
+use super::plan::Plan;
+
+/// Why a packet reached no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Refused by a TCP reset: no endpoint, or a port that no Service has.
+    RefusedByReset,
+    /// The same, by ICMP.
+    RefusedByIcmp,
+    /// Dropped: the policy says Local, and no endpoint is here.
+    NoLocalEndpoint,
+    /// Dropped: the client is in none of `loadBalancerSourceRanges`.
+    SourceRange,
+    /// Dropped: what a Service captures, and was not translated.
+    NotTranslated,
+    /// Dropped for another reason, which the rule's chain names.
+    Other,
+}
+
+/// Packets by family and reason, since the tables were made. Tables that replace others while both are there count together.
+///
+/// # Errors
+/// [`QueryError`]; a table that is not there counts nothing.
+pub fn read(socket: &mut NfSocket) -> Result<BTreeMap<(Family, Reason), u64>, QueryError> {
+    let mut counts = BTreeMap::new();
+    for family in Family::BOTH {
+        for name in TABLES {
+            let table = Words::of(family).named(name).table();
+            let replies = match socket.query(&Query::Rules(table.clone())) {
+                Err(error) if error.is_not_found() => continue,
+                replies => replies?,
+            };
+            for reply in replies {
+                if let Reply::Rule(held) = reply
+                    && held.table == table
+                    && let Some((reason, packets)) = count(&held.object)
+                {
+                    *counts.entry((family, reason)).or_default() += packets;
+                }
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// What a rule counted; nothing if it does not count.
+fn count(rule: &Rule) -> Option<(Reason, u64)> {
+    let counted = |expr: &Expr| match expr {
+        Expr::Counter(counter) => Some(counter.packets),
+        _ => None,
+    };
+    let packets = rule.exprs.iter().find_map(counted)?;
+    let asks_ranges =
+        |expr: &Expr| matches!(expr, Expr::Lookup(lookup) if *lookup.set == *set::RANGES);
+    let reason = match rule.exprs.last()? {
+        Expr::Reject(Reject::TcpReset) => Reason::RefusedByReset,
+        Expr::Reject(_) => Reason::RefusedByIcmp,
+        Expr::Verdict(Verdict::Drop) if rule.exprs.iter().any(asks_ranges) => Reason::SourceRange,
+        Expr::Verdict(Verdict::Drop) if Plan::of_chain(&rule.chain).is_some() => {
+            Reason::NoLocalEndpoint
+        }
+        Expr::Verdict(Verdict::Drop) if *rule.chain == *chain::LOST => Reason::NotTranslated,
+        _ => Reason::Other,
+    };
+    Some((reason, packets))
+}

@@ -1,0 +1,70 @@
+//! Packets that the kernel refused or dropped, read from its rules when somebody asks.
+
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+
+use daymark_dataplane::nft::counts::{self, Reason};
+use daymark_sys::netlink::{NfSocket, OpenError};
+
+/// A socket to read counters by.
+#[derive(Debug)]
+pub struct Refused {
+    socket: Mutex<NfSocket>,
+}
+
+impl Refused {
+    /// Opens the socket in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn open() -> Result<Self, OpenError> {
+        Ok(Self {
+            socket: Mutex::new(NfSocket::open()?),
+        })
+    }
+
+    /// The lines for `/metrics`; none if the kernel cannot be asked.
+    #[must_use]
+    pub fn lines(&self) -> String {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(counts) = counts::read(&mut socket) else {
+            return String::new();
+        };
+        let mut out = String::new();
+        for (name, help, words) in [
+            (
+                "daymark_refused_packets",
+                "Packets of new connections that were refused",
+                REFUSED,
+            ),
+            (
+                "daymark_dropped_packets",
+                "Packets of new connections that were dropped",
+                DROPPED,
+            ),
+        ] {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "# HELP {name} {help}.\n# TYPE {name} counter");
+            for ((family, reason), packets) in &counts {
+                if let Some((_, label)) = words.iter().find(|(known, _)| known == reason) {
+                    let _ = writeln!(
+                        out,
+                        "{name}_total{{ip_family=\"{family}\",{label}}} {packets}"
+                    );
+                }
+            }
+        }
+        out
+    }
+}
+
+const REFUSED: &[(Reason, &str)] = &[
+    (Reason::RefusedByReset, "answer=\"tcp-reset\""),
+    (Reason::RefusedByIcmp, "answer=\"icmp\""),
+];
+const DROPPED: &[(Reason, &str)] = &[
+    (Reason::NoLocalEndpoint, "reason=\"no-local-endpoint\""),
+    (Reason::SourceRange, "reason=\"source-range\""),
+    (Reason::NotTranslated, "reason=\"not-translated\""),
+    (Reason::Other, "reason=\"other\""),
+];
