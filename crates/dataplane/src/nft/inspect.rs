@@ -31,6 +31,8 @@ pub struct Inspection {
     pub table: TableId,
     /// The objects, in the order in which packets meet them.
     pub objects: Vec<Held>,
+    /// How many slots were not asked for: of each pool the first [`MOST_SLOTS`] are.
+    pub unasked: usize,
     /// What the kernel refused of the Service port, so that it is left out of the program too.
     pub withheld: Vec<(Subject, Why)>,
 }
@@ -123,6 +125,9 @@ pub struct Kept {
     pub expires: Option<Duration>,
 }
 
+/// How many elements of one set are asked for: the plane waits meanwhile, and a pool may have thousands.
+pub const MOST_SLOTS: usize = 200;
+
 impl<K: Kernel> Plane<K> {
     /// What the tables hold for a place that belongs to a Service port.
     ///
@@ -136,7 +141,7 @@ impl<K: Kernel> Plane<K> {
         let words = self.compiler().words(at.family());
         let table = words.table();
         let found = self.compiler().program().table(&table);
-        let probes = found.map_or_else(Vec::new, |contents| probes(contents, &words, at));
+        let (probes, unasked) = found.map_or_else(Default::default, |c| probes(c, &words, at));
         let mut objects = Vec::new();
         for probe in probes {
             objects.extend(probe.ask(self.kernel(), &table)?);
@@ -151,6 +156,7 @@ impl<K: Kernel> Plane<K> {
         Ok(Inspection {
             table,
             objects,
+            unasked,
             withheld: withheld.map(|(s, why)| (s.clone(), why.clone())).collect(),
         })
     }
@@ -206,8 +212,8 @@ enum Probe {
     },
 }
 
-/// All questions about a place, in the order in which packets meet the answers.
-fn probes(contents: &Contents, words: &Words, at: &FrontendKey) -> Vec<Probe> {
+/// All questions about a place, in the order in which packets meet the answers, and how many slots are left out.
+fn probes(contents: &Contents, words: &Words, at: &FrontendKey) -> (Vec<Probe>, usize) {
     let finder = Finder {
         contents,
         words: *words,
@@ -226,10 +232,9 @@ fn probes(contents: &Contents, words: &Words, at: &FrontendKey) -> Vec<Probe> {
             probes.extend(finder.beginning(set::NODE_PORT_ADDRESSES, &[]));
         }
     }
-    if let Some(value) = frontend_value(contents, at) {
-        finder.value(&value, &mut probes);
-    }
-    probes
+    let value = frontend_value(contents, at);
+    let unasked = value.map_or(0, |value| finder.value(&value, &mut probes));
+    (probes, unasked)
 }
 
 /// The numbers of plans with their chains.
@@ -248,8 +253,8 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// What a frontend's value leads to.
-    fn value(&self, value: &FrontendValue, probes: &mut Vec<Probe>) {
+    /// What a frontend's value leads to; returns how many slots are left out.
+    fn value(&self, value: &FrontendValue, probes: &mut Vec<Probe>) -> usize {
         let mut numbers = vec![value.inside, value.outside];
         numbers.dedup();
         let mut pools = BTreeSet::new();
@@ -267,19 +272,22 @@ impl Finder<'_> {
             }
         }
         let mut backends = BTreeSet::new();
+        let mut unasked = 0;
         for pool in pools {
             let pool = pool.to_ne_bytes();
             probes.extend(self.beginning(set::SLOTS, &pool));
             probes.extend(self.beginning(set::MEMBERS, &pool));
-            let slots = self.contents.elements_from(set::SLOTS, &pool);
-            let of_slots = slots.filter_map(|slot| slot_backend(&self.words, &slot));
-            backends.extend(of_slots.map(|backend| backend.ip()));
+            let slots = || self.contents.elements_from(set::SLOTS, &pool);
+            let of_slots = slots().filter_map(|slot| slot_backend(&self.words, &slot));
+            backends.extend(of_slots.take(MOST_SLOTS).map(|backend| backend.ip()));
+            unasked += slots().skip(MOST_SLOTS).count();
         }
         for ip in backends {
             let own = octets(ip);
             let pair = SetElem::key(Data::concat(&[&own, &own]));
             probes.extend(self.by_key(set::LOCAL_BACKENDS, pair));
         }
+        unasked
     }
 
     /// The element of a key, which may be there or not.
@@ -294,9 +302,9 @@ impl Finder<'_> {
         })
     }
 
-    /// The elements of the program whose keys begin so.
+    /// The elements of the program whose keys begin so, the first of them.
     fn beginning(&self, name: &str, prefix: &[u8]) -> Vec<Probe> {
-        let elems = self.contents.elements_from(name, prefix);
+        let elems = self.contents.elements_from(name, prefix).take(MOST_SLOTS);
         elems.filter_map(|elem| self.by_key(name, elem)).collect()
     }
 

@@ -3,12 +3,14 @@
 use daymark_case::random::{self, Random};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::Plane;
-use daymark_dataplane::nft::inspect::Object;
+use daymark_dataplane::nft::inspect::{MOST_SLOTS, Object};
 use daymark_dataplane::nft::layout::set;
 use daymark_dataplane::nft::program::Program;
 use daymark_model::desired::{Action, List, PoolKey};
 use daymark_model::{Desired, FrontendKey, World};
 use proptest::prelude::*;
+
+use crate::common::world_of;
 
 /// How many backends the lists of a place have, that some client of it may go to.
 fn backends(desired: &Desired, at: &FrontendKey) -> usize {
@@ -28,6 +30,29 @@ fn backends(desired: &Desired, at: &FrontendKey) -> usize {
             .map_or(0, |pool| pool.backends.len())
     };
     used.map(pool).sum()
+}
+
+#[test]
+fn of_a_large_pool_the_first_slots_are_asked_for_and_the_others_counted() {
+    let mut text = "service web ClusterIP 80/TCP cluster=10.96.0.7\n".to_owned();
+    for number in 0..500 {
+        let (high, low) = (number / 250, number % 250 + 1);
+        text += &format!("endpoint 10.244.{high}.{low} ready on node-2\n");
+    }
+    let world = world_of(&text);
+    let (mut plane, _) = Plane::start(Program::default(), TableFlags::NONE).expect("a plane");
+    plane
+        .reconcile(world.desired().clone())
+        .expect("a kernel that takes all");
+    let (at, frontend) = world.desired().frontends.iter().next().expect("a place");
+    let found = plane.inspect(at, &frontend.port).expect("readable");
+    let slots = found.objects.iter();
+    let slots = slots.filter(|held| held.object == Object::Element(set::SLOTS.into()));
+    assert_eq!(
+        (slots.count(), found.unasked),
+        (MOST_SLOTS, 500 - MOST_SLOTS)
+    );
+    assert!(found.agrees());
 }
 
 proptest! {

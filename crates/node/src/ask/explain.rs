@@ -70,9 +70,15 @@ fn client(world: &World, from: &wire::From) -> Asker {
             (Arrival::Node, both.collect())
         }
         wire::From::OwnPod => {
-            // The last address of a prefix is hardly ever a Pod's.
-            let own = here.own_pods();
-            (Arrival::Link, own.iter().map(|cidr| cidr.last()).collect())
+            // The last address of a prefix is hardly ever a Pod's. Where Pods are not known by their addresses, those of
+            // the Node are theirs all the same.
+            let mut own = here.own_pods();
+            if own.is_empty() {
+                own.clone_from(&here.node.pod_cidrs);
+            }
+            let last: Vec<IpAddr> = own.iter().map(|cidr| cidr.last()).collect();
+            let nobodys = last.is_empty().then_some(OUTSIDE).into_iter().flatten();
+            (Arrival::Link, last.into_iter().chain(nobodys).collect())
         }
         wire::From::Outside => (Arrival::Link, OUTSIDE.to_vec()),
         wire::From::Addresses(ips) => (Arrival::Link, ips.clone()),
@@ -184,6 +190,7 @@ fn unread(at: &FrontendKey, error: &CommitError) -> wire::Kernel {
         agrees: false,
         unread: Some(error.to_string()),
         objects: Vec::new(),
+        unasked: 0,
         refused: Vec::new(),
         kept: None,
     }
@@ -200,6 +207,7 @@ fn told(held: &Inspection, kept: Option<Kept>) -> wire::Kernel {
         agrees: held.agrees() && held.withheld.is_empty(),
         unread: None,
         objects: held.objects.iter().map(object).collect(),
+        unasked: held.unasked,
         refused: refused.collect(),
         kept: kept.map(|kept| wire::Kept {
             endpoint: kept.backend,

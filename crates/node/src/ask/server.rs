@@ -7,7 +7,7 @@
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -146,7 +146,12 @@ fn lock(path: &Path) -> Result<File, SocketError> {
         path: lock.clone(),
         source,
     };
-    let file = File::options().create(true).append(true).open(&lock);
+    // Who could open it could hold it.
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&lock);
     let file = file.map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

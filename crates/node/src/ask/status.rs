@@ -1,6 +1,7 @@
 //! How the agent is, put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use daymark_dataplane::nft::compare::{Comparison, Count, Difference};
 
@@ -15,6 +16,9 @@ pub struct Standing {
     /// A number that is another one after each attempt to change the tables.
     pub(crate) moment: u64,
     pub(crate) node: String,
+    pub(crate) generation: Option<u64>,
+    pub(crate) last_change: Option<Duration>,
+    pub(crate) behind: Option<Duration>,
     pub(crate) parts: Vec<wire::Part>,
     pub(crate) refused: Vec<wire::Refused>,
     pub(crate) conflicts: Vec<wire::Conflict>,
@@ -37,6 +41,9 @@ pub(super) fn status(
     wire::Status {
         node: standing.node,
         healthy: well && as_wanted,
+        generation: standing.generation,
+        last_change_seconds: standing.last_change.map(|since| since.as_secs_f64()),
+        behind_seconds: standing.behind.map(|since| since.as_secs_f64()),
         parts,
         counts: found.counts.iter().map(count).collect(),
         differences: found.differences.iter().map(difference).collect(),

@@ -217,6 +217,9 @@ pub struct Kernel {
     pub unread: Option<String>,
     /// Elements and chains, in the order in which packets meet them.
     pub objects: Vec<Object>,
+    /// How many slots of large pools were not asked for, beyond the first of each; `daymark status` compares all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unasked: usize,
     /// What the kernel refused, so that it is not there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refused>,
@@ -270,6 +273,15 @@ pub struct Status {
     pub node: String,
     /// Whether every part is well and the kernel holds what it should.
     pub healthy: bool,
+    /// The newest batch of the feed that the kernel holds, or should hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// How long ago the last change came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change_seconds: Option<f64>,
+    /// How long the kernel has not followed; absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_seconds: Option<f64>,
     /// Every part that runs.
     pub parts: Vec<Part>,
     /// How much the kernel holds and should hold.
@@ -339,4 +351,9 @@ pub struct Conflict {
     pub at: String,
     /// The Service port that has it.
     pub held_by: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

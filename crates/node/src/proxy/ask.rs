@@ -1,5 +1,7 @@
 //! What the plane's thread answers between two commits.
 
+use std::time::{Duration, Instant};
+
 use daymark_dataplane::nft::apply::{Kernel, StartError};
 use daymark_dataplane::nft::compare::Comparison;
 use daymark_dataplane::nft::program::Program;
@@ -70,6 +72,12 @@ impl<K: Kernel> Proxy<K> {
         Standing {
             moment: self.moment,
             node: self.world.here().node.name.to_string(),
+            generation: self.batch,
+            last_change: self.last_change.map(since),
+            behind: match self.state {
+                State::Behind { since: begun, .. } => Some(since(begun)),
+                State::Waiting | State::InStep => None,
+            },
             parts: vec![
                 self.plane_part(),
                 self.conntrack_part(),
@@ -84,8 +92,8 @@ impl<K: Kernel> Proxy<K> {
         let (healthy, text) = match self.state {
             State::Waiting => (false, self.waits_for().to_owned()),
             State::InStep => (true, self.in_step_text()),
-            State::Behind { since, .. } => {
-                let behind = clock::now().saturating_duration_since(since);
+            State::Behind { since: begun, .. } => {
+                let behind = since(begun);
                 let error = self.last_error.as_deref().unwrap_or("a commit failed");
                 let text = format!(
                     "the kernel has not followed for {:.1} s and holds an older state: {error}",
@@ -113,10 +121,8 @@ impl<K: Kernel> Proxy<K> {
 
     fn in_step_text(&self) -> String {
         let desired = self.world.desired();
-        let since = self
-            .last_change
-            .map(|at| clock::now().saturating_duration_since(at));
-        let since = since.map(|since| format!(" {:.1} s ago", since.as_secs_f64()));
+        let ago = self.last_change.map(since);
+        let ago = ago.map(|ago| format!(" {:.1} s ago", ago.as_secs_f64()));
         let error = self.last_error.as_deref();
         let error = error.map(|error| format!("; the last error, mended: {error}"));
         format!(
@@ -125,7 +131,7 @@ impl<K: Kernel> Proxy<K> {
             self.world.inputs().services.len(),
             desired.frontends.len(),
             desired.pools.len(),
-            since.unwrap_or_else(|| " with the first state".to_owned()),
+            ago.unwrap_or_else(|| " with the first state".to_owned()),
             error.unwrap_or_default(),
         )
     }
@@ -172,4 +178,8 @@ impl<K: Kernel> Proxy<K> {
             text,
         }
     }
+}
+
+fn since(at: Instant) -> Duration {
+    clock::now().saturating_duration_since(at)
 }

@@ -195,6 +195,13 @@ fn in_kernel(kernel: &Kernel) -> String {
         .partition(|object| object.agreement != "same");
     let rows = differ.into_iter().chain(same).map(object);
     out += &columns(4, &shortened(rows.collect()));
+    if kernel.unasked > 0 {
+        let count = kernel.unasked;
+        let _ = writeln!(
+            out,
+            "    {count} more slots were not asked for: daymark status compares all"
+        );
+    }
     for refused in &kernel.refused {
         let _ = writeln!(
             out,

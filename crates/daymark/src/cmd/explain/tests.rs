@@ -100,6 +100,7 @@ fn answer(causes: Vec<Cause>) -> Answer {
                 wanted: vec!["a".to_owned()],
                 held: vec!["a".to_owned()],
             }],
+            unasked: 0,
             refused: Vec::new(),
             kept: None,
         }),

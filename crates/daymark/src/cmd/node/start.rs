@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use daymark_feed::{PlaneReceiver, PlaneStatus};
-use daymark_node::ask::server::{Desk, Listener};
+use daymark_node::ask::server::{Desk, Listener, SocketError};
 use daymark_node::events::{Severity, about_node};
 use daymark_node::health::{self, Pages, Place};
 use daymark_node::leftovers::{self, Outcome};
@@ -121,17 +121,36 @@ pub(super) fn answer_questions(
     orders: Sender<Order>,
     parts: Parts,
 ) -> anyhow::Result<()> {
-    match Listener::bind(socket) {
-        Ok(listener) => {
-            let desk = Desk::new(orders, Arc::new(move || parts.tell()));
-            tokio::spawn(listener.serve(desk));
-            Ok(())
-        }
+    let first = match Listener::bind(socket) {
+        Ok(listener) => Some(listener),
         Err(error) if socket == Path::new(agent_socket::DEFAULT) => {
             warn!(%error, "daymark explain and daymark status get no answer from this agent");
-            Ok(())
+            None
         }
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
+    };
+    let desk = Desk::new(orders, Arc::new(move || parts.tell()));
+    let socket = socket.to_owned();
+    tokio::spawn(async move {
+        let listener = match first {
+            Some(listener) => Some(listener),
+            None => bind_at_last(&socket).await,
+        };
+        if let Some(listener) = listener {
+            listener.serve(desk).await;
+        }
+    });
+    Ok(())
+}
+
+/// The socket once it is free: the agent before this one may still be ending. `None` if it cannot be had at all.
+async fn bind_at_last(socket: &Path) -> Option<Listener> {
+    loop {
+        match Listener::bind(socket) {
+            Ok(listener) => return Some(listener),
+            Err(SocketError::Taken { .. }) => tokio::time::sleep(LOOK).await,
+            Err(_) => return None,
+        }
     }
 }
 
@@ -191,5 +210,5 @@ pub(super) async fn file_changed(path: Option<&Path>) -> anyhow::Error {
     }
 }
 
-/// How often the configuration file is read.
+/// How often the configuration file is read, and a socket that is taken is tried.
 const LOOK: Duration = Duration::from_secs(2);

@@ -12,6 +12,9 @@ fn status() -> Status {
     Status {
         node: "node-1".to_owned(),
         healthy: true,
+        generation: Some(7),
+        last_change_seconds: Some(0.5),
+        behind_seconds: None,
         parts: vec![Part {
             name: "plane".to_owned(),
             healthy: true,

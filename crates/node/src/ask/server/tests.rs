@@ -32,7 +32,10 @@ fn remove(path: &Path) {
 async fn the_socket_is_this_users_alone_and_goes_with_the_agent() {
     let path = path("mode");
     let listener = Listener::bind(&path).unwrap();
-    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    for file in ["node.sock", "node.sock.lock"] {
+        let mode = std::fs::metadata(path.with_file_name(file)).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{file}");
+    }
     drop(listener);
     assert!(!path.exists());
     remove(&path);
@@ -279,6 +282,12 @@ async fn a_status_counts_and_names_what_differs() {
     let names: Vec<_> = status.parts.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(names, ["plane", "conntrack", "listeners"]);
     assert!(status.parts[0].text.contains("generation 7: 1 Services"));
+    assert_eq!(status.generation, Some(7));
+    assert!(
+        status
+            .last_change_seconds
+            .is_some_and(|seconds| seconds < 60.0)
+    );
     let fe = status
         .counts
         .iter()
