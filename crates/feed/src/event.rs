@@ -19,6 +19,9 @@ pub enum Event {
     L2Advertisement(ObjectKey, Option<Arc<L2Advertisement>>),
     /// The Lease of a node, by the node's name.
     Lease(Arc<str>, Option<Arc<Lease>>),
+    /// When the change was made that a slice follows from, microseconds since 1970: what the EndpointSlice controller says in
+    /// the annotation `endpoints.kubernetes.io/last-change-trigger-time`, to measure how long the way to a node takes.
+    Triggered(model::SliceKey, model::Family, i64),
     /// Whether load balancers should send to the agent's own Node.
     Eligibility(Option<Eligibility>),
     /// Any Node of the cluster, by name.

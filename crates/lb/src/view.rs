@@ -130,6 +130,7 @@ impl View {
                     }
                 }
                 Event::Model(Change::Node(_) | Change::MachineAddresses(_))
+                | Event::Triggered(..)
                 | Event::Eligibility(_)
                 | Event::Namespace(..)
                 | Event::Lease(..) => {}

@@ -126,6 +126,11 @@ impl Agent {
         while let Some(batch) = feed.next().await {
             let changes = batch.events.iter().filter_map(|event| match event {
                 Event::Model(change) => Some(addresses::with_primary(change.clone(), primary)),
+                Event::Triggered(_, family, at) => {
+                    let counters = &self.metrics.kube_proxy;
+                    counters.triggered(batch.number, *family, *at);
+                    None
+                }
                 Event::Eligibility(node) => {
                     self.metrics.set_eligibility(*node);
                     None

@@ -313,7 +313,9 @@ impl<K: Kernel> Proxy<K> {
             let _ = self.cleaner.send(verdicts);
         }
         self.metrics.set_behind(None);
-        self.metrics.kube_proxy.in_step(clock::timestamp());
+        self.metrics
+            .kube_proxy
+            .in_step(clock::timestamp(), self.batch);
         self.metrics.set_world(self.world.desired());
         if let Some(generation) = self.batch {
             self.status

@@ -69,6 +69,7 @@ impl Store {
             Event::Model(Change::Node(_) | Change::MachineAddresses(_))
             | Event::Pool(..)
             | Event::L2Advertisement(..)
+            | Event::Triggered(..)
             | Event::Eligibility(_)
             | Event::Lease(..)
             | Event::Node(..) => {}

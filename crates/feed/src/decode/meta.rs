@@ -47,6 +47,8 @@ pub(super) struct Labels<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Annotations<'a> {
+    #[serde(borrow, rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+    pub(super) last_change: Text<'a>,
     #[serde(borrow, rename = "k8s.io/initial-events-end")]
     pub(super) initial_events_end: Text<'a>,
     #[serde(borrow, rename = "metallb.io/loadBalancerIPs")]

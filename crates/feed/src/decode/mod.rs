@@ -10,6 +10,7 @@ mod value;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroI64;
 use std::sync::Arc;
 
 use daymark_model as model;
@@ -26,7 +27,8 @@ use crate::record::{ClusterNode, Eligibility, L2Advertisement, Lease, Namespace,
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
     Service(Arc<model::Service>),
-    Slice(Arc<model::Slice>),
+    /// And when what it follows from changed, microseconds since 1970.
+    Slice(Arc<model::Slice>, Option<NonZeroI64>),
     Namespace(Arc<Namespace>),
     Pool(Arc<Pool>),
     L2Advertisement(Arc<L2Advertisement>),

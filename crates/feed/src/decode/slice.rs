@@ -1,6 +1,7 @@
 //! EndpointSlices.
 
 use std::net::IpAddr;
+use std::num::NonZeroI64;
 use std::sync::Arc;
 
 use daymark_model::Family;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use super::meta::Metadata;
 use super::value::{Flag, List, Number, Part, Read, Shape, Text};
-use super::{Json, Reader, Record};
+use super::{Json, Reader, Record, micros};
 use crate::record::ObjectKey;
 
 #[derive(Debug, Default, Deserialize)]
@@ -104,7 +105,10 @@ impl<'a> Json<'a> for SliceJson<'a> {
             ports: ports(&self.ports, reader),
             endpoints: endpoints(&self.endpoints, family, reader),
         };
-        Some(Record::Slice(Arc::new(slice)))
+        // Who made the slice says when what it follows from changed; without that, nobody knows.
+        let triggered = micros(&self.metadata.annotations.last_change);
+        let triggered = triggered.and_then(NonZeroI64::new);
+        Some(Record::Slice(Arc::new(slice), triggered))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Odd values: each is left out with a reason, and the rest of the object is read.
 
 use std::net::IpAddr;
+use std::num::NonZeroI64;
 
 use daymark_model::input::{Affinity, ClusterIps, ServiceType, SliceAudience};
 use daymark_model::{Family, Service, Slice};
@@ -51,7 +52,7 @@ fn slice(rest: &str) -> Object {
 }
 
 fn slice_record(object: &Object) -> Arc<Slice> {
-    let Meaning::Record(Record::Slice(slice)) = &object.meaning else {
+    let Meaning::Record(Record::Slice(slice, _)) = &object.meaning else {
         panic!("{object:?}")
     };
     Arc::clone(slice)
@@ -77,6 +78,31 @@ fn internal_addresses_of_a_node_come_before_external_ones() {
     let expected = expected.map(|ip| ip.parse::<IpAddr>().unwrap());
     assert_eq!(node.own.as_ref().unwrap().addresses, expected);
     assert_eq!(node.cluster.as_ref().unwrap().addresses, expected);
+}
+
+#[test]
+fn a_slice_says_when_what_it_follows_from_changed() {
+    let at = |annotations: &str| {
+        let metadata =
+            r#""name":"a","namespace":"b","labels":{"kubernetes.io/service-name":"web"}"#;
+        let text = format!(r#"{{"metadata":{{{metadata}{annotations}}},"addressType":"IPv4"}}"#);
+        let object = decode(Kind::EndpointSlice, &text);
+        assert_eq!(reasons(&object), [""; 0]);
+        match object.meaning {
+            Meaning::Record(Record::Slice(_, at)) => at.map(NonZeroI64::get),
+            other => panic!("{other:?}"),
+        }
+    };
+    let key = "endpoints.kubernetes.io/last-change-trigger-time";
+    let with = |value: &str| at(&format!(r#","annotations":{{"{key}":{value}}}"#));
+    assert_eq!(at(""), None);
+    assert_eq!(
+        with(r#""2026-01-01T00:00:01.5Z""#),
+        Some(1_767_225_601_500_000)
+    );
+    for odd in [r#""soon""#, "5", "null", r#""""#] {
+        assert_eq!(with(odd), None, "{odd}");
+    }
 }
 
 #[test]

@@ -225,11 +225,12 @@ fn emit(key: &ObjectKey, from: Option<&Record>, to: Option<&Record>, events: &mu
             };
             events.push(Event::Model(Change::Service(key, to.and_then(service))));
         }
-        Record::Slice(_) => {
+        Record::Slice(..) => {
             let key = SliceKey {
                 namespace: Arc::clone(&key.namespace),
                 name: Arc::clone(&key.name),
             };
+            events.extend(triggered(&key, from, to));
             events.push(Event::Model(Change::Slice(key, to.and_then(slice))));
         }
         Record::Namespace(_) => {
@@ -296,6 +297,16 @@ fn emit_node(
     }
 }
 
+/// What is told of when a slice's change was made: nothing, if it was told before.
+fn triggered(key: &SliceKey, from: Option<&Record>, to: Option<&Record>) -> Option<Event> {
+    let told = |record: Option<&Record>| match record {
+        Some(Record::Slice(slice, Some(at))) => Some((slice.family, at.get())),
+        _ => None,
+    };
+    let (family, at) = told(to).filter(|now| told(from) != Some(*now))?;
+    Some(Event::Triggered(key.clone(), family, at))
+}
+
 fn service(record: &Record) -> Option<Arc<daymark_model::Service>> {
     if let Record::Service(service) = record {
         Some(Arc::clone(service))
@@ -305,7 +316,7 @@ fn service(record: &Record) -> Option<Arc<daymark_model::Service>> {
 }
 
 fn slice(record: &Record) -> Option<Arc<daymark_model::Slice>> {
-    if let Record::Slice(slice) = record {
+    if let Record::Slice(slice, _) = record {
         Some(Arc::clone(slice))
     } else {
         None

@@ -47,7 +47,7 @@ fn weight(record: &Record) -> usize {
                 + size_of_val(service.cluster_ips.all())
                 + service.families.capacity()
         }
-        Record::Slice(slice) => {
+        Record::Slice(slice, _) => {
             size_of::<model::Slice>()
                 + slice.ports.capacity() * size_of::<model::input::SlicePort>()
                 + slice.endpoints.capacity() * size_of::<model::Endpoint>()

@@ -164,6 +164,7 @@ impl Task {
                     !same
                 }
                 Event::Model(_)
+                | Event::Triggered(..)
                 | Event::Eligibility(_)
                 | Event::Namespace(..)
                 | Event::Lease(..) => false,

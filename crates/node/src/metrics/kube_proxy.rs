@@ -17,6 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::clock;
+
 /// Labels and their values.
 type Labels = Vec<(&'static str, String)>;
 type Durations = Labelled<Labels, Histogram, fn() -> Histogram>;
@@ -56,6 +58,9 @@ pub(crate) struct KubeProxy {
     livez: Labelled<Labels, Counter>,
     reconciled: Durations,
     deleted: Labelled<Labels, Counter>,
+    programming: Durations,
+    /// Changes before this are no measure of this process.
+    started: Timestamp,
     state: Mutex<State>,
 }
 
@@ -64,6 +69,8 @@ struct State {
     /// When the kernel was last in step, by the clock on the wall.
     updated: Option<Timestamp>,
     /// Frontends that drop because no endpoint is on this node.
+    /// Changes on their way: the batch, the family, and when they were made, microseconds since 1970.
+    triggered: Vec<(u64, Family, i64)>,
     without_local: HashMap<FrontendKey, (Policy, std::sync::Arc<PortName>)>,
 }
 
@@ -110,6 +117,8 @@ impl Default for KubeProxy {
             livez: Labelled::default(),
             reconciled: durations(),
             deleted: Labelled::default(),
+            programming: durations(),
+            started: clock::timestamp(),
             state: Mutex::default(),
         }
     }
@@ -174,6 +183,13 @@ impl KubeProxy {
     }
 
     fn register_others(&self, registry: &mut Registry) {
+        let help = "From the change of a Pod or Service to its endpoints in the kernel, as far as the slices say when that was";
+        registry.register_with_unit(
+            "network_programming_duration",
+            help,
+            Unit::Seconds,
+            self.programming.clone(),
+        );
         registry.register("proxy_healthz", "Answers of /healthz", self.healthz.clone());
         registry.register("proxy_livez", "Answers of /livez", self.livez.clone());
         let help = "Walks of the table of tracked connections";
@@ -264,8 +280,23 @@ impl KubeProxy {
         }
     }
 
-    /// The kernel holds all that came.
-    pub(crate) fn in_step(&self, now: Timestamp) {
+    /// A slice of this batch says when what it follows from changed. What was before this process is none of its making.
+    pub(crate) fn triggered(&self, batch: u64, family: Family, at: i64) {
+        if at >= self.started.as_microsecond() {
+            self.state().triggered.push((batch, family, at));
+        }
+    }
+
+    /// The kernel holds all that came, up to this batch.
+    pub(crate) fn in_step(&self, now: Timestamp, batch: Option<u64>) {
+        let held = |(of, ..): &mut (u64, Family, i64)| batch.is_some_and(|batch| *of <= batch);
+        let held: Vec<_> = self.state().triggered.extract_if(.., held).collect();
+        for (_, family, at) in held {
+            let took = Duration::from_micros(u64::try_from(now.as_microsecond() - at).unwrap_or(0));
+            self.programming
+                .get_or_create(&of(family))
+                .observe(took.as_secs_f64());
+        }
         self.services_pending.set(0);
         self.endpoints_pending.set(0);
         self.state().updated = Some(now);
@@ -345,7 +376,11 @@ mod tests {
         it.committed(Sync::Full, &Family::BOTH, Duration::from_millis(3));
         it.committed(Sync::Partial, &[Family::V6], Duration::from_millis(1));
         it.came(&[], now);
-        it.in_step(now);
+        let start = it.started.as_microsecond();
+        it.triggered(1, Family::V4, start - 1);
+        it.triggered(1, Family::V4, start + 1);
+        it.triggered(2, Family::V6, start + 1);
+        it.in_step(now, Some(1));
         it.probed(Probe::Health, 503);
         it.walked(Duration::from_millis(1), [2, 0]);
         let text = text(&it);
@@ -355,6 +390,7 @@ mod tests {
             r#"kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family="IPv6"} 1"#,
             r#"kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"} 1000.0"#,
             r#"kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family="IPv6"} 1000.0"#,
+            r#"kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"} 1"#,
             "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0",
             "kubeproxy_sync_proxy_rules_endpoint_changes_total 0",
             "kubeproxy_sync_proxy_rules_service_changes_pending 0",
@@ -368,6 +404,11 @@ mod tests {
                 "{line} is not in\n{text}"
             );
         }
+        let waits = r#"network_programming_duration_seconds_count{ip_family="IPv6"}"#;
+        assert!(
+            !text.contains(waits),
+            "batch 2 is not in the kernel: {text}"
+        );
     }
 
     #[test]
