@@ -108,13 +108,24 @@ impl Default for Size {
 #[must_use]
 pub fn case(seed: u64, size: Size) -> Case {
     let mut random = Random::new(seed);
+    let options = match size.manner {
+        Manner::Admissible => Options::default(),
+        Manner::Anything | Manner::Buildable => options(&mut random),
+    };
+    drawn(random, seed, size, options)
+}
+
+/// The same with settings that are given.
+#[must_use]
+pub fn case_with(seed: u64, size: Size, options: Options) -> Case {
+    drawn(Random::new(seed), seed, size, options)
+}
+
+fn drawn(mut random: Random, seed: u64, size: Size, options: Options) -> Case {
     let mut case = Case {
         file: format!("seed-{seed}.case"),
         about: vec![format!("Drawn from seed {seed}.")],
-        options: match size.manner {
-            Manner::Admissible => Options::default(),
-            Manner::Anything | Manner::Buildable => options(&mut random),
-        },
+        options,
         ..Case::default()
     };
     let mut world = World::new(case.options.clone());

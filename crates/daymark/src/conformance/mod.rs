@@ -19,6 +19,7 @@ mod report;
 mod seen;
 mod sentinel;
 mod site;
+mod variant;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ use report::Report;
 use seen::Seen;
 use sentinel::Sentinel;
 use site::{Proxy, Question, Site, Tries};
+use variant::Variant;
 
 /// What is to be compared.
 pub(crate) struct Plan {
@@ -65,19 +67,25 @@ pub(crate) fn run(runtime: &Runtime, plan: &Plan) -> anyhow::Result<bool> {
         packets: plan.packets,
         ..Size::default()
     };
-    let cases: Vec<Case> = plan
-        .seeds
-        .clone()
-        .map(|seed| random::case(seed, size))
-        .collect();
-    let mut bench = Bench::new(runtime, plan, &cases)?;
+    let mut control = Control::start(runtime, plan)?;
     let mut report = Report::default();
-    for case in &cases {
-        bench.play(case, &mut report)?;
-        if report.differs_in(case) {
-            let file = plan.state.join(&case.file);
-            std::fs::write(&file, case.to_string())
-                .with_context(|| format!("writing {}", file.display()))?;
+    for (number, variant) in (0..).zip(Variant::ALL) {
+        let options = variant.options(&plan.state)?;
+        let seeds = plan.seeds.clone().skip(number).step_by(Variant::ALL.len());
+        let cases: Vec<Case> = seeds
+            .map(|seed| random::case_with(seed, size, options.clone()))
+            .collect();
+        if cases.is_empty() {
+            continue;
+        }
+        let mut bench = Bench::new(&mut control, plan, &cases, variant)?;
+        for case in &cases {
+            bench.play(case, &mut report)?;
+            if report.differs_in(case) {
+                let file = plan.state.join(&case.file);
+                std::fs::write(&file, case.to_string())
+                    .with_context(|| format!("writing {}", file.display()))?;
+            }
         }
     }
     report.print();
@@ -88,43 +96,74 @@ pub(crate) fn run(runtime: &Runtime, plan: &Plan) -> anyhow::Result<bool> {
     Ok(good)
 }
 
-/// The control plane and the two labs.
-struct Bench<'a> {
+/// The control plane, and who writes to it.
+struct Control<'a> {
     runtime: &'a Runtime,
     writer: Writer,
-    layout: Layout,
-    sites: [Site; 2],
     sentinel: Sentinel,
-    _control: ControlPlane,
+    plane: ControlPlane,
 }
 
-impl<'a> Bench<'a> {
-    fn new(runtime: &'a Runtime, plan: &Plan, cases: &[Case]) -> anyhow::Result<Self> {
-        let control = runtime.block_on(ControlPlane::start(spec(plan)))?;
-        let mut writer = Writer::new(runtime.block_on(control.client())?);
+impl<'a> Control<'a> {
+    fn start(runtime: &'a Runtime, plan: &Plan) -> anyhow::Result<Self> {
+        let plane = runtime.block_on(ControlPlane::start(spec(plan)))?;
+        let writer = Writer::new(runtime.block_on(plane.client())?);
+        runtime.block_on(prepare(&writer))?;
+        Ok(Self {
+            runtime,
+            writer,
+            sentinel: Sentinel(0),
+            plane,
+        })
+    }
+}
+
+/// Two labs with a configuration.
+struct Bench<'a, 'b> {
+    control: &'a mut Control<'b>,
+    layout: Layout,
+    sites: [Site; 2],
+}
+
+impl<'a, 'b> Bench<'a, 'b> {
+    fn new(
+        control: &'a mut Control<'b>,
+        plan: &Plan,
+        cases: &[Case],
+        variant: Variant,
+    ) -> anyhow::Result<Self> {
         let universe = universe(cases);
-        runtime.block_on(prepare(&mut writer, &universe))?;
+        let node = universe.steps.iter().flat_map(|step| &step.changes);
+        let node: Vec<Change> = node
+            .filter(|change| matches!(change, Change::Node(_)))
+            .take(1)
+            .cloned()
+            .collect();
+        control.runtime.block_on(control.writer.clear())?;
+        control.runtime.block_on(control.writer.apply(&node))?;
         let layout = Layout::of(&universe);
         let server = format!("https://{}", site::API);
         let start = |proxy: Proxy| -> anyhow::Result<Site> {
             let kubeconfig = plan.state.join(format!("{}.kubeconfig", proxy.name()));
-            control.kubeconfig(proxy.name(), &server, &kubeconfig)?;
-            Site::new(proxy, &layout, &plan.programs, &kubeconfig, &plan.state)
+            control
+                .plane
+                .kubeconfig(proxy.name(), &server, &kubeconfig)?;
+            let config = variant.write(proxy.name(), &kubeconfig, &plan.state)?;
+            Site::new(proxy, &layout, &plan.programs, &config, &plan.state)
         };
+        let sites = [start(Proxy::Kube)?, start(Proxy::Daymark)?];
         Ok(Self {
-            sites: [start(Proxy::Kube)?, start(Proxy::Daymark)?],
-            runtime,
-            writer,
+            control,
             layout,
-            sentinel: Sentinel(0),
-            _control: control,
+            sites,
         })
     }
 
     /// Brings both proxies through the states of a case.
     fn play(&mut self, case: &Case, report: &mut Report) -> anyhow::Result<()> {
         let mut world = World::new(case.options.clone());
-        self.runtime.block_on(self.writer.clear())?;
+        let control = &mut *self.control;
+        control.runtime.block_on(control.writer.clear())?;
         for step in &case.steps {
             world.apply(step.changes.iter().cloned());
             self.enter(&step.changes)
@@ -137,11 +176,12 @@ impl<'a> Bench<'a> {
     }
 
     fn enter(&mut self, changes: &[Change]) -> anyhow::Result<()> {
-        self.sentinel = self.sentinel.next();
-        let sentinel = self.sentinel;
-        self.runtime.block_on(async {
-            self.writer.apply(changes).await?;
-            sentinel.raise(&mut self.writer).await
+        let control = &mut *self.control;
+        control.sentinel = control.sentinel.next();
+        let sentinel = control.sentinel;
+        control.runtime.block_on(async {
+            control.writer.apply(changes).await?;
+            sentinel.raise(&mut control.writer).await
         })?;
         for site in &mut self.sites {
             site.catch_up(&sentinel)?;
@@ -250,17 +290,10 @@ fn universe(cases: &[Case]) -> Case {
     all
 }
 
-/// Namespaces, the Node and the agent's rights.
-async fn prepare(writer: &mut Writer, universe: &Case) -> anyhow::Result<()> {
+/// Namespaces and the agent's rights.
+async fn prepare(writer: &Writer) -> anyhow::Result<()> {
     for name in ["default", "prod", sentinel::NAMESPACE] {
         writer.namespace(name).await?;
-    }
-    let changes = universe.steps.iter().flat_map(|step| &step.changes);
-    for change in changes {
-        if let Change::Node(Some(node)) = change {
-            writer.put_node(node).await?;
-            break;
-        }
     }
     rights(writer).await
 }

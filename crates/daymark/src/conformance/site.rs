@@ -1,7 +1,7 @@
 //! A lab with a proxy on its node.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use daymark_lab::control::{ControlPlane, Relay};
 use daymark_model::{Family, Packet};
 use daymark_netlink::ct::Filter;
 use daymark_sys::netlink::NfSocket;
-use serde_json::json;
 
 use super::seen::Seen;
 use super::sentinel::Sentinel;
@@ -67,7 +66,7 @@ impl Site {
         proxy: Proxy,
         layout: &Layout,
         programs: &Path,
-        kubeconfig: &Path,
+        config: &Path,
         folder: &Path,
     ) -> anyhow::Result<Self> {
         let lab = layout.build().map_err(anyhow::Error::msg)?;
@@ -75,7 +74,6 @@ impl Site {
         lab.lift_icmp_limits(&here)?;
         let fabric = lab.ns(&Place::Fabric)?;
         let relay = Relay::start(fabric, API, ControlPlane::address()).context("the relay")?;
-        let config = configuration(proxy, layout.here(), kubeconfig, folder)?;
         let mut command = match proxy {
             Proxy::Kube => Command::new(programs.join("kube-proxy")),
             Proxy::Daymark => own_node()?,
@@ -168,33 +166,6 @@ fn probe(layout: &Layout, packet: &Packet) -> Probe {
             daymark_model::Protocol::Sctp => Protocol::Sctp,
         },
     }
-}
-
-/// The configuration that both programs read.
-fn configuration(
-    proxy: Proxy,
-    node: &str,
-    kubeconfig: &Path,
-    folder: &Path,
-) -> anyhow::Result<PathBuf> {
-    // Zeros leave the settings of the machine's connection tracking alone.
-    let config = json!({
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "mode": "nftables",
-        "clientConnection": {"kubeconfig": kubeconfig},
-        "hostnameOverride": node,
-        "detectLocalMode": "NodeCIDR",
-        "nftables": {"minSyncPeriod": "20ms", "syncPeriod": "30s"},
-        "conntrack": {
-            "maxPerCore": 0, "min": 0,
-            "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
-        },
-    });
-    let file = folder.join(format!("{}.json", proxy.name()));
-    std::fs::write(&file, config.to_string())
-        .with_context(|| format!("writing {}", file.display()))?;
-    Ok(file)
 }
 
 fn own_node() -> anyhow::Result<Command> {

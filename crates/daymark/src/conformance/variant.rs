@@ -1,0 +1,96 @@
+//! The configurations under which both programs are compared.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Parser;
+use daymark_model::Options;
+use serde_json::{Value, json};
+
+use crate::kube_proxy::{self, flags::Flags};
+
+/// A KubeProxyConfiguration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// The defaults of the mode; own Pods by the Node's prefixes.
+    Defaults,
+    /// Own Pods by the cluster's prefixes; node ports at every address.
+    EveryAddress,
+    /// Own Pods by the names of their interfaces; node ports at the addresses of some prefixes.
+    Interfaces,
+    /// Every source is replaced at cluster IPs; no detector that knows a Pod.
+    MasqueradeAll,
+}
+
+impl Variant {
+    /// All of them, in the order in which seeds are dealt out.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Defaults,
+        Self::EveryAddress,
+        Self::Interfaces,
+        Self::MasqueradeAll,
+    ];
+
+    /// What the configuration means to daymark.
+    pub(crate) fn options(self, folder: &Path) -> anyhow::Result<Options> {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        let config = self.write("model", Path::new("none"), folder)?;
+        let line = Line::try_parse_from([Path::new("daymark"), Path::new("--config"), &config])?;
+        Ok(kube_proxy::decide(&line.flags, NODE)?.settings.options)
+    }
+
+    /// Writes the configuration of a program.
+    pub(crate) fn write(
+        self,
+        name: &str,
+        kubeconfig: &Path,
+        folder: &Path,
+    ) -> anyhow::Result<PathBuf> {
+        let mut config = self.configuration();
+        config["clientConnection"] = json!({ "kubeconfig": kubeconfig });
+        let file = folder.join(format!("{name}.json"));
+        std::fs::write(&file, config.to_string())
+            .with_context(|| format!("writing {}", file.display()))?;
+        Ok(file)
+    }
+
+    fn configuration(self) -> Value {
+        // Zeros leave the settings of the machine's connection tracking alone.
+        let mut config = json!({
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "mode": "nftables",
+            "hostnameOverride": NODE,
+            "nftables": {"minSyncPeriod": "20ms", "syncPeriod": "30s"},
+            "conntrack": {
+                "maxPerCore": 0, "min": 0,
+                "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
+            },
+        });
+        match self {
+            Self::Defaults => config["detectLocalMode"] = json!("NodeCIDR"),
+            Self::EveryAddress => {
+                config["detectLocalMode"] = json!("ClusterCIDR");
+                config["clusterCIDR"] = json!("10.244.0.0/16,fd00:10:244::/48");
+                config["nodePortAddresses"] = json!(["0.0.0.0/0", "::/0"]);
+            }
+            Self::Interfaces => {
+                config["detectLocalMode"] = json!("InterfaceNamePrefix");
+                config["detectLocal"] = json!({"interfaceNamePrefix": "pod"});
+                config["nodePortAddresses"] = json!(["172.30.0.0/24", "fd00:30::/64"]);
+            }
+            Self::MasqueradeAll => {
+                config["detectLocalMode"] = json!("ClusterCIDR");
+                config["nftables"]["masqueradeAll"] = json!(true);
+            }
+        }
+        config
+    }
+}
+
+/// The node that the programs run on.
+const NODE: &str = "node-1";
