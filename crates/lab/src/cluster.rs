@@ -29,7 +29,7 @@ use daymark_sys::process::{Isolation, Mounts};
 use thiserror::Error;
 
 pub use crate::child::{Child, ChildError};
-pub use basics::{CreateError, create_all};
+pub use basics::{CreateError, create_all, grant};
 pub use kubeconfig::KubeconfigError;
 pub(crate) use kubeconfig::write_private;
 pub use overview::{Line, Overview};

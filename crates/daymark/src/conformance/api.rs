@@ -113,7 +113,7 @@ impl Writer {
     }
 
     /// Replaces the object, or creates it.
-    pub(crate) async fn write(&self, all: &str, name: &str, object: &Value) -> anyhow::Result<()> {
+    async fn write(&self, all: &str, name: &str, object: &Value) -> anyhow::Result<()> {
         let one = format!("{all}/{name}");
         match self.send(Method::PUT, &one, JSON, Some(object)).await {
             Err(kube::Error::Api(status)) if status.code == StatusCode::NOT_FOUND.as_u16() => {

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use daymark_case::random::{self, Manner, Size};
 use daymark_case::{Case, Spread, Step};
+use daymark_lab::cluster::grant;
 use daymark_lab::control::{ControlPlane, Controllers, Spec, User};
 use daymark_lab::net::Segment;
 use daymark_model::{Change, Packet, Verdict, World, decide};
@@ -107,8 +108,13 @@ struct Control<'a> {
 impl<'a> Control<'a> {
     fn start(runtime: &'a Runtime, plan: &Plan) -> anyhow::Result<Self> {
         let plane = runtime.block_on(ControlPlane::start(spec(plan)))?;
-        let writer = Writer::new(runtime.block_on(plane.client())?);
-        runtime.block_on(prepare(&writer))?;
+        let client = runtime.block_on(plane.client())?;
+        // The agent has the rights of its manifest, and no others.
+        runtime.block_on(grant(&client, include_str!("../../../../deploy/node.yaml")))?;
+        let writer = Writer::new(client);
+        for name in ["default", "prod", sentinel::NAMESPACE] {
+            runtime.block_on(writer.namespace(name))?;
+        }
         Ok(Self {
             runtime,
             writer,
@@ -288,47 +294,6 @@ fn universe(cases: &[Case]) -> Case {
         checks: Vec::new(),
     });
     all
-}
-
-/// Namespaces and the agent's rights.
-async fn prepare(writer: &Writer) -> anyhow::Result<()> {
-    for name in ["default", "prod", sentinel::NAMESPACE] {
-        writer.namespace(name).await?;
-    }
-    rights(writer).await
-}
-
-/// What the manifest of the agent grants.
-async fn rights(writer: &Writer) -> anyhow::Result<()> {
-    let role = serde_json::json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": "daymark-node"},
-        "rules": [
-            {"apiGroups": [""], "resources": ["services", "nodes", "namespaces"], "verbs": ["get", "list", "watch"]},
-            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
-            {"apiGroups": ["networking.k8s.io"], "resources": ["servicecidrs"], "verbs": ["list", "watch"]},
-            {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
-        ],
-    });
-    let binding = serde_json::json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "daymark-node"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "daymark-node"},
-        "subjects": [{"kind": "ServiceAccount", "namespace": "kube-system", "name": "daymark-node"}],
-    });
-    let group = "/apis/rbac.authorization.k8s.io/v1";
-    writer
-        .write(&format!("{group}/clusterroles"), "daymark-node", &role)
-        .await?;
-    writer
-        .write(
-            &format!("{group}/clusterrolebindings"),
-            "daymark-node",
-            &binding,
-        )
-        .await
 }
 
 /// Connections for each endpoint: one in some thousand packets is asked again because one was missed.

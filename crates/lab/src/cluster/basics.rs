@@ -64,8 +64,26 @@ impl Cluster {
 /// [`CreateError`] with the first object that was refused; those before it are there. A kind that the lab does not
 /// know is found before anything is created.
 pub async fn create_all(client: &Client, yaml: &str) -> Result<(), CreateError> {
+    create_those(client, yaml, |_| true).await
+}
+
+/// Creates what of a manifest gives rights: service accounts, roles, their bindings, and the namespaces that they are in.
+/// What would run Pods is left out.
+///
+/// # Errors
+/// As [`create_all`].
+pub async fn grant(client: &Client, yaml: &str) -> Result<(), CreateError> {
+    create_those(client, yaml, |kind| GRANTED.contains(&kind)).await
+}
+
+async fn create_those(
+    client: &Client,
+    yaml: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(), CreateError> {
     let objects: Result<Vec<Value>, _> = serde_saphyr::from_multiple(yaml);
     let mut objects = objects.map_err(|error| CreateError::Yaml(error.to_string()))?;
+    objects.retain(|object| wanted(object["kind"].as_str().unwrap_or_default()));
     objects.sort_by_key(|object| object["kind"] != "Namespace");
     for object in &objects {
         folder(object)?;
@@ -158,8 +176,18 @@ const BASICS: [&str; 2] = [
     include_str!("../../../../examples/lab/dns.yaml"),
 ];
 
+/// What [`grant`] creates.
+const GRANTED: [&str; 6] = [
+    "Namespace",
+    "ServiceAccount",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+];
+
 /// Kinds, and where their objects are created.
-const KINDS: [(&str, &str); 10] = [
+const KINDS: [(&str, &str); 13] = [
     ("Namespace", "/api/v1/namespaces"),
     ("Service", "/api/v1/namespaces/{}/services"),
     ("Pod", "/api/v1/namespaces/{}/pods"),
@@ -179,6 +207,15 @@ const KINDS: [(&str, &str); 10] = [
     (
         "ClusterRoleBinding",
         "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    ),
+    ("ServiceAccount", "/api/v1/namespaces/{}/serviceaccounts"),
+    (
+        "Role",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
+    ),
+    (
+        "RoleBinding",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
     ),
     (
         "IPAddressPool",

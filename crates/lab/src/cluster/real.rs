@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use kube::Client;
 
-use super::basics::{CreateError, create_all};
+use super::basics::{CreateError, create_all, grant};
 use super::kubeconfig;
 use super::plan::{API_PORT, FABRIC};
 use super::up::setup;
@@ -109,16 +109,21 @@ fn user(part: &Part) -> User {
 }
 
 async fn furnish(client: &Client) -> Result<(), CreateError> {
-    for text in FURNITURE {
-        create_all(client, text).await?;
+    create_all(client, include_str!("../../../../examples/lab/real.yaml")).await?;
+    for manifest in MANIFESTS {
+        grant(client, manifest).await?;
     }
     Ok(())
 }
 
-const FURNITURE: [&str; 2] = [
-    include_str!("../../../../examples/lab/real.yaml"),
+/// The rights of the agents are those that a cluster gives them.
+const MANIFESTS: [&str; 3] = [
+    include_str!("../../../../deploy/node.yaml"),
+    include_str!("../../../../deploy/load-balancer.yaml"),
     include_str!("../../../../examples/lab/rights.yaml"),
 ];
+/// The namespace of the announcers' Leases in the second of them.
+pub(super) const ANNOUNCERS: &str = "daymark-announcers";
 const KINDS: [&str; 2] = [
     "/apis/metallb.io/v1beta1/ipaddresspools",
     "/apis/metallb.io/v1beta1/l2advertisements",

@@ -23,6 +23,7 @@ use thiserror::Error;
 use super::kubeconfig::{self, KubeconfigError};
 use super::outside::{Upstream, Zone};
 use super::plan::{self, API_PORT, DNS, FABRIC, NodePlan, OUTSIDE, Spec};
+use super::real;
 use super::{Cluster, Node, Part};
 use crate::child::{Child, ChildError};
 use crate::clock;
@@ -283,6 +284,9 @@ impl Cluster {
             .arg("--socket")
             .arg(self.spec.agent_socket(&node.plan.name));
         command.arg("--announce");
+        if self.control.is_some() {
+            command.args(["--announce-namespace", real::ANNOUNCERS]);
+        }
         command.args(["--announce-renew", &as_seconds(self.spec.lease_renew)]);
         command.args(["--announce-lapse", &as_seconds(self.spec.announce_lapse())]);
         for prefix in &node.plan.addresses {
