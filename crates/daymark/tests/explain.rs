@@ -293,7 +293,19 @@ fn the_usual_questions_are_answered_and_packets_agree() {
         "{why}"
     );
     assert!(!lab.reaches("outside", address(&found)));
-    assert_eq!(lab.explain(&ranged).1, 1);
+    let (found, code) = lab.explain(&ranged);
+    assert_eq!(code, 1);
+    // What was dropped just now is counted.
+    let objects = found["answers"][0]["kernel"]["objects"].as_array().unwrap();
+    let meanings: Vec<&str> = objects
+        .iter()
+        .filter_map(|o| o["meaning"].as_str())
+        .collect();
+    let counted = meanings
+        .iter()
+        .find_map(|meaning| meaning.split_once(" packets so far"));
+    let count = counted.and_then(|(before, _)| before.rsplit(' ').next()?.parse::<u64>().ok());
+    assert!(count.is_some_and(|count| count > 0), "{meanings:?}");
     let found = lab.explain(&ranged.replace("outside", "198.51.100.7")).0;
     assert_eq!(first_cause(&found), "forwarded");
 

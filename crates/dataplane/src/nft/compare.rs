@@ -10,8 +10,10 @@ use daymark_netlink::nft::{
     Exists, Message, Name, Rule, Ruleset, SetElem, SetFlags, TableId, show,
 };
 
+use super::apply::{Kernel, StartError};
 use super::compile::{Compiler, Subject};
 use super::inspect::{Agreement, Object};
+use super::layout::all_tables;
 use super::program::{Contents, Filled, Program};
 
 /// What was found.
@@ -55,6 +57,18 @@ pub struct Difference {
     pub about: Vec<Subject>,
 }
 
+/// Every table of ours that a kernel holds.
+///
+/// # Errors
+/// If it cannot be read, or does not fit together.
+pub fn read(kernel: &mut impl Kernel) -> Result<Program, StartError> {
+    let mut rulesets = Vec::new();
+    for table in all_tables() {
+        rulesets.extend(kernel.read(&table)?);
+    }
+    Ok(Program::from_rulesets(rulesets)?)
+}
+
 impl Compiler {
     /// Compares the tables that were read with the program. At most so many differences are kept.
     #[must_use]
@@ -88,6 +102,11 @@ impl Program {
                 Some(held) => walk.table(wanted, held),
                 None => walk.differ(wanted, None, Agreement::Missing, || "the table".to_owned()),
             }
+        }
+        let unexpected = held.tables();
+        for table in unexpected.filter(|held| self.table(&held.table.id).is_none()) {
+            let shown = || format!("the table, comment {:?}", table.table.comment);
+            walk.differ(table, None, Agreement::Unexpected, shown);
         }
         walk.found
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use daymark_model::FrontendKey;
 use daymark_model::desired::{List, PortName};
 use daymark_netlink::nft::{
-    Data, Name, Rule, Ruleset, Set, SetElem, TableId, Value, Verdict, show,
+    Data, Expr, Name, Rule, Ruleset, Set, SetElem, TableId, Value, Verdict, show,
 };
 
 use super::apply::{CommitError, Kernel, Plane, Why};
@@ -356,8 +356,11 @@ impl Probe {
                 let shown =
                     |rules: &[Rule]| rules.iter().map(|rule| show::rule(&bare, rule)).collect();
                 let (should, is) = (at_rest(&wanted), at_rest(&held));
+                let counted = counted(&held).map(|packets| {
+                    format!("; {packets} packets so far, of all places with this plan")
+                });
                 Ok(Some(Held {
-                    meaning: plan_in_words(&name),
+                    meaning: plan_in_words(&name) + &counted.unwrap_or_default(),
                     agreement: Agreement::of(Some(&should), (!is.is_empty()).then_some(&is)),
                     wanted: shown(&wanted),
                     held: shown(&held),
@@ -366,6 +369,16 @@ impl Probe {
             }
         }
     }
+}
+
+/// What the counters of rules say; `None` if they have none.
+fn counted(rules: &[Rule]) -> Option<u64> {
+    let exprs = rules.iter().flat_map(|rule| &rule.exprs);
+    let counters = exprs.filter_map(|expr| match expr {
+        Expr::Counter(counter) => Some(counter.packets),
+        _ => None,
+    });
+    counters.reduce(|all, packets| all + packets)
 }
 
 fn slot_backend(words: &Words, slot: &SetElem) -> Option<SocketAddr> {

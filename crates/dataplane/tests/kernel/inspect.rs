@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Kernel, Plane};
+use daymark_dataplane::nft::compare;
 use daymark_dataplane::nft::inspect::{Agreement, Held, Object};
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_dataplane::nft::layout::{FrontendValue, Words, all_tables, backend, set};
+use daymark_dataplane::nft::layout::{FrontendValue, TABLES, Words, backend, set};
 use daymark_dataplane::nft::program::Program;
 use daymark_model::{Family, FrontendKey};
-use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem, Victim};
+use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem, Table, Victim};
 use daymark_sys::ns::isolated_test;
 
 use crate::common::every_plan;
@@ -31,8 +32,7 @@ fn objects(plane: &mut Plane<Netlink>, family: Family) -> Vec<Held> {
 
 fn program_of_kernel() -> Program {
     let mut kernel = Netlink::open().expect("a netfilter socket");
-    let read = all_tables().map(|table| kernel.read(&table).expect("readable"));
-    Program::from_rulesets(read.flatten()).expect("it fits together")
+    compare::read(&mut kernel).expect("readable")
 }
 
 fn assert_agrees(plane: &mut Plane<Netlink>) {
@@ -187,7 +187,22 @@ fn what_another_socket_changed_or_added_is_named() {
         assert_eq!(named, [Agreement::Different, Agreement::Unexpected]);
         plane.verify().expect("mended");
         assert_agrees(&mut plane);
+        // Mended tables may have the other name.
         let table = plane.compiler().words(Family::V4).table();
+        let names = TABLES.map(|name| words.named(name).table());
+        let other_name = names.into_iter().find(|name| *name != table);
+        let other_name = other_name.expect("there are two names");
+        let second = Message::NewTable {
+            table: Table::new(other_name.clone()),
+            exists: Exists::Refuse,
+        };
+        other.commit(&[second]).expect("created");
+        let found = plane.compiler().compare(&program_of_kernel(), 10);
+        assert_eq!((found.total, &found.differences[0].object), (1, &None));
+        assert_eq!(found.differences[0].agreement, Agreement::Unexpected);
+        assert_eq!(found.differences[0].table, other_name);
+        let gone = Message::DelTable { table: other_name };
+        other.commit(&[gone]).expect("deleted");
         let drop = Message::DelTable { table };
         other.commit(&[drop]).expect("deleted");
         let found = plane.compiler().compare(&program_of_kernel(), 10);

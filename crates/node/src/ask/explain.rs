@@ -6,7 +6,7 @@ use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
 use daymark_dataplane::nft::inspect::{Held, Inspection, Kept};
 use daymark_model::decide::{Arrival, decision};
 use daymark_model::explain::{self, Asker, PortAsked, Question, Step, explain};
-use daymark_model::{Family, FrontendKey, Packet, ServiceKey, Verdict, World};
+use daymark_model::{Family, Packet, ServiceKey, Verdict, World};
 
 use super::wire;
 
@@ -178,15 +178,16 @@ fn kernel<K: Kernel>(world: &World, plane: &mut Plane<K>, packet: &Packet) -> Op
     let kept = plane.kept(&at, packet.source);
     Some(match held.and_then(|held| Ok((held, kept?))) {
         Ok((held, kept)) => told(&held, kept),
-        Err(error) => unread(&at, &error),
+        Err(error) => {
+            let table = plane.compiler().words(at.family()).table();
+            unread(&table.to_string(), &error)
+        }
     })
 }
 
-fn unread(at: &FrontendKey, error: &CommitError) -> wire::Kernel {
+fn unread(table: &str, error: &CommitError) -> wire::Kernel {
     wire::Kernel {
-        table: daymark_dataplane::nft::layout::Words::of(at.family())
-            .table()
-            .to_string(),
+        table: table.to_owned(),
         agrees: false,
         unread: Some(error.to_string()),
         objects: Vec::new(),

@@ -13,12 +13,10 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use daymark_dataplane::nft::apply::{CommitError, Kernel};
-use daymark_dataplane::nft::compare::Comparison;
+use daymark_dataplane::nft::apply::{CommitError, StartError};
+use daymark_dataplane::nft::compare::{self, Comparison};
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_dataplane::nft::layout::Words;
 use daymark_dataplane::nft::program::Program;
-use daymark_model::Family;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -182,7 +180,7 @@ pub struct Desk {
     /// The plane's thread.
     pub orders: Sender<Order>,
     /// Reads the tables beside it.
-    pub read: Arc<dyn Fn() -> Result<Program, CommitError> + Send + Sync>,
+    pub read: Arc<dyn Fn() -> Result<Program, StartError> + Send + Sync>,
     /// How the other parts are.
     pub parts: Parts,
     /// One comparison at a time.
@@ -264,15 +262,11 @@ impl Desk {
     }
 }
 
-/// Both tables, through a socket of its own.
-fn read_kernel() -> Result<Program, CommitError> {
-    let socket = |error: &dyn std::fmt::Display| CommitError::Socket(error.to_string());
-    let mut kernel = Netlink::open().map_err(|error| socket(&error))?;
-    let mut rulesets = Vec::new();
-    for family in Family::BOTH {
-        rulesets.extend(kernel.read(&Words::of(family).table())?);
-    }
-    Program::from_rulesets(rulesets).map_err(|error| socket(&error))
+/// The tables, through a socket of its own.
+fn read_kernel() -> Result<Program, StartError> {
+    let opened = Netlink::open();
+    let mut kernel = opened.map_err(|error| CommitError::Socket(error.to_string()))?;
+    compare::read(&mut kernel)
 }
 
 async fn attend(desk: &Desk, mut stream: UnixStream) -> io::Result<()> {

@@ -3,9 +3,7 @@
 use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::apply::{Kernel, StartError};
-use daymark_dataplane::nft::compare::Comparison;
-use daymark_dataplane::nft::program::Program;
-use daymark_model::Family;
+use daymark_dataplane::nft::compare::{self, Comparison};
 use daymark_model::flows::Verdicts;
 
 use super::{Proxy, State};
@@ -41,12 +39,7 @@ impl<K: Kernel> Proxy<K> {
     }
 
     fn look(&mut self) -> Result<Comparison, StartError> {
-        let mut rulesets = Vec::new();
-        for family in Family::BOTH {
-            let table = daymark_dataplane::nft::layout::Words::of(family).table();
-            rulesets.extend(self.plane.kernel().read(&table)?);
-        }
-        let held = Program::from_rulesets(rulesets)?;
+        let held = compare::read(self.plane.kernel())?;
         Ok(self.plane.compiler().compare(&held, MOST_DIFFERENCES))
     }
 

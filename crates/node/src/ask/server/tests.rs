@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 
 use daymark_case::Case;
 use daymark_dataplane::nft::TableFlags;
-use daymark_dataplane::nft::apply::Plane;
+use daymark_dataplane::nft::apply::{Kernel, Plane};
 use daymark_dataplane::nft::layout::set;
 use daymark_feed::{PlaneStatus, plane_channel};
 use daymark_model::Change;
