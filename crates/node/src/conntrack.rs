@@ -73,8 +73,8 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let started = clock::now();
-        let looked = pending.look(started, |verdicts, which| {
+        let before = clock::thread_time();
+        let looked = pending.look(clock::now(), |verdicts, which| {
             let begun = clock::now();
             let forgotten = forget(&mut socket, verdicts, which)?;
             metrics
@@ -84,14 +84,14 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
             debug!(ipv4, ipv6, ?which, "forgot flows of endpoints that left");
             Ok(())
         });
-        let ended = clock::now();
+        let worked = clock::thread_time().saturating_sub(before);
         let failure = looked.as_ref().err().map(ToString::to_string);
         metrics.set_conntrack_failure(failure);
         let wait = match looked {
             Ok(()) => failures.none(),
             Err(error) => failures.another(&error),
         };
-        rest = Some(ended + wait.max((ended - started) * SHARE));
+        rest = Some(clock::now() + wait.max(worked * SHARE));
     }
 }
 
@@ -119,7 +119,7 @@ impl Failures {
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// After a look the thread rests so many times as long as it took.
+/// After a look the thread rests so many times as long as it worked, waits for a processor aside.
 const SHARE: u32 = 20;
 /// How long after a commit an opening that is still unanswered counts as one that will not be.
 const SETTLE: Duration = Duration::from_millis(300);
