@@ -360,8 +360,22 @@ async fn a_dry_run_says_what_would_happen_and_leaves_nothing() {
     let services: Api<Service> = Api::default_namespaced(client(&server));
     let created = services.create(&dry, &service("web")).await.unwrap();
     assert!(created.spec.unwrap().cluster_ip.is_some());
+    assert_eq!(created.metadata.resource_version, None);
     assert!(services.get_opt("web").await.unwrap().is_none());
     assert_eq!(server.store().revision(), before);
+    // What is stored keeps its version.
+    let stored = services
+        .create(&PostParams::default(), &service("kept"))
+        .await
+        .unwrap();
+    let mut changed = stored.clone();
+    changed.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
+    let answered = services.replace("kept", &dry, &changed).await.unwrap();
+    assert_eq!(answered.metadata.labels, changed.metadata.labels);
+    assert_eq!(
+        answered.metadata.resource_version,
+        stored.metadata.resource_version
+    );
     let url = format!("{CONFIG_MAPS}?dryRun=Some");
     assert_eq!(
         json_request(&server, Method::POST, &url, config_map("a", "1"))

@@ -93,6 +93,28 @@ pub(crate) enum Outcome {
     DeletedCollection(Vec<Object>),
 }
 
+impl Outcome {
+    /// What a dry run answers: nothing was stored, so that the object has the version that it had, or none.
+    fn unstamped(self, old: Option<&Object>) -> Self {
+        let version = old.map(|old| json::text(old.value(), "/metadata/resourceVersion"));
+        let unstamp = |object: Object| {
+            let mut value = object.value().clone();
+            let metadata = json::metadata(&mut value);
+            match version {
+                Some(version) => metadata.insert("resourceVersion".to_owned(), version.into()),
+                None => metadata.shift_remove("resourceVersion"),
+            };
+            Object::new(value)
+        };
+        match self {
+            Self::Created(object) => Self::Created(unstamp(object)),
+            Self::Updated(object) => Self::Updated(unstamp(object)),
+            Self::Deleting(object) => Self::Deleting(unstamp(object)),
+            gone @ (Self::Deleted(_) | Self::DeletedCollection(_)) => gone,
+        }
+    }
+}
+
 /// Runs a write against a snapshot. `revision` is what its operations will get.
 pub(crate) fn plan(
     entry: &Entry,
@@ -121,6 +143,10 @@ pub(crate) fn plan(
         warnings: Vec::new(),
     };
     let outcome = write.run(action)?;
+    let outcome = match request.dry_run {
+        DryRun::Off => outcome,
+        DryRun::All => outcome.unstamped(write.old().as_ref()),
+    };
     let ops = write.transaction.into_ops();
     Ok(Plan {
         ops,

@@ -7,6 +7,7 @@ pub(crate) mod body;
 pub(crate) mod lists;
 mod metallb;
 mod prune;
+mod values;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -231,6 +232,7 @@ fn generate() -> Map<String, Value> {
     }
     for (name, schema) in &mut definitions {
         lists::annotate(short_name(name), schema);
+        values::annotate(short_name(name), schema);
     }
     definitions
 }

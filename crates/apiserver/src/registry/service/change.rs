@@ -13,7 +13,8 @@ const FIXED: &str = "may not change once set";
 /// The rules between the stored Service and the new one.
 pub(super) fn validate(service: Service<'_>, before: Service<'_>) -> Vec<FieldError> {
     let mut wrong = Vec::new();
-    if !service.is(Type::ExternalName) && !before.is(Type::ExternalName) {
+    // A type that there is not has neither; that it is none is told elsewhere.
+    if service.needs_cluster_ip() && !before.is(Type::ExternalName) {
         wrong.extend(validate_list(
             &IPS,
             service,

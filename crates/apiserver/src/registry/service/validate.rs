@@ -517,7 +517,7 @@ fn validate_policies(service: Service<'_>) -> Vec<FieldError> {
     wrong.extend(validate_health_port(service));
     let path = spec_path("internalTrafficPolicy");
     match some_text(service.spec, "internalTrafficPolicy") {
-        None if !service.is(Type::ExternalName) => wrong.push(FieldError::required(&path, "")),
+        None if service.needs_cluster_ip() => wrong.push(FieldError::required(&path, "")),
         Some(policy) if !POLICIES.contains(&policy) => {
             wrong.push(FieldError::not_supported(&path, policy, &POLICIES));
         }

@@ -8,7 +8,7 @@ use super::field::{FieldError, Path};
 use super::ip::{Family, parse_sloppy, validate_ip, validate_reachable};
 use super::meta::validate_object_name;
 use super::names::{self, dns1123_label, dns1123_subdomain, qualified_name};
-use super::read::{at, deep, int, list, some_text, text, texts};
+use super::read::{deep, list, some_text, text, texts};
 
 const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;
@@ -20,8 +20,12 @@ const ADDRESS_TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
 /// An EndpointSlice, new or updated.
 pub fn validate_endpoint_slice(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut wrong = validate_object_name(object, dns1123_subdomain);
+    wrong.extend(validate_ports(list(object, "ports")));
     let address_type = text(object, "addressType");
-    wrong.extend(validate_address_type(address_type, old));
+    // What the declarative rules say comes last.
+    let mut declared: Vec<FieldError> = validate_address_type(address_type, old)
+        .into_iter()
+        .collect();
     let endpoints = list(object, "endpoints");
     let path = Path::new("endpoints");
     if endpoints.len() > ENDPOINTS_MAX {
@@ -37,15 +41,20 @@ pub fn validate_endpoint_slice(object: &Value, old: Option<&Value>) -> Vec<Field
         })
         .unwrap_or_default();
     for (i, endpoint) in endpoints.iter().enumerate() {
-        wrong.extend(validate_endpoint(
-            &path.index(i),
-            endpoint,
-            address_type,
-            &before,
-        ));
+        let path = path.index(i);
+        wrong.extend(validate_endpoint(&path, endpoint, address_type, &before));
+        declared.extend(validate_count(&path.child("addresses"), endpoint));
     }
-    wrong.extend(validate_ports(list(object, "ports")));
+    wrong.extend(declared);
     wrong
+}
+
+fn validate_count(path: &Path, endpoint: &Value) -> Option<FieldError> {
+    match texts(endpoint, "addresses").len() {
+        0 => Some(FieldError::required(path, "")),
+        n if n > ADDRESSES_MAX => Some(FieldError::too_many(path, n, ADDRESSES_MAX)),
+        _ => None,
+    }
 }
 
 fn validate_address_type(address_type: &str, old: Option<&Value>) -> Option<FieldError> {
@@ -73,18 +82,11 @@ fn validate_endpoint(
     let mut wrong = Vec::new();
     let addresses = texts(endpoint, "addresses");
     let at_addresses = path.child("addresses");
-    match addresses.len() {
-        0 => wrong.push(FieldError::required(&at_addresses, "")),
-        n if n > ADDRESSES_MAX => wrong.push(FieldError::too_many(&at_addresses, n, ADDRESSES_MAX)),
-        _ => {}
-    }
     for (i, address) in addresses.iter().enumerate() {
-        wrong.extend(validate_address(
-            &at_addresses.index(i),
-            address,
-            address_type,
-            before,
-        ));
+        // An address that was stored stays, whatever else changes.
+        if !before.contains(address) {
+            wrong.extend(validate_address(&at_addresses, i, address, address_type));
+        }
     }
     if let Some(node) = some_text(endpoint, "nodeName") {
         wrong.extend(names::invalid(
@@ -112,23 +114,25 @@ fn validate_endpoint(
 }
 
 fn validate_address(
-    path: &Path,
+    list: &Path,
+    index: usize,
     address: &str,
     address_type: &str,
-    before: &[&str],
 ) -> Vec<FieldError> {
+    let path = &list.index(index);
     let Some(family) = Family::parse(address_type) else {
         return match address_type {
             "FQDN" => names::invalid(path, address, dns1123_subdomain).collect(),
             _ => Vec::new(),
         };
     };
-    if let Some(error) = validate_ip(path, address, before) {
+    if let Some(error) = validate_ip(path, address, &[]) {
         return vec![error];
     }
     match parse_sloppy(address).map(Family::of) {
+        // Upstream names the list here, not the entry.
         Some(found) if found != family => vec![FieldError::invalid(
-            path,
+            list,
             address,
             format!("must be an {address_type} address"),
         )],
@@ -195,14 +199,7 @@ fn validate_ports(ports: &[Value]) -> Vec<FieldError> {
             }
             Some(_) => {}
         }
-        if at(port, "port").is_some() {
-            let number = int(port, "port");
-            wrong.extend(
-                names::port_number(number)
-                    .into_iter()
-                    .map(|why| FieldError::invalid(&path.child("port"), number, why)),
-            );
-        }
+        // Upstream lets any number pass: proxies leave out those that are none.
         if let Some(protocol) = some_text(port, "appProtocol") {
             wrong.extend(names::invalid(
                 &path.child("appProtocol"),
@@ -244,7 +241,7 @@ mod tests {
             (
                 "/addressType",
                 json!("IPv6"),
-                "endpoints[0].addresses[0] Invalid",
+                "endpoints[0].addresses Invalid",
             ),
             (
                 "/endpoints/0/addresses",
@@ -301,7 +298,7 @@ mod tests {
                 json!("ICMP"),
                 "ports[0].protocol NotSupported",
             ),
-            ("/ports/0/port", json!(0), "ports[0].port Invalid"),
+            ("/ports/0/port", json!(70000), ""),
         ];
         for (pointer, value, expected) in rows {
             let mut object = slice();

@@ -124,7 +124,7 @@ pub fn validate_labels(path: &Path, labels: Option<&Value>) -> Vec<FieldError> {
     for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
         wrong.extend(names::invalid(path, key, names::qualified_name));
         let value = value.as_str().unwrap_or_default();
-        wrong.extend(names::invalid(&path.key(key), value, names::label_value));
+        wrong.extend(names::invalid(path, value, names::label_value));
     }
     wrong
 }
@@ -257,7 +257,7 @@ mod tests {
             ),
             (
                 json!({ "name": "a", "namespace": "ns", "labels": { "a b": "c", "d": "e f" } }),
-                vec!["metadata.labels Invalid", "metadata.labels[d] Invalid"],
+                vec!["metadata.labels Invalid", "metadata.labels Invalid"],
             ),
             (
                 json!({ "name": "a", "namespace": "ns", "annotations": { "Example.com/X": "any \n text" } }),

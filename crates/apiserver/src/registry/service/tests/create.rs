@@ -124,8 +124,8 @@ fn what_is_wrong_with_a_new_service() {
         ),
         (
             json!({ "type": "Balancer", "ports": port(80) }),
-            "[spec.type: Unsupported value: \"Balancer\": supported values: \"ClusterIP\", \"ExternalName\", \
-             \"LoadBalancer\", \"NodePort\", spec.internalTrafficPolicy: Required value]",
+            "spec.type: Unsupported value: \"Balancer\": supported values: \"ClusterIP\", \"ExternalName\", \
+             \"LoadBalancer\", \"NodePort\"",
         ),
         (
             json!({ "loadBalancerSourceRanges": ["192.0.2.0/24"], "ports": port(80) }),
