@@ -42,7 +42,8 @@ peers: ## the real kube-proxy, API server, controllers, kubectl and etcd, from t
 
 conformance: build ## daymark beside the real kube-proxy, under the real API server
 	@peers/need.sh go nft || { [ $$? = 3 ] && exit 0 || exit 1; }; \
-	 peers/build.sh $(PEERS) $(PARTS) && $(DAYMARK) conformance --peers $(PEERS) --clusters $(CLUSTERS)
+	 peers/build.sh $(PEERS) $(PARTS) && $(DAYMARK) conformance --peers $(PEERS) --clusters $(CLUSTERS) && \
+	 $(DAYMARK) lab run --peers $(PEERS) examples/e2e && peers/kubectl/run.sh $(DAYMARK) $(PEERS)
 
 release: ## the optimised binary
 	$(CARGO) build --locked --release -p daymark

@@ -74,6 +74,10 @@ fn scenario_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/scenarios/{name}.scenario"))
 }
 
+fn scenario_folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../examples/{name}"))
+}
+
 fn scenario(name: &str) {
     let file = scenario_file(name);
     let folder = folder(name);
@@ -110,11 +114,6 @@ fn node_ports_are_served_on_loopback() {
 }
 
 #[test]
-fn node_ports_and_health_checks_follow_the_external_policy() {
-    scenario("external_policy_changes");
-}
-
-#[test]
 fn cluster_dns_answers_at_its_ipv6_address() {
     scenario("dns_by_ipv6");
 }
@@ -122,6 +121,44 @@ fn cluster_dns_answers_at_its_ipv6_address() {
 #[test]
 fn probes_of_every_kind_decide_who_is_asked() {
     scenario("probes");
+}
+
+/// docs/e2e.md says which test each follows.
+#[test]
+fn kubernetes_own_tests_of_services_hold() {
+    let test = "kubernetes_own_tests_of_services_hold";
+    let (files, folder) = (scenario_folder("e2e"), folder("e2e"));
+    let output = daymark(&folder, &["lab", "run", files.to_str().unwrap()]);
+    if possible(&output, test) {
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn many_scenarios_are_counted_and_one_that_fails_is_told() {
+    let test = "many_scenarios_are_counted_and_one_that_fails_is_told";
+    let folder = folder("many");
+    let files = folder.join("scenarios");
+    std::fs::create_dir(&files).unwrap();
+    for (name, steps) in [
+        ("a_good", "expect outside misses 10.96.0.1:443"),
+        (
+            "b_bad",
+            "sleep 0s\nexpect outside reaches 10.96.0.1:443 within 0s",
+        ),
+        ("c_alone", "kill controller\nstart controller"),
+    ] {
+        std::fs::write(files.join(format!("{name}.scenario")), steps).unwrap();
+    }
+    let output = daymark(&folder, &["lab", "run", files.to_str().unwrap()]);
+    if possible(&output, test) {
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("b_bad.scenario: line 2 (expect"), "{said}");
+        assert_eq!(said.lines().last(), Some("2 passed, 1 failed"), "{said}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

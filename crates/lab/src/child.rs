@@ -80,6 +80,11 @@ impl Child {
         })
     }
 
+    /// What it was started as.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id inside the lab.
     pub fn pid(&self) -> u32 {
         self.process.id()

@@ -29,7 +29,7 @@ use daymark_sys::process::{Isolation, Mounts};
 use thiserror::Error;
 
 pub use crate::child::{Child, ChildError};
-pub use basics::{CreateError, create_all, grant};
+pub use basics::{CreateError, create_all, create_all_in, grant};
 pub use kubeconfig::KubeconfigError;
 pub(crate) use kubeconfig::write_private;
 pub use overview::{Line, Overview};
@@ -211,6 +211,9 @@ impl Cluster {
     /// # Errors
     /// [`ChildError::Unknown`] for a node that is not there, [`ChildError::NotRunning`].
     pub fn kill(&mut self, part: &Part) -> Result<(), ChildError> {
+        if let (Part::Api, Some(control)) = (part, &mut self.control) {
+            return control.kill_api();
+        }
         self.parts
             .get_mut(part)
             .ok_or_else(|| ChildError::Unknown {
@@ -224,6 +227,9 @@ impl Cluster {
     /// # Errors
     /// [`ChildError`].
     pub fn start(&mut self, part: &Part) -> Result<(), ChildError> {
+        if let (Part::Api, Some(control)) = (part, &mut self.control) {
+            return control.start_api();
+        }
         let child = self.launch(part)?;
         self.parts.insert(part.clone(), child);
         Ok(())

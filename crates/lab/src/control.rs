@@ -97,7 +97,7 @@ impl ControlPlane {
             children: Vec::new(),
         };
         plane.run("etcd", &etcd(&plane.spec))?;
-        plane.run("kube-apiserver", &apiserver(&plane.spec))?;
+        plane.run(API_SERVER, &apiserver(&plane.spec))?;
         plane.await_ready().await?;
         if plane.spec.controllers == Controllers::Real {
             plane.run("kube-controller-manager", &controllers(&plane.spec))?;
@@ -141,6 +141,36 @@ impl ControlPlane {
         Ok(self.children.iter_mut().try_for_each(Child::check)?)
     }
 
+    /// Ends the API server with SIGKILL.
+    ///
+    /// # Errors
+    /// [`ChildError::NotRunning`].
+    pub fn kill_api(&mut self) -> Result<(), ChildError> {
+        self.api_server()?.kill()
+    }
+
+    /// Starts the API server again that was killed. It is ready some seconds later.
+    ///
+    /// # Errors
+    /// [`ChildError::Start`].
+    pub fn start_api(&mut self) -> Result<(), ChildError> {
+        let args = apiserver(&self.spec);
+        self.children.retain(|child| child.name() != API_SERVER);
+        let child = self.launch(API_SERVER, &args)?;
+        self.children.push(child);
+        Ok(())
+    }
+
+    fn api_server(&mut self) -> Result<&mut Child, ChildError> {
+        let found = self
+            .children
+            .iter_mut()
+            .find(|child| child.name() == API_SERVER);
+        found.ok_or_else(|| ChildError::Unknown {
+            part: API_SERVER.to_owned(),
+        })
+    }
+
     async fn await_ready(&mut self) -> Result<(), ControlError> {
         let end = clock::instant() + PATIENCE;
         // The server writes its certificate when it starts.
@@ -161,7 +191,7 @@ impl ControlPlane {
     async fn pause(&mut self, end: tokio::time::Instant) -> Result<(), ControlError> {
         self.check()?;
         if clock::instant() > end {
-            let log = log(&self.spec, "kube-apiserver");
+            let log = log(&self.spec, API_SERVER);
             return Err(ControlError::Patience(PATIENCE, log));
         }
         tokio::time::sleep(STEP).await;
@@ -173,16 +203,20 @@ impl ControlPlane {
         if !path.is_file() {
             return Err(ControlError::Missing(path));
         }
-        let mut command = Command::new(path);
+        let child = self.launch(program, args)?;
+        self.children.push(child);
+        Ok(())
+    }
+
+    fn launch(&self, program: &str, args: &[String]) -> Result<Child, ChildError> {
+        let mut command = Command::new(self.spec.programs.join(program));
         command.args(args).current_dir(&self.spec.state);
         let isolation = Isolation {
             lifetime: Lifetime::BoundToThread,
             ..Isolation::default()
         };
         isolation.apply(&mut command);
-        let child = Child::start(program, log(&self.spec, program), &mut command)?;
-        self.children.push(child);
-        Ok(())
+        Child::start(program, log(&self.spec, program), &mut command)
     }
 }
 
@@ -264,6 +298,7 @@ fn log(spec: &Spec, program: &str) -> PathBuf {
 
 const ETCD: &str = "http://127.0.0.1:2379";
 const PORT: u16 = 6443;
+const API_SERVER: &str = "kube-apiserver";
 /// Some ten times what a quiet machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(50);

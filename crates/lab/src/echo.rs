@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use daymark_sys::packet::{self, Family};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -49,6 +49,9 @@ pub struct Reply {
     pub client: SocketAddr,
     /// The address and port that was asked, as seen here.
     pub local: SocketAddr,
+    /// What the request carried, as text: the answer to a large request is as large.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub carried: String,
 }
 
 /// Why the server ended.
@@ -111,12 +114,13 @@ struct Server {
 }
 
 impl Server {
-    fn reply(&self, client: SocketAddr, local: SocketAddr) -> Vec<u8> {
+    fn reply(&self, client: SocketAddr, local: SocketAddr, carried: &[u8]) -> Vec<u8> {
         let reply = Reply {
             pod: self.pod.clone(),
             node: self.node.clone(),
             client,
             local,
+            carried: String::from_utf8_lossy(carried).into_owned(),
         };
         serde_json::to_vec(&reply).expect("names and addresses are JSON")
     }
@@ -134,8 +138,8 @@ impl Server {
             let server = Arc::clone(&self);
             tokio::spawn(async move {
                 let answer = service_fn(|request| {
-                    let response = server.answer(&request, client, local);
-                    async { Ok::<_, Infallible>(response) }
+                    let server = &server;
+                    async move { Ok::<_, Infallible>(server.answer(request, client, local).await) }
                 });
                 // A client that went away is none of the server's concern.
                 let _ = hyper::server::conn::http1::Builder::new()
@@ -145,9 +149,9 @@ impl Server {
         }
     }
 
-    fn answer(
+    async fn answer(
         &self,
-        request: &Request<Incoming>,
+        request: Request<Incoming>,
         client: SocketAddr,
         local: SocketAddr,
     ) -> Response<Full<Bytes>> {
@@ -164,7 +168,10 @@ impl Server {
                 self.failing.store(false, Ordering::Relaxed);
                 (StatusCode::OK, b"ok\n".to_vec())
             }
-            _ => (StatusCode::OK, self.reply(client, local)),
+            _ => match carried(request.into_body()).await {
+                Some(carried) => (StatusCode::OK, self.reply(client, local, &carried)),
+                None => (StatusCode::PAYLOAD_TOO_LARGE, b"too large\n".to_vec()),
+            },
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
@@ -172,7 +179,7 @@ impl Server {
     }
 
     async fn udp(self: Arc<Self>, socket: UdpSocket, port: u16) {
-        let mut buffer = [0; 2048];
+        let mut buffer = vec![0; LARGEST_DATAGRAM];
         loop {
             if socket.readable().await.is_err() {
                 return;
@@ -183,11 +190,18 @@ impl Server {
             let Some(address) = datagram.destination else {
                 continue;
             };
-            let reply = self.reply(datagram.source, SocketAddr::new(address, port));
+            let (source, local) = (datagram.source, SocketAddr::new(address, port));
+            let reply = self.reply(source, local, &buffer[..datagram.length]);
             // A full send buffer loses the answer, as a full network would.
             let _ = packet::send_from(&socket, &reply, datagram.source, address);
         }
     }
+}
+
+/// What a request carries, unless it is more than a test would send.
+async fn carried(body: Incoming) -> Option<Bytes> {
+    let limited = http_body_util::Limited::new(body, LARGEST_BODY);
+    Some(limited.collect().await.ok()?.to_bytes())
 }
 
 fn listener(domain: Domain, address: SocketAddr) -> io::Result<TcpListener> {
@@ -216,6 +230,9 @@ fn datagrams(domain: Domain, address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
+/// IPv4's largest payload of UDP, and some.
+const LARGEST_DATAGRAM: usize = 65_536;
+const LARGEST_BODY: usize = 16 * 1024 * 1024;
 const EVERY_ADDRESS: [(Domain, IpAddr); 2] = [
     (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
     (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),

@@ -6,7 +6,7 @@
 //!
 //! What it does as a kubelet does: readiness probes, restarts, graceful termination with the grace period, status
 //! through the status subresource. What it leaves out: images (a container without `command` runs `daymark echo`),
-//! volumes, init containers, liveness and startup probes, resource limits.
+//! volumes, init containers that end, liveness and startup probes, resource limits.
 
 mod address;
 mod api;

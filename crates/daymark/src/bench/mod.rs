@@ -11,7 +11,7 @@
 
 mod agent;
 mod api;
-mod clock;
+pub(crate) mod clock;
 mod figure;
 mod ground;
 mod inputs;

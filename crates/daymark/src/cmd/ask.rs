@@ -1,15 +1,15 @@
 //! `daymark ask`: a client for tests and demonstrations.
 
-use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use daymark_lab::echo::Reply;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
 /// Flags of `daymark ask`.
@@ -17,9 +17,11 @@ use tokio::sync::Semaphore;
 #[command(after_help = "Examples:
   daymark ask backend-service:80
   daymark ask backend-service:80 --family 6 --count 1000 --rate 200
+  daymark ask 10.96.0.80:53 --protocol udp --from-port 12345
+  daymark ask 172.30.0.11:32000 --code --path /healthz
 
-Each request is one TCP connection, never tried again. A line a request:
-  START-MICROSECONDS  TOOK-MICROSECONDS  ok POD NODE CLIENT  |  error TEXT
+Each request is one TCP connection or one datagram, never tried again. A line a request:
+  START-MICROSECONDS  TOOK-MICROSECONDS  ok POD NODE CLIENT  |  code NUMBER BODY  |  error TEXT
 The exit code is 0 if all were answered, else 1.")]
 pub(crate) struct Args {
     /// HOST:PORT; the host is looked up by getaddrinfo for every request.
@@ -43,30 +45,35 @@ pub(crate) struct Args {
     /// The method.
     #[arg(long, default_value = "GET")]
     method: String,
-    /// What must come of it, whoever answers: an HTTP status such as 503, or `refused`. Without: an answer of daymark echo.
-    #[arg(long, value_name = "STATUS|refused", value_parser = outcome)]
-    expect: Option<Outcome>,
+    /// HTTP over a TCP connection, or one datagram each way.
+    #[arg(long, value_enum, default_value = "tcp")]
+    protocol: Protocol,
+    /// The client's own port.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    from_port: u16,
+    /// How many bytes the request carries; the answer must bring them back.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    bytes: usize,
+    /// Print the HTTP status code and the body instead of who answered: any HTTP server will do.
+    #[arg(long)]
+    code: bool,
 }
 
-/// What a request may be expected to find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// An answer with this status.
-    Status(u16),
-    /// Nobody listens.
-    Refused,
+/// What requests are sent by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Protocol {
+    /// HTTP over TCP.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
-fn outcome(text: &str) -> Result<Outcome, String> {
-    if text == "refused" {
-        return Ok(Outcome::Refused);
-    }
-    let status = text
-        .parse()
-        .ok()
-        .filter(|status| (100..600).contains(status));
-    let status = status.ok_or("neither `refused` nor an HTTP status such as 503")?;
-    Ok(Outcome::Status(status))
+/// What came back.
+enum Answer {
+    /// From `daymark echo`.
+    Echo(Box<Reply>),
+    /// From any HTTP server: its code and its body.
+    Http(u16, String),
 }
 
 /// Addresses of one family alone.
@@ -126,50 +133,102 @@ async fn ask_all(args: Arc<Args>) -> anyhow::Result<usize> {
     Ok(failed)
 }
 
-/// One connection, one request, one answer.
-async fn ask(args: &Args) -> anyhow::Result<Reply> {
+/// One request, one answer.
+async fn ask(args: &Args) -> anyhow::Result<Answer> {
     let address = resolve(&args.to, args.family).await?;
-    let nobody = Reply {
-        pod: "-".to_owned(),
-        node: "-".to_owned(),
-        client: address,
-        local: address,
-    };
-    let mut stream = match (TcpStream::connect(address).await, args.expect) {
-        (Err(error), Some(Outcome::Refused)) if error.kind() == ErrorKind::ConnectionRefused => {
-            return Ok(nobody);
-        }
-        (Ok(_), Some(Outcome::Refused)) => bail!("somebody listens"),
-        (connected, _) => connected.context("connect")?,
-    };
-    let own = stream.local_addr()?;
-    let head = format!(
-        "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-        args.method, args.path, args.to
-    );
-    stream.write_all(head.as_bytes()).await.context("send")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.context("receive")?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer
+    if args.protocol == Protocol::Udp {
+        return by_datagram(args, address).await;
+    }
+    let (own, text) = by_http(args, address).await?;
+    let (head, body) = text
         .split_once("\r\n\r\n")
         .context("the answer ended before its body")?;
-    let status = head.lines().next().unwrap_or_default();
-    if let Some(Outcome::Status(wanted)) = args.expect {
-        let given = status.split(' ').nth(1);
-        ensure!(given == Some(&wanted.to_string()), "{status}");
-        return Ok(Reply {
-            client: own,
-            ..nobody
-        });
+    if args.code {
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        return Ok(Answer::Http(
+            code.context("the answer has no status code")?,
+            body.split_whitespace().collect::<Vec<_>>().join(" "),
+        ));
     }
-    if args.method != "GET" && head.starts_with("HTTP/1.1 2") {
-        return Ok(Reply {
+    if args.method != "GET" && args.bytes == 0 && head.starts_with("HTTP/1.1 2") {
+        return Ok(Answer::Echo(Box::new(Reply {
+            pod: "-".to_owned(),
+            node: "-".to_owned(),
             client: own,
-            ..nobody
-        });
+            local: address,
+            carried: String::new(),
+        })));
     }
-    serde_json::from_str(body).with_context(|| format!("not an answer of daymark echo: {status}"))
+    let reply = serde_json::from_str(body).with_context(|| {
+        format!(
+            "not an answer of daymark echo: {}",
+            head.lines().next().unwrap_or_default()
+        )
+    })?;
+    checked(args, reply)
+}
+
+/// The client's own address, and the whole answer.
+async fn by_http(args: &Args, address: SocketAddr) -> anyhow::Result<(SocketAddr, String)> {
+    let mut stream = connect(args, address).await.context("connect")?;
+    let own = stream.local_addr()?;
+    let head = format!(
+        "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        args.method, args.path, args.to, args.bytes
+    );
+    let request = head + &payload(args.bytes);
+    stream.write_all(request.as_bytes()).await.context("send")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.context("receive")?;
+    Ok((own, String::from_utf8_lossy(&answer).into_owned()))
+}
+
+async fn connect(args: &Args, address: SocketAddr) -> std::io::Result<TcpStream> {
+    if args.from_port == 0 {
+        return TcpStream::connect(address).await;
+    }
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(own_port(args, address))?;
+    socket.connect(address).await
+}
+
+async fn by_datagram(args: &Args, address: SocketAddr) -> anyhow::Result<Answer> {
+    let socket = UdpSocket::bind(own_port(args, address))
+        .await
+        .context("bind")?;
+    socket.connect(address).await.context("connect")?;
+    let request = payload(args.bytes.max(1));
+    socket.send(request.as_bytes()).await.context("send")?;
+    let mut answer = vec![0; 65_536];
+    let length = socket.recv(&mut answer).await.context("receive")?;
+    let reply = serde_json::from_slice(&answer[..length]);
+    checked(args, reply.context("not an answer of daymark echo")?)
+}
+
+fn own_port(args: &Args, to: SocketAddr) -> SocketAddr {
+    let any = match to {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(any, args.from_port)
+}
+
+fn payload(bytes: usize) -> String {
+    "42".chars().cycle().take(bytes).collect()
+}
+
+fn checked(args: &Args, reply: Reply) -> anyhow::Result<Answer> {
+    anyhow::ensure!(
+        args.bytes == 0 || reply.carried == payload(args.bytes),
+        "{} of {} bytes came back",
+        reply.carried.len(),
+        args.bytes
+    );
+    Ok(Answer::Echo(Box::new(reply)))
 }
 
 /// By getaddrinfo, as every program of a Pod does; a literal address needs no thread for that.
@@ -194,10 +253,11 @@ async fn resolve(to: &str, family: Option<Only>) -> anyhow::Result<SocketAddr> {
 }
 
 /// A line for one request. Whoever stopped reading does not want to know.
-fn report(started: u128, took: u128, answer: anyhow::Result<Reply>) -> bool {
+fn report(started: u128, took: u128, answer: anyhow::Result<Answer>) -> bool {
     let mut out = std::io::stdout().lock();
     let _ = match &answer {
-        Ok(reply) => writeln!(
+        Ok(Answer::Http(code, body)) => writeln!(out, "{started} {took} code {code} {body}"),
+        Ok(Answer::Echo(reply)) => writeln!(
             out,
             "{started} {took} ok {} {} {}",
             reply.pod,
@@ -221,17 +281,3 @@ fn microseconds() -> u128 {
 
 /// The most requests that wait for an answer at a time.
 const AT_ONCE: usize = 512;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_expectation_is_a_status_or_refused() {
-        assert_eq!(outcome("503"), Ok(Outcome::Status(503)));
-        assert_eq!(outcome("refused"), Ok(Outcome::Refused));
-        for text in ["", "99", "600", "ok", "70000"] {
-            assert!(outcome(text).is_err(), "{text}");
-        }
-    }
-}

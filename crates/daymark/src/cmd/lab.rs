@@ -16,6 +16,8 @@ use daymark_sys::ns::{self, EnterError, Entered, UserNamespace};
 use daymark_sys::process::{Isolation, Session, inherited};
 use tokio::signal::unix::{SignalKind, signal};
 
+mod scenarios;
+
 use super::node::{seconds, timing};
 use crate::failure;
 
@@ -38,8 +40,8 @@ enum Verb {
     Down(Name),
     /// Run a command in a place of a running lab.
     Exec(Exec),
-    /// Run a scenario in a lab of its own; exit code 1 if a line of it does not hold.
-    Run(Run),
+    /// Run scenarios in labs of their own; exit code 1 if a line of one does not hold.
+    Run(scenarios::Args),
     /// Print the path of the kubeconfig for this machine's shells.
     Kubeconfig(Name),
     /// Show the processes, nodes and Pods of a running lab.
@@ -88,16 +90,6 @@ struct Exec {
 }
 
 #[derive(clap::Args)]
-struct Run {
-    /// The scenario (docs/lab.md has the format).
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Use the real etcd, kube-apiserver and kube-controller-manager of this folder (make peers) instead of daymark's.
-    #[arg(long, value_name = "DIR")]
-    peers: Option<PathBuf>,
-}
-
-#[derive(clap::Args)]
 struct Status {
     #[command(flatten)]
     name: Name,
@@ -130,7 +122,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Up(args) => up(&args),
         Verb::Down(args) => down(&args),
         Verb::Exec(args) => exec(&args),
-        Verb::Run(args) => scenario(&args),
+        Verb::Run(args) => scenarios::run(&args),
         Verb::Kubeconfig(args) => kubeconfig(&args),
         Verb::Status(args) => status(&args),
         Verb::Keep(args) => keep(args),
@@ -328,57 +320,6 @@ fn control(peers: Option<&Path>) -> anyhow::Result<Control> {
     };
     let folder = folder.canonicalize();
     Ok(Control::Real(folder.context("--peers")?))
-}
-
-/// A scenario, in a lab that lives no longer than it.
-fn scenario(args: &Run) -> anyhow::Result<ExitCode> {
-    let scenario = daymark_lab::scenario::load(&args.file)?;
-    let folder = args
-        .file
-        .canonicalize()?
-        .parent()
-        .map(Path::to_owned)
-        .unwrap_or_default();
-    let state = state(&format!("run-{}", std::process::id()))?;
-    let _lock = Lock::take(&state)?;
-    let inside = match enter(UserNamespace::UnlessPrivileged, &state)? {
-        Entered::Outside(code) => {
-            // The lab is gone; so should be its files.
-            let _ = std::fs::remove_dir_all(&state);
-            return Ok(code);
-        }
-        Entered::Inside(inside) => inside,
-    };
-    let mut spec = Spec::new(
-        state,
-        std::env::current_exe().context("the path of this program")?,
-        inside.outer_pid,
-    );
-    spec.nodes = scenario.nodes;
-    spec.agent_args.clone_from(&scenario.agent_args);
-    spec.control = control(args.peers.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut cluster = Cluster::up(spec, |_| ()).await?;
-        cluster.create_basics().await?;
-        let said = |step: &daymark_lab::scenario::Report| {
-            let measured = if step.measured.is_empty() {
-                String::new()
-            } else {
-                format!("  ({})", step.measured)
-            };
-            print(&format!(
-                "{:>7.3} s  {}{measured}",
-                step.took.as_secs_f64(),
-                step.text
-            ));
-        };
-        daymark_lab::scenario::run(&mut cluster, &scenario, &folder, said).await?;
-        cluster.down();
-        Ok(ExitCode::SUCCESS)
-    })
 }
 
 fn kubeconfig(args: &Name) -> anyhow::Result<ExitCode> {

@@ -51,7 +51,7 @@ impl Cluster {
         }
         let plans: Vec<&NodePlan> = self.nodes().collect();
         for slice in dns_endpoints(&plans) {
-            create(&client, &slice, 0).await?;
+            create(&client, &slice, "default", 0).await?;
         }
         Ok(())
     }
@@ -64,7 +64,19 @@ impl Cluster {
 /// [`CreateError`] with the first object that was refused; those before it are there. A kind that the lab does not
 /// know is found before anything is created.
 pub async fn create_all(client: &Client, yaml: &str) -> Result<(), CreateError> {
-    create_those(client, yaml, |_| true).await
+    create_all_in(client, yaml, "default").await
+}
+
+/// [`create_all`], where what names no namespace is created in this one.
+///
+/// # Errors
+/// As those of [`create_all`].
+pub async fn create_all_in(
+    client: &Client,
+    yaml: &str,
+    namespace: &str,
+) -> Result<(), CreateError> {
+    create_those(client, yaml, namespace, |_| true).await
 }
 
 /// Creates what of a manifest gives rights: service accounts, roles, their bindings, and the namespaces that they are in.
@@ -73,12 +85,13 @@ pub async fn create_all(client: &Client, yaml: &str) -> Result<(), CreateError> 
 /// # Errors
 /// As [`create_all`].
 pub async fn grant(client: &Client, yaml: &str) -> Result<(), CreateError> {
-    create_those(client, yaml, |kind| GRANTED.contains(&kind)).await
+    create_those(client, yaml, "default", |kind| GRANTED.contains(&kind)).await
 }
 
 async fn create_those(
     client: &Client,
     yaml: &str,
+    namespace: &str,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<(), CreateError> {
     let objects: Result<Vec<Value>, _> = serde_saphyr::from_multiple(yaml);
@@ -86,17 +99,23 @@ async fn create_those(
     objects.retain(|object| wanted(object["kind"].as_str().unwrap_or_default()));
     objects.sort_by_key(|object| object["kind"] != "Namespace");
     for object in &objects {
-        folder(object)?;
+        folder(object, namespace)?;
     }
     for (created, object) in objects.iter().enumerate() {
-        create(client, object, created).await?;
+        create(client, object, namespace, created).await?;
     }
     Ok(())
 }
 
-async fn create(client: &Client, object: &Value, created: usize) -> Result<(), CreateError> {
+async fn create(
+    client: &Client,
+    object: &Value,
+    namespace: &str,
+    created: usize,
+) -> Result<(), CreateError> {
     let (kind, name) = kind_and_name(object);
-    let request = http::Request::post(format!("{}?fieldValidation=Strict", folder(object)?))
+    let folder = folder(object, namespace)?;
+    let request = http::Request::post(format!("{folder}?fieldValidation=Strict"))
         .header("content-type", "application/json");
     let request = request
         .body(object.to_string().into_bytes())
@@ -114,10 +133,10 @@ async fn create(client: &Client, object: &Value, created: usize) -> Result<(), C
     created.map(drop).map_err(refused)
 }
 
-/// Where an object is created.
-fn folder(object: &Value) -> Result<String, CreateError> {
+/// Where an object is created: in its own namespace, or in this one.
+fn folder(object: &Value, namespace: &str) -> Result<String, CreateError> {
     let (kind, name) = kind_and_name(object);
-    let namespace = word(&object["metadata"]["namespace"], "default");
+    let namespace = word(&object["metadata"]["namespace"], namespace);
     let known = KINDS.iter().find(|(known, _)| *known == kind);
     let (_, folder) = known.ok_or(CreateError::Kind { kind, name })?;
     Ok(folder.replace("{}", &namespace))
@@ -187,7 +206,7 @@ const GRANTED: [&str; 6] = [
 ];
 
 /// Kinds, and where their objects are created.
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 16] = [
     ("Namespace", "/api/v1/namespaces"),
     ("Service", "/api/v1/namespaces/{}/services"),
     ("Pod", "/api/v1/namespaces/{}/pods"),
@@ -196,6 +215,9 @@ const KINDS: [(&str, &str); 13] = [
         "EndpointSlice",
         "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
     ),
+    ("Endpoints", "/api/v1/namespaces/{}/endpoints"),
+    ("ServiceCIDR", "/apis/networking.k8s.io/v1/servicecidrs"),
+    ("IPAddress", "/apis/networking.k8s.io/v1/ipaddresses"),
     (
         "CustomResourceDefinition",
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",

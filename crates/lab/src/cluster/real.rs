@@ -9,7 +9,7 @@ use super::basics::{CreateError, create_all, grant};
 use super::kubeconfig;
 use super::plan::{API_PORT, FABRIC};
 use super::up::setup;
-use super::{Cluster, Part, UpError};
+use super::{ChildError, Cluster, Part, UpError};
 use crate::clock;
 use crate::control::{self, ControlError, ControlPlane, Controllers, Relay, User};
 
@@ -21,6 +21,16 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// Ends the API server.
+    pub(super) fn kill_api(&mut self) -> Result<(), ChildError> {
+        self.plane.kill_api()
+    }
+
+    /// Starts it again.
+    pub(super) fn start_api(&mut self) -> Result<(), ChildError> {
+        self.plane.start_api()
+    }
+
     /// Fails when one of the processes has ended.
     pub(super) fn check(&mut self) -> Result<(), ControlError> {
         self.plane.check()

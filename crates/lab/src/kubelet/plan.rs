@@ -17,6 +17,7 @@ pub(super) struct Plan {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Container {
     pub(super) name: String,
+    pub(super) role: Role,
     pub(super) image: String,
     pub(super) program: Program,
     pub(super) directory: Option<String>,
@@ -24,6 +25,15 @@ pub(super) struct Container {
     pub(super) before_stop: Option<BeforeStop>,
     /// The object itself, for its environment.
     pub(super) env: Vec<core::EnvVar>,
+}
+
+/// What a container is to its Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One of those that the Pod is for.
+    Main,
+    /// An init container that goes on beside them (KEP-753).
+    Sidecar,
 }
 
 /// What a container runs. Variables in it are not expanded yet.
@@ -101,13 +111,13 @@ pub(super) fn plan(pod: &core::Pod) -> Result<Plan, Refusal> {
     let Some(spec) = &pod.spec else {
         return Err(refuse("spec: the Pod has none".to_owned()));
     };
-    if spec
-        .init_containers
-        .as_ref()
-        .is_some_and(|list| !list.is_empty())
-    {
+    let (before, main) = (spec.init_containers.iter().flatten(), &spec.containers);
+    let goes_on =
+        |container: &core::Container| container.restart_policy.as_deref() == Some("Always");
+    if !before.clone().all(goes_on) {
         return Err(refuse(
-            "spec.initContainers: the lab runs none; do their work in the container's command"
+            "spec.initContainers: the lab runs those with restartPolicy Always; do the work of others in the \
+             container's command"
                 .to_owned(),
         ));
     }
@@ -117,10 +127,11 @@ pub(super) fn plan(pod: &core::Pod) -> Result<Plan, Refusal> {
         .as_ref()
         .and_then(|all| all.get(PERIOD));
     let period = period.map(|text| duration(text)).transpose()?;
-    let containers = spec
-        .containers
+    let sidecars = before.map(|container| self::container(container, Role::Sidecar, period));
+    let containers = main
         .iter()
-        .map(|container| self::container(container, period));
+        .map(|container| self::container(container, Role::Main, period));
+    let containers = sidecars.chain(containers);
     Ok(Plan {
         containers: containers.collect::<Result<_, _>>()?,
         network: if spec.host_network == Some(true) {
@@ -136,7 +147,11 @@ pub(super) fn plan(pod: &core::Pod) -> Result<Plan, Refusal> {
     })
 }
 
-fn container(container: &core::Container, period: Option<Duration>) -> Result<Container, Refusal> {
+fn container(
+    container: &core::Container,
+    role: Role,
+    period: Option<Duration>,
+) -> Result<Container, Refusal> {
     let readiness = container
         .readiness_probe
         .as_ref()
@@ -147,6 +162,7 @@ fn container(container: &core::Container, period: Option<Duration>) -> Result<Co
         .and_then(|lifecycle| lifecycle.pre_stop.as_ref());
     Ok(Container {
         name: container.name.clone(),
+        role,
         image: container.image.clone().unwrap_or_default(),
         program: program(container),
         directory: container
@@ -367,6 +383,26 @@ mod tests {
                 "{container}"
             );
         }
+    }
+
+    #[test]
+    fn an_init_container_that_goes_on_is_a_sidecar_and_others_are_refused() {
+        let with = |policy: &str| {
+            plan(&pod(
+                serde_json::json!({"metadata": {"name": "p"}, "spec": {
+                "initContainers": [{"name": "side", "restartPolicy": policy}],
+                "containers": [{"name": "c"}]}}),
+            ))
+        };
+        let roles: Vec<_> = with("Always").unwrap().containers;
+        let roles: Vec<_> = roles.iter().map(|c| (c.name.as_str(), c.role)).collect();
+        assert_eq!(roles, [("side", Role::Sidecar), ("c", Role::Main)]);
+        let refusal = with("Never").unwrap_err();
+        assert!(
+            refusal.message.starts_with("spec.initContainers"),
+            "{}",
+            refusal.message
+        );
     }
 
     #[test]

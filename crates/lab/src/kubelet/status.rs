@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::plan::{Refusal, Restart};
+use super::plan::{Refusal, Restart, Role};
 
 /// All that decides a Pod's status.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,7 @@ pub(super) struct View<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ContainerView {
     pub(super) name: String,
+    pub(super) role: Role,
     pub(super) image: String,
     pub(super) state: State,
     pub(super) ready: bool,
@@ -56,7 +57,9 @@ pub(super) fn status(view: View<'_>, now: Timestamp) -> core::PodStatus {
     core::PodStatus {
         phase: Some(phase.to_owned()),
         conditions: Some(conditions(view, phase, now)),
-        container_statuses: Some(view.containers.iter().map(container_status).collect()),
+        container_statuses: Some(statuses(view.containers, Role::Main)),
+        init_container_statuses: Some(statuses(view.containers, Role::Sidecar))
+            .filter(|statuses| !statuses.is_empty()),
         host_ip: view.node_addresses.first().map(ToString::to_string),
         host_ips: some(view.node_addresses, |ip| core::HostIP {
             ip: ip.to_string(),
@@ -74,25 +77,31 @@ fn some<T>(addresses: &[IpAddr], wrap: impl Fn(&IpAddr) -> T) -> Option<Vec<T>> 
     (!addresses.is_empty()).then(|| addresses.iter().map(wrap).collect())
 }
 
+fn statuses(containers: &[ContainerView], role: Role) -> Vec<core::ContainerStatus> {
+    let of_role = containers.iter().filter(|view| view.role == role);
+    of_role.map(container_status).collect()
+}
+
 /// The phase, as the kubelet's `getPhase` decides it.
 ///
 /// In order: a container that never ran -> Pending; one that runs or will run again -> Running; all ended well ->
-/// Succeeded; else Failed.
+/// Succeeded; else Failed. Once it has run a sidecar counts no more.
 fn phase(containers: &[ContainerView], restart: Restart) -> &'static str {
     let never_ran = |c: &ContainerView| matches!(c.state, State::Waiting(_)) && c.last.is_none();
     if containers.iter().any(never_ran) {
         return "Pending";
     }
+    let main: Vec<&ContainerView> = containers.iter().filter(|c| c.role == Role::Main).collect();
     let goes_on = |c: &ContainerView| match (&c.state, restart) {
         (State::Ended(ended), Restart::OnFailure) => ended.code != 0,
         (State::Ended(_), Restart::Never) => false,
         _ => true,
     };
-    if containers.iter().any(goes_on) {
+    if main.iter().any(|c| goes_on(c)) {
         return "Running";
     }
     let failed = |c: &ContainerView| matches!(&c.state, State::Ended(ended) if ended.code != 0);
-    if containers.iter().any(failed) {
+    if main.iter().any(|c| failed(c)) {
         "Failed"
     } else {
         "Succeeded"
@@ -286,6 +295,7 @@ mod tests {
     fn container(state: State, ready: bool) -> ContainerView {
         ContainerView {
             name: "c".into(),
+            role: Role::Main,
             image: "i".into(),
             state,
             ready,
@@ -313,6 +323,14 @@ mod tests {
 
     #[test]
     fn the_phase_follows_containers_and_restart_policy() {
+        let sidecar = |state| ContainerView {
+            role: Role::Sidecar,
+            ..container(state, true)
+        };
+        let over = container(State::Ended(ended(0)), false);
+        let beside = |state| phase(&[sidecar(state), over.clone()], Restart::Never);
+        assert_eq!(beside(running(true).state), "Succeeded");
+        assert_eq!(beside(waiting()), "Pending");
         let restarted = ContainerView {
             last: Some(ended(1)),
             ..container(waiting(), false)

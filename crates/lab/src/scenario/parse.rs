@@ -1,11 +1,18 @@
 //! From text to steps.
 
-use std::time::Duration;
+mod expect;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use thiserror::Error;
 
-use super::{Action, Expectation, Finding, Load, Name, Scenario, Step};
-use crate::cluster::{Part, Where};
+use super::{
+    Action, Kind, Load, Manifest, Manners, NewPod, Object, PodNetwork, PodReadiness, Scenario,
+    Scope, Step,
+};
+use crate::cluster::Part;
+use words::{Words, duration};
 
 /// What is wrong with a line.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -17,119 +24,232 @@ pub struct ParseError {
     pub reason: String,
 }
 
-/// Reads a scenario. Empty lines and those that begin with `#` are skipped.
+/// Reads a scenario. Empty lines and those that begin with `#` are skipped; indented lines belong to the `apply` above
+/// them. What names no namespace is in `namespace`.
 ///
 /// # Errors
 /// [`ParseError`] with the first line that says nothing a scenario knows.
-pub fn parse(text: &str) -> Result<Scenario, ParseError> {
+pub fn parse(text: &str, namespace: &str) -> Result<Scenario, ParseError> {
     let mut scenario = Scenario {
         nodes: 3,
-        agent_args: Vec::new(),
+        agents: Vec::new(),
+        asks: Manners::Together,
+        namespace: namespace.to_owned(),
         steps: Vec::new(),
     };
-    for (number, line) in text.lines().enumerate() {
-        let (line_number, line) = (number + 1, line.trim());
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let mut words = Words(line.split_whitespace().collect());
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line))
+        .peekable();
+    let mut refusal: Option<(usize, String)> = None;
+    while let Some((number, line)) = lines.next() {
         let fail = |reason| ParseError {
-            line: line_number,
+            line: number,
             reason,
         };
-        let late = |word: &str| fail(format!("{word} must come before everything else"));
-        let begun = !scenario.steps.is_empty();
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if line.starts_with([' ', '\t']) {
+            return Err(fail(
+                "an indented line belongs to an apply without FILE above it".to_owned(),
+            ));
+        }
+        let line = line.trim_end();
+        let mut words = Words::new(line, namespace);
         if words.take("nodes") {
-            if begun {
-                return Err(late("nodes"));
+            if !scenario.steps.is_empty() {
+                return Err(fail("nodes must come before everything else".to_owned()));
             }
             scenario.nodes = words.number("nodes").map_err(fail)?;
+        } else if words.take("alone") {
+            scenario.asks = Manners::Alone;
         } else if words.take("agents") {
-            if begun {
-                return Err(late("agents"));
+            if !scenario.steps.is_empty() {
+                return Err(fail("agents must come before every step".to_owned()));
             }
-            scenario.agent_args = words.rest();
+            scenario.agents = words.rest();
+        } else if words.take("refuse") {
+            refusal = Some((number, words.rest_of_line("TEXT").map_err(fail)?));
         } else {
-            let action = action(&mut words).map_err(fail)?;
+            let action = if line == "apply" {
+                words.rest();
+                inline(&mut lines).map_err(fail)?
+            } else {
+                action(&mut words).map_err(fail)?
+            };
+            let action = match refusal.take() {
+                None => action,
+                Some((_, says)) => refused(says, action).map_err(fail)?,
+            };
             scenario.steps.push(Step {
-                line: line_number,
+                line: number,
                 text: line.to_owned(),
                 action,
             });
         }
         words.end().map_err(fail)?;
     }
-    Ok(scenario)
+    match refusal {
+        None => Ok(scenario),
+        Some((line, _)) => Err(ParseError {
+            line,
+            reason: "no step follows that could be refused".to_owned(),
+        }),
+    }
+}
+
+fn refused(says: String, action: Action) -> Result<Action, String> {
+    match action {
+        Action::Apply(_) | Action::Pod(_) | Action::Patch { .. } | Action::Delete { .. } => {
+            Ok(Action::Refused {
+                says,
+                action: Box::new(action),
+            })
+        }
+        _ => Err("after refuse comes apply, pod, patch or delete".to_owned()),
+    }
+}
+
+/// The manifest below an `apply`: every line that is indented or empty.
+fn inline<'a>(
+    lines: &mut std::iter::Peekable<impl Iterator<Item = (usize, &'a str)>>,
+) -> Result<Action, String> {
+    let mut text = String::new();
+    while let Some((_, line)) =
+        lines.next_if(|(_, line)| line.trim().is_empty() || line.starts_with([' ', '\t']))
+    {
+        // A document of its own begins where a person would see it.
+        let document = if line.trim() == "---" { "---" } else { line };
+        text.push_str(document);
+        text.push('\n');
+    }
+    if text.trim().is_empty() {
+        return Err("apply: a FILE must follow, or a manifest on indented lines".to_owned());
+    }
+    Ok(Action::Apply(Manifest::Inline(text)))
 }
 
 fn action(words: &mut Words<'_>) -> Result<Action, String> {
     match words.next("a step")? {
-        "apply" => Ok(Action::Apply(words.next("FILE")?.into())),
+        "apply" => Ok(Action::Apply(Manifest::File(words.next("FILE")?.into()))),
+        "pod" => pod(words),
+        "patch" => patch(words),
         "wait" => wait(words),
-        "delete" => {
-            words.expect("pod")?;
-            let name = words.name("NAME")?;
-            let grace = if words.take("grace") {
-                Some(words.number("grace")?)
-            } else {
-                None
-            };
-            Ok(Action::DeletePod { name, grace })
-        }
+        "delete" => delete(words),
         "cut" => Ok(Action::Cut(words.next("NODE")?.to_owned())),
         "restore" => Ok(Action::Restore(words.next("NODE")?.to_owned())),
         "kill" => Ok(Action::Kill(part(words)?)),
         "start" => Ok(Action::Start(part(words)?)),
-        "patch" => {
-            words.expect("service")?;
-            let name = words.name("NAME")?;
-            let text = words.rest().join(" ");
-            let patch = serde_json::from_str(&text)
-                .map_err(|error| format!("{text:?} is no JSON: {error}"))?;
-            Ok(Action::PatchService { name, patch })
-        }
         "sleep" => Ok(Action::Sleep(duration(words.next("DURATION")?)?)),
         "load" => load(words),
-        "expect" => expect(words),
+        "expect" => expect::expect(words),
         "run" => {
             let place = words.place()?;
-            let within = match words.0.front() {
-                Some(&"within") => Some(words.within()?),
-                _ => None,
-            };
             words.expect("--")?;
             let command: Vec<String> = words.rest();
             if command.is_empty() {
                 Err("a COMMAND must follow --".to_owned())
             } else {
-                Ok(Action::Run {
-                    place,
-                    command,
-                    within,
-                })
+                Ok(Action::Run { place, command })
             }
         }
         other => Err(format!(
-            "{other:?} is no step: apply, wait, delete, patch, cut, restore, kill, start, sleep, load, expect, run"
+            "{other:?} is no step: apply, pod, patch, delete, refuse, wait, cut, restore, kill, start, sleep, load, \
+             expect, run"
         )),
     }
 }
 
+/// `NAME [on NODE] [label K=V]... [port N]... [host] [probed|unready] [lingers SECONDS]`
+fn pod(words: &mut Words<'_>) -> Result<Action, String> {
+    let mut pod = NewPod {
+        name: words.next("NAME")?.to_owned(),
+        node: None,
+        labels: Vec::new(),
+        ports: Vec::new(),
+        network: PodNetwork::Own,
+        readiness: PodReadiness::AtOnce,
+        lingers: None,
+    };
+    while let Some(word) = words.next_if_any() {
+        match word {
+            "on" => pod.node = Some(words.next("NODE")?.to_owned()),
+            "label" => {
+                let label = words.next("KEY=VALUE")?;
+                let (key, value) = label
+                    .split_once('=')
+                    .ok_or_else(|| format!("label {label}: write KEY=VALUE"))?;
+                pod.labels.push((key.to_owned(), value.to_owned()));
+            }
+            "port" => pod.ports.push(words.number("port")?),
+            "host" => pod.network = PodNetwork::Host,
+            "probed" => pod.readiness = PodReadiness::Probed,
+            "unready" => pod.readiness = PodReadiness::Never,
+            "lingers" => pod.lingers = Some(words.number("lingers")?),
+            other => {
+                return Err(format!(
+                    "pod {}: {other:?}: on NODE, label KEY=VALUE, port N, host, probed, unready, lingers SECONDS",
+                    pod.name
+                ));
+            }
+        }
+    }
+    Ok(Action::Pod(pod))
+}
+
+fn patch(words: &mut Words<'_>) -> Result<Action, String> {
+    let object = words.object()?;
+    let subresource = words.take("status").then(|| "status".to_owned());
+    let patch = words.rest_of_line("a patch in YAML")?;
+    Ok(Action::Patch {
+        object,
+        subresource,
+        patch,
+    })
+}
+
+/// `pod NAME`, `KIND/NAME` or `every KIND with LABEL=VALUE`
+fn delete(words: &mut Words<'_>) -> Result<Action, String> {
+    if words.take("every") {
+        let kind = Kind::find(words.next("KIND")?)?;
+        words.expect("with")?;
+        return Ok(Action::DeleteEvery {
+            kind,
+            selector: words.next("LABEL=VALUE")?.to_owned(),
+        });
+    }
+    let object = if words.take("pod") {
+        words.named("pod")?
+    } else {
+        words.object()?
+    };
+    let grace = if words.take("grace") {
+        Some(words.number("grace")?)
+    } else {
+        None
+    };
+    Ok(Action::Delete { object, grace })
+}
+
 fn wait(words: &mut Words<'_>) -> Result<Action, String> {
-    match words.next("pods, pod or service")? {
+    match words.next("pods, pod, service, api or KIND/NAME")? {
         "pods" => {
             words.expect("ready")?;
             Ok(Action::WaitPods {
                 within: words.within()?,
             })
         }
-        "pod" => {
-            let name = words.name("NAME")?;
-            words.expect("gone")?;
-            Ok(Action::WaitGone {
-                name,
+        "api" => {
+            words.expect("ready")?;
+            Ok(Action::WaitApi {
                 within: words.within()?,
             })
+        }
+        "pod" => {
+            let object = words.named("pod")?;
+            gone(words, object)
         }
         "service" => {
             let name = words.name("NAME")?;
@@ -139,10 +259,23 @@ fn wait(words: &mut Words<'_>) -> Result<Action, String> {
                 within: words.within()?,
             })
         }
+        other if other.contains('/') => {
+            let object = Object::read(other, words.namespace)?;
+            gone(words, object)
+        }
         other => Err(format!(
-            "wait {other}: write wait pods ready, wait pod NAME gone or wait service NAME addresses"
+            "wait {other}: write wait pods ready, wait api ready, wait pod NAME gone, wait KIND/NAME gone or wait service NAME \
+             addresses"
         )),
     }
+}
+
+fn gone(words: &mut Words<'_>, object: Object) -> Result<Action, String> {
+    words.expect("gone")?;
+    Ok(Action::WaitGone {
+        object,
+        within: words.within()?,
+    })
 }
 
 fn part(words: &mut Words<'_>) -> Result<Part, String> {
@@ -162,7 +295,7 @@ fn load(words: &mut Words<'_>) -> Result<Action, String> {
     words.expect("from")?;
     let from = words.place()?;
     words.expect("to")?;
-    let to = words.next("HOST:PORT")?.to_owned();
+    let to = expect::target(words)?;
     words.expect("rate")?;
     let rate = words.number("rate")?;
     words.expect("for")?;
@@ -176,274 +309,22 @@ fn load(words: &mut Words<'_>) -> Result<Action, String> {
     }))
 }
 
-fn expect(words: &mut Words<'_>) -> Result<Action, String> {
-    if words.take("load") {
-        let name = words.next("NAME")?.to_owned();
-        for word in ["failures", "at", "most"] {
-            words.expect(word)?;
-        }
-        return Ok(Action::ExpectLoad {
-            name,
-            failures: words.number("failures at most")?,
-        });
-    }
-    let from = words.place()?;
-    let (to, finding) = match words.next("reaches or misses")? {
-        "reaches" => {
-            let to = words.next("HOST:PORT")?.to_owned();
-            let by = if words.take("at") {
-                Some(words.next("POD")?.to_owned())
-            } else {
-                None
-            };
-            (to, by.map_or(Finding::Answered, Finding::AnsweredBy))
-        }
-        "misses" => (words.next("HOST:PORT")?.to_owned(), Finding::Unanswered),
-        other => return Err(format!("expect {from} {other}: write reaches or misses")),
-    };
-    Ok(Action::Expect(Expectation {
-        from,
-        to,
-        finding,
-        within: words.within()?,
-    }))
-}
-
-/// `200ms`, `2s` or `0.5s`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let parse = || {
-        let (number, unit) = match text.strip_suffix("ms") {
-            Some(number) => (number, 0.001),
-            None => (text.strip_suffix('s')?, 1.0),
-        };
-        Duration::try_from_secs_f64(number.parse::<f64>().ok()? * unit).ok()
-    };
-    parse().ok_or_else(|| format!("{text:?} is no duration such as 200ms or 2s"))
-}
-
-/// The words of a line that are still to be read.
-struct Words<'a>(std::collections::VecDeque<&'a str>);
-
-impl<'a> Words<'a> {
-    fn next(&mut self, what: &str) -> Result<&'a str, String> {
-        self.0
-            .pop_front()
-            .ok_or_else(|| format!("the line ends where {what} was expected"))
+impl Words<'_> {
+    /// `KIND/NAME`
+    fn object(&mut self) -> Result<Object, String> {
+        let text = self.next("KIND/NAME")?;
+        Object::read(text, self.namespace)
     }
 
-    fn take(&mut self, word: &str) -> bool {
-        let there = self.0.front() == Some(&word);
-        if there {
-            self.0.pop_front();
-        }
-        there
-    }
-
-    fn expect(&mut self, word: &str) -> Result<(), String> {
-        match self.next(word)? {
-            found if found == word => Ok(()),
-            found => Err(format!("{found:?} where {word:?} was expected")),
-        }
-    }
-
-    fn number<T: std::str::FromStr>(&mut self, what: &str) -> Result<T, String> {
-        let word = self.next("a number")?;
-        word.parse()
-            .map_err(|_| format!("{what} {word}: not a number that fits"))
-    }
-
-    fn place(&mut self) -> Result<Where, String> {
-        self.next("a place")?
-            .parse()
-            .map_err(|error: crate::cluster::ParsePlaceError| error.to_string())
-    }
-
-    fn name(&mut self, what: &str) -> Result<Name, String> {
-        let word = self.next(what)?;
-        let (namespace, name) = word.split_once('/').unwrap_or(("default", word));
-        Ok(Name {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+    /// `[NS/]NAME` of a kind.
+    fn named(&mut self, kind: &str) -> Result<Object, String> {
+        let kind = Kind::find(kind)?;
+        let name = self.name("NAME")?;
+        debug_assert_eq!(kind.scope, Scope::Namespace);
+        Ok(Object {
+            kind,
+            namespace: name.namespace,
+            name: name.name,
         })
-    }
-
-    fn within(&mut self) -> Result<Duration, String> {
-        if self.take("within") {
-            duration(self.next("DURATION")?)
-        } else {
-            Ok(PATIENCE)
-        }
-    }
-
-    fn rest(&mut self) -> Vec<String> {
-        self.0.drain(..).map(str::to_owned).collect()
-    }
-
-    fn end(mut self) -> Result<(), String> {
-        let rest = self.rest();
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{:?} is too much", rest.join(" ")))
-        }
-    }
-}
-
-/// How long a step may take that does not say so.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn action_of(line: &str) -> Result<Action, String> {
-        parse(line)
-            .map(|mut scenario| scenario.steps.remove(0).action)
-            .map_err(|error| error.reason)
-    }
-
-    #[test]
-    fn every_step_is_read() {
-        let pod = |name: &str| Where::Pod {
-            namespace: "default".into(),
-            name: name.into(),
-        };
-        let name = |namespace: &str, name: &str| Name {
-            namespace: namespace.into(),
-            name: name.into(),
-        };
-        let ten = Duration::from_secs(10);
-        for (line, action) in [
-            ("apply web.yaml", Action::Apply("web.yaml".into())),
-            ("wait pods ready", Action::WaitPods { within: ten }),
-            (
-                "wait pod shop/a gone within 500ms",
-                Action::WaitGone {
-                    name: name("shop", "a"),
-                    within: Duration::from_millis(500),
-                },
-            ),
-            (
-                "wait service web addresses",
-                Action::WaitService {
-                    name: name("default", "web"),
-                    within: ten,
-                },
-            ),
-            (
-                "patch service shop/web {\"spec\": {\"type\": \"NodePort\"}}",
-                Action::PatchService {
-                    name: name("shop", "web"),
-                    patch: serde_json::json!({"spec": {"type": "NodePort"}}),
-                },
-            ),
-            (
-                "delete pod a grace 0",
-                Action::DeletePod {
-                    name: name("default", "a"),
-                    grace: Some(0),
-                },
-            ),
-            ("cut node-2", Action::Cut("node-2".into())),
-            ("restore node-2", Action::Restore("node-2".into())),
-            (
-                "kill agent node-1",
-                Action::Kill(Part::Agent("node-1".into())),
-            ),
-            ("start api", Action::Start(Part::Api)),
-            ("sleep 0.5s", Action::Sleep(Duration::from_millis(500))),
-            (
-                "load l from pod/c to web:80 rate 200 for 2s",
-                Action::Load(Load {
-                    name: "l".into(),
-                    from: pod("c"),
-                    to: "web:80".into(),
-                    rate: 200,
-                    lasting: Duration::from_secs(2),
-                }),
-            ),
-            (
-                "expect load l failures at most 0",
-                Action::ExpectLoad {
-                    name: "l".into(),
-                    failures: 0,
-                },
-            ),
-            (
-                "expect outside misses 10.96.0.1:443 within 1s",
-                Action::Expect(Expectation {
-                    from: Where::Outside,
-                    to: "10.96.0.1:443".into(),
-                    finding: Finding::Unanswered,
-                    within: Duration::from_secs(1),
-                }),
-            ),
-            (
-                "expect pod/c reaches web:80 at web-0",
-                Action::Expect(Expectation {
-                    from: pod("c"),
-                    to: "web:80".into(),
-                    finding: Finding::AnsweredBy("web-0".into()),
-                    within: ten,
-                }),
-            ),
-            (
-                "run node-1 -- true x",
-                Action::Run {
-                    place: Where::Node("node-1".into()),
-                    command: vec!["true".into(), "x".into()],
-                    within: None,
-                },
-            ),
-            (
-                "run outside within 2s -- daymark ask web:80",
-                Action::Run {
-                    place: Where::Outside,
-                    command: vec!["daymark".into(), "ask".into(), "web:80".into()],
-                    within: Some(Duration::from_secs(2)),
-                },
-            ),
-        ] {
-            assert_eq!(action_of(line).as_ref(), Ok(&action), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_bad_line_is_named_with_what_would_be_right() {
-        for (text, line, reason) in [
-            ("\n# x\nfly", 3, "\"fly\" is no step"),
-            ("sleep 5", 1, "\"5\" is no duration such as 200ms or 2s"),
-            ("wait pods", 1, "the line ends where ready was expected"),
-            ("cut node-1 now", 1, "\"now\" is too much"),
-            (
-                "cut a\nnodes 2",
-                2,
-                "nodes must come before everything else",
-            ),
-            (
-                "cut a\nagents --announce",
-                2,
-                "agents must come before everything else",
-            ),
-            ("patch service a {spec}", 1, "\"{spec}\" is no JSON"),
-            ("nodes 900", 1, "nodes 900: not a number that fits"),
-            ("kill dns", 1, "\"dns\" is no part of a lab"),
-            (
-                "expect pod/a sees b:1",
-                1,
-                "expect pod/default/a sees: write reaches or misses",
-            ),
-            ("run node-1 --", 1, "a COMMAND must follow --"),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert_eq!(error.line, line, "{text}");
-            assert!(error.reason.starts_with(reason), "{text}: {}", error.reason);
-        }
-    }
-
-    #[test]
-    fn a_scenario_may_choose_its_number_of_nodes() {
-        assert_eq!(parse("nodes 5\nsleep 1s").unwrap().nodes, 5);
-        assert_eq!(parse("sleep 1s").unwrap().nodes, 3);
     }
 }

@@ -13,7 +13,7 @@ use super::{Event, SANDBOX_RETRY, Stage, Worker, names};
 use crate::clock;
 use crate::kubelet::container::{self, Handle, Launch, Process};
 use crate::kubelet::environment::{Facts, environment, expand};
-use crate::kubelet::plan::{Container, Program, Refusal, Restart};
+use crate::kubelet::plan::{Container, Program, Refusal, Restart, Role};
 use crate::kubelet::probe::{self, Verdict};
 use crate::kubelet::status::{ContainerView, Ended, State};
 
@@ -165,6 +165,7 @@ impl Worker {
         live.view.ready = false;
         let again = self.stage == Stage::Running
             && match self.restart {
+                _ if live.view.role == Role::Sidecar => true,
                 Restart::Always => true,
                 Restart::OnFailure => ended.code != 0,
                 Restart::Never => false,
@@ -196,6 +197,7 @@ impl Live {
     pub(super) fn new(plan: &Container, waiting: Refusal) -> Self {
         let view = ContainerView {
             name: plan.name.clone(),
+            role: plan.role,
             image: plan.image.clone(),
             state: State::Waiting(waiting),
             ready: false,
@@ -215,6 +217,7 @@ impl Live {
     pub(super) fn refused(container: &core::Container, refusal: &Refusal) -> Self {
         let view = ContainerView {
             name: container.name.clone(),
+            role: Role::Main,
             image: container.image.clone().unwrap_or_default(),
             state: State::Waiting(refusal.clone()),
             ready: false,
