@@ -40,6 +40,7 @@ fn lab() -> BareLab {
             v4: Some([10, 244, 1, number].into()),
             v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
         },
+        link: None,
     };
     let node = Node {
         name: "node-1".to_owned(),

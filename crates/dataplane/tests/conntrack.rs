@@ -40,6 +40,7 @@ fn lab() -> BareLab {
             v4: Some([10, 244, 1, number].into()),
             v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
         },
+        link: None,
     };
     let node = Node {
         name: "node-1".to_owned(),
@@ -59,6 +60,7 @@ fn lab() -> BareLab {
                 v4: Some([10, 244, 2, 5].into()),
                 v6: Some([0xfd00, 0x10, 0x244, 2, 0, 0, 0, 5].into()),
             },
+            link: None,
         }],
     };
     BareLab::new(&Spec {

@@ -15,6 +15,8 @@ pub enum Kind {
     Service,
     /// EndpointSlices (`discovery.k8s.io/v1`).
     EndpointSlice,
+    /// ServiceCIDRs (`networking.k8s.io/v1`, from Kubernetes 1.33 on); a cluster without the kind has none.
+    ServiceCidr,
     /// IPAddressPools (`metallb.io/v1beta1`); a cluster without the kind has none.
     Pool,
     /// L2Advertisements (`metallb.io/v1beta1`); a cluster without the kind has none.
@@ -25,11 +27,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which a first batch holds them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Node,
         Self::Namespace,
         Self::Service,
         Self::EndpointSlice,
+        Self::ServiceCidr,
         Self::Pool,
         Self::L2Advertisement,
         Self::Lease,
@@ -43,6 +46,7 @@ impl Kind {
             Self::Namespace => "/api/v1/namespaces",
             Self::Service => "/api/v1/services",
             Self::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
+            Self::ServiceCidr => "/apis/networking.k8s.io/v1/servicecidrs",
             Self::Pool => "/apis/metallb.io/v1beta1/ipaddresspools",
             Self::L2Advertisement => "/apis/metallb.io/v1beta1/l2advertisements",
             Self::Lease => "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
@@ -61,6 +65,7 @@ impl fmt::Display for Kind {
             Self::Namespace => "Namespace",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::ServiceCidr => "ServiceCIDR",
             Self::Pool => "IPAddressPool",
             Self::L2Advertisement => "L2Advertisement",
             Self::Lease => "Lease",
@@ -100,6 +105,8 @@ pub struct Config {
     pub nodes: Nodes,
     /// Namespaces, for DNS.
     pub namespaces: Wanted,
+    /// ServiceCIDRs, for a proxy.
+    pub service_cidrs: Wanted,
     /// IPAddressPools and L2Advertisements, for a load balancer.
     pub pools: Wanted,
     /// Node Leases, for a load balancer.
@@ -120,6 +127,7 @@ impl Default for Config {
         Self {
             nodes: Nodes::None,
             namespaces: Wanted::No,
+            service_cidrs: Wanted::No,
             pools: Wanted::No,
             leases: Wanted::No,
             retry: Retry::default(),
@@ -130,12 +138,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the agent of a node needs for proxy and DNS: its Node and the Namespaces besides.
+    /// What the agent of a node needs for proxy and DNS: its Node, the Namespaces and the ServiceCIDRs besides.
     #[must_use]
     pub fn node(name: &str) -> Self {
         Self {
             nodes: Nodes::Own(name.into()),
             namespaces: Wanted::Yes,
+            service_cidrs: Wanted::Yes,
             ..Self::default()
         }
     }
@@ -160,6 +169,7 @@ impl Config {
             Kind::Service | Kind::EndpointSlice => true,
             Kind::Node => self.nodes != Nodes::None,
             Kind::Namespace => self.namespaces == Wanted::Yes,
+            Kind::ServiceCidr => self.service_cidrs == Wanted::Yes,
             Kind::Pool | Kind::L2Advertisement => self.pools == Wanted::Yes,
             Kind::Lease => self.leases == Wanted::Yes,
         };

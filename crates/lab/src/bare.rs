@@ -61,6 +61,8 @@ pub struct Pod {
     pub name: String,
     /// Its addresses.
     pub addresses: PodAddresses,
+    /// The name of the node's end of its link, unique on the node; `None`: any.
+    pub link: Option<String>,
 }
 
 /// Why a bare lab could not be built or changed.
@@ -406,7 +408,10 @@ fn add_pods(
             continue;
         };
         for (number, pod) in (1..).zip(&node.pods) {
-            let link = host.add_pod(number, pod.addresses)?;
+            let link = match &pod.link {
+                Some(name) => host.add_pod_at(number, name, pod.addresses)?,
+                None => host.add_pod(number, pod.addresses)?,
+            };
             spaces.insert(Place::Pod(pod.name.clone()), link.ns.clone());
             links.push(link);
         }

@@ -129,7 +129,9 @@ impl View {
                         changed = Changed::Everything;
                     }
                 }
-                Event::Model(Change::Node(_) | Change::MachineAddresses(_))
+                Event::Model(
+                    Change::Node(_) | Change::MachineAddresses(_) | Change::ServiceCidr(..),
+                )
                 | Event::Triggered(..)
                 | Event::Eligibility(_)
                 | Event::Namespace(..)

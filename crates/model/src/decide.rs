@@ -2,7 +2,8 @@
 //!
 //! In order, stopping at the first that applies:
 //! 1. the frontend at the destination address and port; else, at a node-port address, the node port;
-//! 2. no frontend: an address of a Service refuses, everything else is not ours;
+//! 2. no frontend: an address of a Service refuses (a load balancer's or external one to clients outside alone), one of a
+//!    ServiceCIDR that nobody has drops, everything else is not ours;
 //! 3. a client outside the frontend's ranges is dropped;
 //! 4. clients inside (the node, its own Pods) follow one action, all others the other;
 //! 5. forwarded packets keep their source unless the frontend's masquerade rule takes it, or the
@@ -15,12 +16,15 @@ use crate::address::{Family, Protocol};
 use crate::desired::{
     Action, Desired, Frontend, FrontendKey, List, Masquerade, PoolKey, Reason, Sources,
 };
+use crate::interface::Interface;
 
 /// The first packet of a connection, as this node sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packet {
     /// Where it comes from.
     pub arrival: Arrival,
+    /// The interface that it arrives at, where that is known; only a detector by interface asks.
+    pub interface: Option<Interface>,
     /// Source address.
     pub source: IpAddr,
     /// Destination address.
@@ -115,11 +119,7 @@ pub fn decision<'a>(desired: &'a Desired, packet: &Packet) -> Decision<'a> {
         verdict,
     };
     let Some((_, frontend)) = caught else {
-        return stopped(if desired.service_addresses.contains(&packet.destination) {
-            Verdict::Reject(Reason::UnknownPort)
-        } else {
-            Verdict::Untouched
-        });
+        return stopped(astray(desired, packet.destination, client));
     };
     if !frontend.sources.admit(packet.source) {
         return stopped(Verdict::Drop(Reason::SourceRange));
@@ -137,6 +137,23 @@ pub fn decision<'a>(desired: &'a Desired, packet: &Packet) -> Decision<'a> {
     Decision {
         action: Some(action),
         ..stopped(verdict)
+    }
+}
+
+/// What becomes of a packet that no frontend catches.
+fn astray(desired: &Desired, to: IpAddr, client: Client) -> Verdict {
+    let is_unallocated = || {
+        let mut networks = desired.service_networks.iter();
+        !desired.spared_addresses.contains(&to) && networks.any(|network| network.contains(to))
+    };
+    if desired.service_addresses.contains(&to) {
+        Verdict::Reject(Reason::UnknownPort)
+    } else if is_unallocated() {
+        Verdict::Drop(Reason::Unallocated)
+    } else if client == Client::Outside && desired.outer_addresses.contains(&to) {
+        Verdict::Reject(Reason::UnknownPort)
+    } else {
+        Verdict::Untouched
     }
 }
 
@@ -194,16 +211,15 @@ impl Sources {
 }
 
 fn client(desired: &Desired, packet: &Packet) -> Client {
+    let own = &desired.own_pods;
+    let by_address = || own.prefixes.iter().any(|p| p.contains(packet.source));
+    let by_interface = || {
+        let both = own.interfaces.zip(packet.interface);
+        both.is_some_and(|(pattern, interface)| pattern.fits(interface))
+    };
     match packet.arrival {
         Arrival::Node => Client::Node,
-        Arrival::Link
-            if desired
-                .own_pods
-                .iter()
-                .any(|cidr| cidr.contains(packet.source)) =>
-        {
-            Client::OwnPod
-        }
+        Arrival::Link if by_address() || by_interface() => Client::OwnPod,
         Arrival::Link => Client::Outside,
     }
 }

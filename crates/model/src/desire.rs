@@ -11,23 +11,24 @@
 //!
 //! The rules are kube-proxy's; where its modes differ there is a choice ([`crate::rules`]).
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::address::{Cidr, Family};
-use crate::audience;
+use crate::address::{Cidr, Family, Protocol};
+use crate::audience::{self, NotProxied};
 use crate::decide::Client;
 use crate::desired::{
-    Action, Frontend, FrontendKey, List, Masquerade, Origin, Place, Pool, PoolKey, PortName,
-    Reason, Sources,
+    Action, Frontend, FrontendKey, List, Masquerade, Origin, OwnPods, Place, Pool, PoolKey,
+    PortName, Reason, Sources,
 };
 use crate::endpoints::{Lists, Presence, select};
 use crate::input::{
-    Detector, Ingress, IngressMode, MasqueradeAll, Node, Options, Service, ServicePort,
-    ServiceType, Slice, TrafficPolicy,
+    Detector, Ingress, IngressMode, MasqueradeAll, Node, Options, Service, ServiceCidr,
+    ServicePort, ServiceType, Slice, TrafficPolicy,
 };
 use crate::listeners::{HealthCheck, HealthCheckKey, health_checks};
-use crate::rules::{ExternalIps, Gap, Rules, UnknownPorts, WithoutLocal};
+use crate::rules::{ExternalIps, Gap, Rules, Unallocated, UnknownPorts, WithoutLocal};
 
 /// What the rules need to know about the place where they are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,17 +51,21 @@ impl Here {
         }
     }
 
-    /// Prefixes of this node's own Pods; empty where they cannot be told.
+    /// How this node's own Pods are told.
     #[must_use]
-    pub fn own_pods(&self) -> Vec<Cidr> {
-        let mut own = match &self.options.detector {
-            Detector::NodeCidr => self.node.pod_cidrs.clone(),
-            Detector::Cidrs(cidrs) => cidrs.clone(),
-            Detector::Interface(_) | Detector::None => Vec::new(),
+    pub fn own_pods(&self) -> OwnPods {
+        let (mut prefixes, interfaces) = match &self.options.detector {
+            Detector::NodeCidr => (self.node.pod_cidrs.clone(), None),
+            Detector::Cidrs(cidrs) => (cidrs.clone(), None),
+            Detector::Interface(pattern) => (Vec::new(), Some(*pattern)),
+            Detector::None => (Vec::new(), None),
         };
-        own.sort_unstable();
-        own.dedup();
-        own
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        OwnPods {
+            prefixes,
+            interfaces,
+        }
     }
 
     /// Addresses at which the kernel answers node ports ([`crate::node_ports`]).
@@ -76,6 +81,29 @@ impl Here {
     fn is_own_address(&self, ip: IpAddr) -> bool {
         self.machine_addresses.contains(&ip) || self.node.addresses.contains(&ip)
     }
+
+    /// Prefixes in which an address that nobody has is refused to everybody.
+    #[must_use]
+    pub fn service_networks<'a>(
+        &self,
+        service_cidrs: impl IntoIterator<Item = &'a Arc<ServiceCidr>>,
+    ) -> Vec<Cidr> {
+        match self.options.rules.unallocated {
+            Unallocated::LetThrough => Vec::new(),
+            Unallocated::Drop => {
+                let all = service_cidrs.into_iter().flat_map(|all| &all.cidrs);
+                without_nested(all.copied().collect())
+            }
+        }
+    }
+
+    /// The machine's own addresses inside these prefixes, sorted.
+    #[must_use]
+    pub fn own_addresses_in(&self, networks: &[Cidr]) -> BTreeSet<IpAddr> {
+        let own = self.machine_addresses.iter().chain(&self.node.addresses);
+        let inside = |ip: &&IpAddr| networks.iter().any(|network| network.contains(**ip));
+        own.filter(inside).copied().collect()
+    }
 }
 
 /// What one Service asks for, before it is weighed against the others.
@@ -89,6 +117,10 @@ pub struct Wishes {
     pub pools: Vec<(PoolKey, Arc<Pool>)>,
     /// Addresses that are the Service's alone.
     pub addresses: Vec<IpAddr>,
+    /// Addresses that are the Service's for clients outside.
+    pub outer_addresses: Vec<IpAddr>,
+    /// Cluster IPs that are no business of this proxy, and not free either.
+    pub spared: Vec<IpAddr>,
     /// Health checks to answer.
     pub health_checks: Vec<(HealthCheckKey, Arc<HealthCheck>)>,
 }
@@ -97,7 +129,17 @@ impl Wishes {
     /// Whether the Service asks for nothing here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.frontends.is_empty() && self.addresses.is_empty() && self.health_checks.is_empty()
+        let addresses = [&self.addresses, &self.outer_addresses, &self.spared];
+        self.frontends.is_empty()
+            && self.health_checks.is_empty()
+            && addresses.into_iter().all(Vec::is_empty)
+    }
+
+    /// TCP ports at which backends answer.
+    pub fn endpoint_ports(&self) -> impl Iterator<Item = u16> + '_ {
+        let tcp = self.pools.iter();
+        let tcp = tcp.filter(|(key, _)| key.port.protocol == Protocol::Tcp);
+        tcp.flat_map(|(_, pool)| distinct_ports(pool))
     }
 
     /// Addresses of backends on this node.
@@ -109,6 +151,11 @@ impl Wishes {
     }
 }
 
+/// Most pools have one.
+fn distinct_ports(pool: &Pool) -> BTreeSet<u16> {
+    pool.backends.iter().map(|backend| backend.port).collect()
+}
+
 /// What `service` asks of the node `here`, given the slices that carry its name.
 #[must_use]
 pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes {
@@ -117,16 +164,17 @@ pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes 
         health_checks: health_checks(service, slices, here),
         ..Wishes::default()
     };
-    if audience::proxy(service).is_err() {
+    if let Err(why) = audience::proxy(service) {
+        if why == NotProxied::OtherProxy {
+            wishes.spared = service.cluster_ips.all().to_vec();
+        }
         return wishes;
     }
     for family in Family::BOTH {
         if exists(service, family).is_err() {
             continue;
         }
-        wishes
-            .addresses
-            .extend(own_addresses(service, family, here));
+        claim_addresses(service, family, here, &mut wishes);
         for port in &service.ports {
             let lists = select(slices.iter().copied(), port, family, &here.node);
             desire_port(service, port, family, &lists, here, &mut wishes);
@@ -400,21 +448,21 @@ fn is_captured(service: &Service, ingress: &Ingress) -> Result<(), NotServed> {
     }
 }
 
-/// Addresses that are the Service's alone, as far as unknown ports there are refused. One that is also an address of this
-/// machine is not: other programs listen there (ServiceLB hands out node addresses, for instance).
-fn own_addresses(service: &Service, family: Family, here: &Here) -> Vec<IpAddr> {
+/// What happens at the addresses of a Service to ports that it does not name. An address that is also one of this machine
+/// is left alone: other programs listen there (ServiceLB hands out node addresses, for instance).
+fn claim_addresses(service: &Service, family: Family, here: &Here, wishes: &mut Wishes) {
     let rules = &here.options.rules;
-    let refused = |origin| match rules.unknown_ports {
-        UnknownPorts::Refuse => true,
-        UnknownPorts::RefuseAtClusterIps => origin == Origin::ClusterIp,
-        UnknownPorts::LetThrough => false,
-    };
-    let served = addresses(service, family, rules).filter(|(_, _, served)| served.is_ok());
-    served
-        .filter(|(origin, _, _)| refused(*origin))
-        .map(|(_, ip, _)| ip)
-        .filter(|ip| !here.is_own_address(*ip))
-        .collect()
+    for (origin, ip, served) in addresses(service, family, rules) {
+        if served.is_err() || here.is_own_address(ip) {
+            continue;
+        }
+        match (origin, rules.unknown_ports) {
+            (Origin::ClusterIp, UnknownPorts::LetThrough) => wishes.spared.push(ip),
+            (Origin::ClusterIp, _) => wishes.addresses.push(ip),
+            (_, UnknownPorts::Refuse) => wishes.outer_addresses.push(ip),
+            (_, UnknownPorts::RefuseAtClusterIps | UnknownPorts::LetThrough) => {}
+        }
+    }
 }
 
 /// Who may come to a load-balancer address.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::address::{Cidr, Family, Protocol};
 use crate::input::{Affinity, ServiceKey};
+use crate::interface::InterfacePattern;
 use crate::listeners::{
     HealthCheck, HealthCheckKey, LocalListener, LocalListenerKey, LocalListeners,
 };
@@ -162,6 +163,8 @@ pub enum Reason {
     SourceRange,
     /// The address belongs to a Service, the port does not.
     UnknownPort,
+    /// The address is of a ServiceCIDR, and no Service has it.
+    Unallocated,
 }
 
 impl fmt::Display for Reason {
@@ -171,6 +174,7 @@ impl fmt::Display for Reason {
             Self::NoLocalEndpoint => "no-local-endpoint",
             Self::SourceRange => "source-range",
             Self::UnknownPort => "unknown-port",
+            Self::Unallocated => "unallocated",
         })
     }
 }
@@ -226,6 +230,24 @@ pub struct Pool {
     pub backends: Vec<Backend>,
 }
 
+/// By what the packets of this node's own Pods are known; by nothing where they cannot be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnPods {
+    /// Their addresses: prefixes, sorted.
+    pub prefixes: Vec<Cidr>,
+    /// The interfaces that they come in at.
+    pub interfaces: Option<InterfacePattern>,
+}
+
+impl fmt::Display for OwnPods {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefixes = self.prefixes.iter().map(ToString::to_string);
+        let interfaces = self.interfaces.iter().map(ToString::to_string);
+        let all: Vec<String> = prefixes.chain(interfaces).collect();
+        out.write_str(&all.join(", "))
+    }
+}
+
 /// Names a pool.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolKey {
@@ -258,10 +280,21 @@ pub struct Desired {
     /// Addresses that belong to Services and to nothing else: at any port that is no frontend, new
     /// connections are refused.
     pub service_addresses: BTreeSet<IpAddr>,
+    /// External IPs and load balancers' addresses: at any port that is no frontend, new connections of clients outside are
+    /// refused. Clients inside may reach what else the address is: with some load balancers it is another node's.
+    pub outer_addresses: BTreeSet<IpAddr>,
+    /// Prefixes that cluster IPs are taken from, sorted, none inside another: new connections to an address of theirs that
+    /// nobody has are dropped.
+    pub service_networks: Vec<Cidr>,
+    /// Addresses inside `service_networks` that somebody has all the same: this machine, or a Service that another proxy
+    /// serves.
+    pub spared_addresses: BTreeSet<IpAddr>,
+    /// TCP ports at which endpoints answer: what comes from there and is called invalid by connection tracking is dropped.
+    pub endpoint_ports: BTreeSet<u16>,
     /// Addresses of backends on this node: one that reaches itself is masqueraded.
     pub local_backends: BTreeSet<IpAddr>,
-    /// Prefixes of this node's own Pods; empty where they cannot be told.
-    pub own_pods: Vec<Cidr>,
+    /// How this node's own Pods are told from others.
+    pub own_pods: OwnPods,
     /// Addresses of this node at which node ports answer.
     pub node_port_addresses: BTreeSet<IpAddr>,
     /// The health checks that load balancers may ask for ([`crate::listeners`]).
@@ -281,10 +314,18 @@ pub struct Delta {
     pub pools: BTreeMap<PoolKey, Option<Arc<Pool>>>,
     /// Service addresses that came or went.
     pub service_addresses: BTreeMap<IpAddr, bool>,
+    /// External addresses that came or went.
+    pub outer_addresses: BTreeMap<IpAddr, bool>,
+    /// The new networks of cluster IPs, if they changed.
+    pub service_networks: Option<Vec<Cidr>>,
+    /// Spared addresses that came or went.
+    pub spared_addresses: BTreeMap<IpAddr, bool>,
+    /// Ports of endpoints that came or went.
+    pub endpoint_ports: BTreeMap<u16, bool>,
     /// Local backends that came or went.
     pub local_backends: BTreeMap<IpAddr, bool>,
-    /// The new prefixes of own Pods, if they changed.
-    pub own_pods: Option<Vec<Cidr>>,
+    /// How own Pods are told now, if that changed.
+    pub own_pods: Option<OwnPods>,
     /// Node-port addresses that came or went.
     pub node_port_addresses: BTreeMap<IpAddr, bool>,
     /// Health checks that came, changed or went.
@@ -343,6 +384,11 @@ impl Delta {
                 let rest = rest.map(|(key, pool)| (key.clone(), Some(pool.clone())));
                 delta.pools.extend(rest);
                 delta.service_addresses = all(&desired.service_addresses);
+                let ports = desired.endpoint_ports.iter();
+                delta.endpoint_ports = ports.map(|port| (*port, true)).collect();
+                delta.outer_addresses = all(&desired.outer_addresses);
+                delta.spared_addresses = all(&desired.spared_addresses);
+                delta.service_networks = Some(desired.service_networks.clone());
                 delta.node_port_addresses = all(&desired.node_port_addresses);
                 let checks = desired.health_checks.iter();
                 delta.health_checks = checks.map(|(at, one)| (*at, Some(one.clone()))).collect();
@@ -361,6 +407,11 @@ impl Delta {
             frontends: map_changes(&old.frontends, &new.frontends),
             pools: map_changes(&old.pools, &new.pools),
             service_addresses: set_changes(&old.service_addresses, &new.service_addresses),
+            outer_addresses: set_changes(&old.outer_addresses, &new.outer_addresses),
+            spared_addresses: set_changes(&old.spared_addresses, &new.spared_addresses),
+            service_networks: (old.service_networks != new.service_networks)
+                .then(|| new.service_networks.clone()),
+            endpoint_ports: set_changes(&old.endpoint_ports, &new.endpoint_ports),
             local_backends: set_changes(&old.local_backends, &new.local_backends),
             own_pods: (old.own_pods != new.own_pods).then(|| new.own_pods.clone()),
             node_port_addresses: set_changes(&old.node_port_addresses, &new.node_port_addresses),
@@ -378,6 +429,12 @@ impl Delta {
         apply_map(&self.frontends, &mut desired.frontends);
         apply_map(&self.pools, &mut desired.pools);
         apply_set(&self.service_addresses, &mut desired.service_addresses);
+        apply_set(&self.outer_addresses, &mut desired.outer_addresses);
+        apply_set(&self.spared_addresses, &mut desired.spared_addresses);
+        if let Some(networks) = &self.service_networks {
+            desired.service_networks.clone_from(networks);
+        }
+        apply_set(&self.endpoint_ports, &mut desired.endpoint_ports);
         apply_set(&self.local_backends, &mut desired.local_backends);
         apply_set(&self.node_port_addresses, &mut desired.node_port_addresses);
         apply_map(&self.health_checks, &mut desired.health_checks);

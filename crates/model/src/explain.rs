@@ -26,7 +26,8 @@ use crate::decide::{Arrival, Decision, Packet, Verdict, decision};
 use crate::desire::{Named, NotServed, Policy, places};
 use crate::desired::{Action, FrontendKey, Origin, PortName};
 use crate::endpoints::Choice;
-use crate::input::{Service, ServiceKey, ServicePort};
+use crate::input::{Detector, Service, ServiceKey, ServicePort};
+use crate::interface::Interface;
 use crate::world::World;
 
 pub use cause::{Cause, Lost};
@@ -204,13 +205,27 @@ impl<'a> Scene<'a> {
         let destination = asked.or_else(|| destinations.first().copied());
         let destination = destination.ok_or(Cause::NoNodePortAddress(family))?;
         let (protocol, port) = at.protocol_port();
+        let source = self.source(family).ok_or(Cause::ClientWithout(family))?;
         Ok(Packet {
             arrival: self.question.client.arrival,
-            source: self.source(family).ok_or(Cause::ClientWithout(family))?,
+            interface: self.interface(source),
+            source,
             destination,
             protocol,
             port,
         })
+    }
+
+    /// Where a client's packets arrive is not known; an own Pod's, as the detector says.
+    fn interface(&self, source: IpAddr) -> Option<Interface> {
+        let here = self.world.here();
+        let Detector::Interface(pattern) = here.options.detector else {
+            return None;
+        };
+        let own = &here.node.pod_cidrs;
+        let is_own = self.question.client.arrival == Arrival::Link
+            && own.iter().any(|cidr| cidr.contains(source));
+        is_own.then(|| pattern.least())
     }
 
     fn source(&self, family: Family) -> Option<IpAddr> {

@@ -203,6 +203,7 @@ pub fn suspects(world: &World, changes: &[Change]) -> Suspects {
             Change::Node(_) | Change::MachineAddresses(_) => {
                 suspects.served = Some(world.desired().node_port_addresses.clone());
             }
+            Change::ServiceCidr(..) => {}
         }
     }
     suspects.gather(world);

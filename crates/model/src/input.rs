@@ -302,6 +302,15 @@ pub struct Node {
     pub pod_cidrs: Vec<Cidr>,
 }
 
+/// A ServiceCIDR: prefixes that cluster IPs are taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceCidr {
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// `spec.cidrs` that could be read.
+    pub cidrs: Vec<Cidr>,
+}
+
 /// How packets of this node's own Pods are told from others (`detectLocalMode`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Detector {
@@ -382,6 +391,8 @@ pub enum Change {
     Node(Option<Arc<Node>>),
     /// The addresses that the machine's interfaces hold now, loopback excepted.
     MachineAddresses(Arc<[IpAddr]>),
+    /// A ServiceCIDR came, changed or went, by name.
+    ServiceCidr(Arc<str>, Option<Arc<ServiceCidr>>),
 }
 
 /// All inputs at one moment: what `decide` and a cold start read.
@@ -395,4 +406,6 @@ pub struct Inputs {
     pub node: Option<Arc<Node>>,
     /// Addresses of the machine's interfaces.
     pub machine_addresses: Arc<[IpAddr]>,
+    /// ServiceCIDRs by name.
+    pub service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
 }

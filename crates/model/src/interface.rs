@@ -92,6 +92,14 @@ impl InterfacePattern {
         }
     }
 
+    /// One of them.
+    #[must_use]
+    pub fn least(self) -> Interface {
+        match self {
+            Self::Named(name) | Self::Beginning(name) => name,
+        }
+    }
+
     /// The first and the last name of the pattern, as 16 bytes that compare as numbers do.
     #[must_use]
     pub fn range(self) -> [[u8; Interface::SIZE]; 2] {

@@ -41,7 +41,9 @@ pub use address::{Cidr, Family, Protocol};
 pub use decide::{Packet, Target, Verdict, decide};
 pub use desired::{Action, Delta, Desired, Frontend, FrontendKey, Pool, PoolKey};
 pub use explain::explain;
-pub use input::{Change, Endpoint, Node, Options, Service, ServiceKey, Slice, SliceKey};
+pub use input::{
+    Change, Endpoint, Node, Options, Service, ServiceCidr, ServiceKey, Slice, SliceKey,
+};
 pub use interface::{Interface, InterfacePattern};
 pub use rules::{Mode, Rules};
 pub use world::World;

@@ -52,7 +52,7 @@ pub struct Rules {
     pub unknown_ports: UnknownPorts,
     /// What happens to connections to an address of a ServiceCIDR that no Service has.
     pub unallocated: Unallocated,
-    /// What happens to forwarded TCP packets that connection tracking calls invalid.
+    /// What happens to endpoints' TCP packets that connection tracking calls invalid.
     pub invalid: Invalid,
     /// Which of `spec.externalIPs` are served.
     pub external_ips: ExternalIps,
@@ -107,11 +107,13 @@ pub enum Unallocated {
     LetThrough,
 }
 
-/// What happens to forwarded TCP packets that connection tracking calls invalid, because they lie outside of the window that
-/// it expects. They are not translated, so that a client would see an answer from a stranger and reset the connection.
+/// What happens to TCP packets from a port of endpoints that connection tracking calls invalid, because they lie outside of
+/// the window that it expects. They are not translated, so that a client would see an answer from a stranger and reset the
+/// connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Invalid {
-    /// They are dropped: kube-proxy with iptables.
+    /// They are dropped. kube-proxy with iptables drops every forwarded packet that is invalid, also those of flows that
+    /// come this way in one direction alone.
     #[default]
     Drop,
     /// Nothing: kube-proxy in its other modes.

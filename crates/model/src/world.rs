@@ -15,6 +15,7 @@ use crate::listeners::{
     HealthCheck, HealthCheckKey, HealthCheckRefusal, health_check_addresses, local_listener,
     loopback_families,
 };
+use crate::rules::Invalid;
 
 /// All inputs, and the state of the node that follows from them.
 ///
@@ -34,7 +35,12 @@ pub struct World {
     claims: Claims<FrontendKey, Arc<PortName>, Frontend>,
     health_claims: Claims<HealthCheckKey, ServiceKey, HealthCheck>,
     addresses: Counted,
+    outer_addresses: Counted,
+    spared: Counted,
+    /// Those of `spared` that are the machine's own.
+    own_spared: BTreeSet<IpAddr>,
     local_backends: Counted,
+    endpoint_ports: Counted<u16>,
     desired: Desired,
     /// What the next batch has to think through besides what it names: at first, the settings.
     untold: Touched,
@@ -141,6 +147,9 @@ impl World {
                 .services
                 .extend(self.inputs.services.keys().cloned());
         }
+        if touched.node || touched.networks {
+            self.apply_networks(&mut delta);
+        }
         let mut contested = Contested::default();
         for key in touched.services {
             self.rethink(&key, &mut contested, &mut delta);
@@ -150,6 +159,16 @@ impl World {
             &mut self.desired.service_addresses,
             &mut delta.service_addresses,
         );
+        self.outer_addresses.settle(
+            &mut self.desired.outer_addresses,
+            &mut delta.outer_addresses,
+        );
+        self.spared.settle(
+            &mut self.desired.spared_addresses,
+            &mut delta.spared_addresses,
+        );
+        self.endpoint_ports
+            .settle(&mut self.desired.endpoint_ports, &mut delta.endpoint_ports);
         self.local_backends
             .settle(&mut self.desired.local_backends, &mut delta.local_backends);
         delta
@@ -174,6 +193,10 @@ impl World {
                 self.here.machine_addresses = addresses.clone();
                 self.inputs.machine_addresses = addresses;
                 touched.node = true;
+            }
+            Change::ServiceCidr(name, cidr) => {
+                put(&mut self.inputs.service_cidrs, &name, cidr);
+                touched.networks = true;
             }
         }
     }
@@ -219,6 +242,19 @@ impl World {
         self.desired.health_check_addresses = wanted;
     }
 
+    fn apply_networks(&mut self, delta: &mut Delta) {
+        let service_cidrs = self.inputs.service_cidrs.values();
+        let networks = self.here.service_networks(service_cidrs);
+        let own = self.here.own_addresses_in(&networks);
+        self.spared
+            .replace(self.own_spared.iter().copied(), own.iter().copied());
+        self.own_spared = own;
+        if self.desired.service_networks != networks {
+            delta.service_networks = Some(networks.clone());
+            self.desired.service_networks = networks;
+        }
+    }
+
     /// Thinks one Service through again. Who gets an address and port is settled once all are done:
     /// `contested` collects them.
     fn rethink(&mut self, key: &ServiceKey, contested: &mut Contested, delta: &mut Delta) {
@@ -241,6 +277,16 @@ impl World {
         self.replace_pools(&old, &new, delta);
         self.addresses
             .replace(old.addresses.iter().copied(), new.addresses.iter().copied());
+        self.outer_addresses.replace(
+            old.outer_addresses.iter().copied(),
+            new.outer_addresses.iter().copied(),
+        );
+        self.spared
+            .replace(old.spared.iter().copied(), new.spared.iter().copied());
+        if self.here.options.rules.invalid == Invalid::Drop {
+            self.endpoint_ports
+                .replace(old.endpoint_ports(), new.endpoint_ports());
+        }
         self.local_backends
             .replace(old.local_backends(), new.local_backends());
         self.keep(key, new);
@@ -326,6 +372,7 @@ impl World {
 #[derive(Clone, Debug, Default)]
 struct Touched {
     node: bool,
+    networks: bool,
     services: BTreeSet<ServiceKey>,
 }
 
@@ -336,15 +383,24 @@ struct Contested {
     health_checks: BTreeSet<HealthCheckKey>,
 }
 
-/// Addresses that several Services may name: an address is there while anybody names it.
-#[derive(Clone, Debug, Default)]
-struct Counted {
-    count: BTreeMap<IpAddr, u32>,
-    changed: BTreeSet<IpAddr>,
+/// Addresses, or ports, that several Services may name: one is there while anybody names it.
+#[derive(Clone, Debug)]
+struct Counted<T = IpAddr> {
+    count: BTreeMap<T, u32>,
+    changed: BTreeSet<T>,
 }
 
-impl Counted {
-    fn replace(&mut self, old: impl Iterator<Item = IpAddr>, new: impl Iterator<Item = IpAddr>) {
+impl<T> Default for Counted<T> {
+    fn default() -> Self {
+        Self {
+            count: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+}
+
+impl<T: Ord + Copy> Counted<T> {
+    fn replace(&mut self, old: impl Iterator<Item = T>, new: impl Iterator<Item = T>) {
         for ip in new {
             *self.count.entry(ip).or_default() += 1;
             self.changed.insert(ip);
@@ -360,7 +416,7 @@ impl Counted {
         }
     }
 
-    fn settle(&mut self, present: &mut BTreeSet<IpAddr>, delta: &mut BTreeMap<IpAddr, bool>) {
+    fn settle(&mut self, present: &mut BTreeSet<T>, delta: &mut BTreeMap<T, bool>) {
         for ip in std::mem::take(&mut self.changed) {
             let wanted = self.count.contains_key(&ip);
             let differs = if wanted {

@@ -2,7 +2,7 @@
 
 use daymark_case::Case;
 use daymark_case::random::{self, Size};
-use daymark_model::desired::Sources;
+use daymark_model::desired::{OwnPods, Sources};
 use daymark_model::{Change, Delta, Desired, Family, Protocol, World};
 use proptest::prelude::*;
 
@@ -125,12 +125,15 @@ fn a_node_change_is_told_by_its_own_fields() {
     let mut world = world("service web NodePort 80/TCP@30080 cluster=10.96.0.20\n");
     let case = Case::parse("here", "node node-1 172.30.0.11 pods=10.244.1.0/24\n").expect("a case");
     let delta = world.apply(case.steps[0].changes.iter().cloned());
-    assert_eq!(delta.own_pods.as_ref().map(Vec::len), Some(1));
+    assert_eq!(
+        delta.own_pods.as_ref().map(|own| own.prefixes.len()),
+        Some(1)
+    );
     assert_eq!(delta.node_port_addresses.len(), 1);
     assert!(!delta.is_empty());
     assert!(delta.frontends.is_empty());
     let gone = world.apply([Change::Node(None)]);
-    assert_eq!(gone.own_pods, Some(Vec::new()));
+    assert_eq!(gone.own_pods, Some(OwnPods::default()));
     assert_eq!(
         gone.node_port_addresses
             .values()

@@ -25,9 +25,13 @@ fn as_changes(world: &World) -> Vec<Change> {
     let inputs = world.inputs();
     let services = inputs.services.iter();
     let slices = inputs.slices.iter();
+    let service_cidrs = inputs.service_cidrs.iter();
     services
         .map(|(key, service)| Change::Service(key.clone(), Some(service.clone())))
         .chain(slices.map(|(key, slice)| Change::Slice(key.clone(), Some(slice.clone()))))
+        .chain(
+            service_cidrs.map(|(name, cidr)| Change::ServiceCidr(name.clone(), Some(cidr.clone()))),
+        )
         .chain([
             Change::Node(inputs.node.clone()),
             Change::MachineAddresses(inputs.machine_addresses.clone()),
@@ -140,7 +144,7 @@ proptest! {
         let gone = as_changes(&world).into_iter().filter_map(|change| match change {
             Change::Service(key, _) => Some(Change::Service(key, None)),
             Change::Slice(key, _) => Some(Change::Slice(key, None)),
-            Change::Node(_) | Change::MachineAddresses(_) => None,
+            Change::Node(_) | Change::MachineAddresses(_) | Change::ServiceCidr(..) => None,
         });
         let gone: Vec<Change> = gone.collect();
         world.apply(gone);
@@ -148,6 +152,7 @@ proptest! {
         prop_assert!(desired.frontends.is_empty());
         prop_assert!(desired.pools.is_empty());
         prop_assert!(desired.service_addresses.is_empty());
+        prop_assert!(desired.outer_addresses.is_empty());
         prop_assert!(desired.local_backends.is_empty());
     }
 

@@ -8,18 +8,17 @@ mod objects;
 mod packet;
 mod service;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use daymark_model::input::SlicePort;
-use daymark_model::{Change, Node, Service, ServiceKey, Slice, SliceKey};
+use daymark_model::{Change, Node, Service, ServiceCidr, ServiceKey, Slice, SliceKey};
 
 use crate::error::ParseError;
 use crate::value::{Case, Check, Step};
 use line::Line;
 
-const KEYWORDS: &str =
-    "a line of: options, node, machine, service, slice, endpoint, remove, packet, step";
+const KEYWORDS: &str = "a line of: options, node, machine, service-cidr, service, slice, endpoint, remove, packet, step";
 
 impl Case {
     /// Reads a case. `file` is its name in messages.
@@ -53,6 +52,7 @@ struct State {
     targets: BTreeMap<ServiceKey, Vec<SlicePort>>,
     slices: BTreeMap<SliceKey, Slice>,
     node: Option<Arc<Node>>,
+    service_cidrs: BTreeSet<Arc<str>>,
 }
 
 /// The step that is being read.
@@ -62,6 +62,7 @@ struct Draft {
     name: String,
     node: Option<Option<Arc<Node>>>,
     machine: Option<Arc<[std::net::IpAddr]>>,
+    service_cidrs: BTreeMap<Arc<str>, Option<Arc<ServiceCidr>>>,
     services: BTreeMap<ServiceKey, Option<Arc<Service>>>,
     slices: BTreeMap<SliceKey, Option<Slice>>,
     checks: Vec<Check>,
@@ -119,6 +120,7 @@ impl<'a> Parser<'a> {
             "options" => self.options(line),
             "node" => self.node(line),
             "machine" => self.machine(line),
+            "service-cidr" => self.service_cidr(line),
             "service" => self.service(line),
             "slice" => self.slice(line),
             "endpoint" => self.endpoint(line),
@@ -148,10 +150,12 @@ impl<'a> Parser<'a> {
     fn close_step(&mut self) {
         let draft = std::mem::take(&mut self.draft);
         let machine = draft.machine.map(Change::MachineAddresses);
+        let service_cidrs = draft.service_cidrs.into_iter();
         let services = draft.services.into_iter();
         let slices = draft.slices.into_iter();
         let changes = draft.node.map(Change::Node).into_iter().chain(machine);
         let changes = changes
+            .chain(service_cidrs.map(|(name, cidr)| Change::ServiceCidr(name, cidr)))
             .chain(services.map(|(key, service)| Change::Service(key, service)))
             .chain(slices.map(|(key, slice)| Change::Slice(key, slice.map(Arc::new))));
         self.case.steps.push(Step {
@@ -167,6 +171,7 @@ impl<'a> Parser<'a> {
         let Draft {
             node,
             machine,
+            service_cidrs,
             services,
             slices,
             checks,
@@ -177,6 +182,7 @@ impl<'a> Parser<'a> {
             && name.is_empty()
             && node.is_none()
             && machine.is_none()
+            && service_cidrs.is_empty()
             && services.is_empty()
             && slices.is_empty()
             && checks.is_empty()

@@ -7,7 +7,7 @@ use daymark_model::address::Family;
 use daymark_model::input::{Conditions, Detector, Hints, MasqueradeAll, SliceAudience, SlicePort};
 use daymark_model::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
 use daymark_model::rules;
-use daymark_model::{Endpoint, InterfacePattern, Node, ServiceKey, Slice, SliceKey};
+use daymark_model::{Endpoint, InterfacePattern, Node, ServiceCidr, ServiceKey, Slice, SliceKey};
 
 use super::line::{Fields, Line};
 use super::{Open, Parser};
@@ -107,6 +107,20 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// `service-cidr NAME PREFIX,...`
+    pub(super) fn service_cidr(&mut self, line: &mut Line) -> Result<()> {
+        let name: Arc<str> = line.word("the ServiceCIDR's name")?.into();
+        let list = line.word("its prefixes")?;
+        let cidrs = line.list(list, |line, text| line.cidr(text))?;
+        let cidr = ServiceCidr {
+            name: name.clone(),
+            cidrs,
+        };
+        self.state.service_cidrs.insert(name.clone());
+        self.draft.service_cidrs.insert(name, Some(Arc::new(cidr)));
+        line.end()
+    }
+
     /// `slice [NAMESPACE/]NAME of SERVICE IPv4|IPv6 [[NAME:]PORT/PROTOCOL...] [dns-only]`
     pub(super) fn slice(&mut self, line: &mut Line) -> Result<()> {
         let word = line.word("the slice's name")?;
@@ -186,13 +200,20 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `remove node`, `remove service NAME`, `remove slice NAME`, `remove endpoint ADDRESS of SERVICE`
+    /// `remove node`, `remove service-cidr NAME`, `remove service NAME`, `remove slice NAME`, `remove endpoint ADDRESS of SERVICE`
     pub(super) fn remove(&mut self, line: &mut Line) -> Result<()> {
-        const WHAT: &str = "what goes: node, service, slice or endpoint";
+        const WHAT: &str = "what goes: node, service-cidr, service, slice or endpoint";
         match line.word(WHAT)? {
             "node" => {
                 self.state.node = None;
                 self.draft.node = Some(None);
+            }
+            "service-cidr" => {
+                let name = line.word("the name of a ServiceCIDR")?;
+                if !self.state.service_cidrs.remove(name) {
+                    return Err(line.error("a ServiceCIDR that a line above names", name));
+                }
+                self.draft.service_cidrs.insert(name.into(), None);
             }
             "service" => {
                 let word = line.word("the name of a Service")?;

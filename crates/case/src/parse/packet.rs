@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use daymark_model::address::{Family, parse_address};
 use daymark_model::decide::{Arrival, SourceSeen};
 use daymark_model::desired::Reason;
-use daymark_model::{Node, Packet, Protocol, Target};
+use daymark_model::{Interface, Node, Packet, Protocol, Target};
 
 use super::line::Line;
 use crate::error::ParseError;
@@ -15,11 +15,12 @@ use crate::write::node_source;
 type Result<T> = std::result::Result<T, ParseError>;
 
 const VERDICTS: &str = "a verdict: refuse, drop, untouched, or endpoints ADDRESS[:PORT]... with source-kept or masqueraded";
-const REASONS: [Reason; 4] = [
+const REASONS: [Reason; 5] = [
     Reason::NoEndpoint,
     Reason::NoLocalEndpoint,
     Reason::SourceRange,
     Reason::UnknownPort,
+    Reason::Unallocated,
 ];
 
 /// `packet SOURCE -> ADDRESS:PORT/PROTOCOL expect VERDICT because REASON`
@@ -48,6 +49,15 @@ fn packet(line: &mut Line, node: Option<&Node>) -> Result<Packet> {
     let to = line.word("where the packet goes: ADDRESS:PORT/PROTOCOL")?;
     let (destination, port, protocol) = destination(line, to)?;
     let family = Family::of(destination);
+    let (from, interface) = match from.split_once('@') {
+        None => (from, None),
+        Some((from, name)) => {
+            let interface = Interface::parse(name);
+            let expected = "the interface that the packet arrives at, at most 15 bytes";
+            let interface = interface.ok_or_else(|| line.error(expected, name))?;
+            (from, Some(interface))
+        }
+    };
     let (arrival, source) = match from.split_once('=') {
         None if from == "node" => {
             let own = node_source(node, family).ok_or_else(|| {
@@ -61,11 +71,15 @@ fn packet(line: &mut Line, node: Option<&Node>) -> Result<Packet> {
         Some(("node", own)) => (Arrival::Node, canonical(line, own)?),
         _ => (Arrival::Link, canonical(line, from)?),
     };
+    if arrival == Arrival::Node && interface.is_some() {
+        return Err(line.error("no interface: the node's own packets arrive at none", from));
+    }
     if Family::of(source) != family {
         return Err(line.error(format!("an {family} source, as the destination is"), from));
     }
     Ok(Packet {
         arrival,
+        interface,
         source,
         destination,
         protocol,

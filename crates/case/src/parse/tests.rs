@@ -15,7 +15,7 @@ fn an_error_names_the_place_what_could_stand_there_and_what_does() {
     for (line, expected) in [
         (
             "pakcet",
-            "a line of: options, node, machine, service, slice, endpoint, remove, packet, step, found `pakcet`",
+            "a line of: options, node, machine, service-cidr, service, slice, endpoint, remove, packet, step, found `pakcet`",
         ),
         ("service", "the Service's name, found the end of the line"),
         ("service /x ClusterIP", "NAME or NAMESPACE/NAME, found `/x`"),
@@ -83,7 +83,7 @@ fn an_error_names_the_place_what_could_stand_there_and_what_does() {
         ),
         (
             "remove pod x",
-            "what goes: node, service, slice or endpoint, found `pod`",
+            "what goes: node, service-cidr, service, slice or endpoint, found `pod`",
         ),
         (
             "remove service other",
@@ -140,7 +140,7 @@ fn an_error_names_the_place_what_could_stand_there_and_what_does() {
         ),
         (
             "packet node -> 10.96.0.20:80/TCP expect drop because of-this",
-            "the reason's own word first: one of no-endpoint, no-local-endpoint, source-range, unknown-port, found `of-this`",
+            "the reason's own word first: one of no-endpoint, no-local-endpoint, source-range, unknown-port, unallocated, found `of-this`",
         ),
         (
             "packet node -> 10.96.0.20:80/TCP expect reject because no-endpoint",

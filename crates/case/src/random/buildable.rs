@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use daymark_model::decide::Arrival;
-use daymark_model::{Change, Packet, Slice, World};
+use daymark_model::input::Detector;
+use daymark_model::{Change, Options, Packet, Slice, World};
 
 use super::objects::{home, node_1};
 
@@ -21,7 +22,14 @@ pub(super) fn change(change: Change) -> Option<Change> {
             }
             Some(Change::Slice(key, Some(Arc::new(slice))))
         }
-        Change::Service(..) | Change::Slice(..) => Some(change),
+        Change::ServiceCidr(..) | Change::Service(..) | Change::Slice(..) => Some(change),
+    }
+}
+
+/// The settings, as far as they can be built: a Pod's link has one name, and packets come from anywhere.
+pub(super) fn options(options: &mut Options) {
+    if let Detector::Interface(_) = options.detector {
+        options.detector = Detector::NodeCidr;
     }
 }
 

@@ -128,6 +128,9 @@ fn drawn(mut random: Random, seed: u64, size: Size, options: Options) -> Case {
         options,
         ..Case::default()
     };
+    if size.manner != Manner::Anything {
+        buildable::options(&mut case.options);
+    }
     let mut world = World::new(case.options.clone());
     for number in 0..=size.steps {
         let drawn = changes(&mut random, seed, size, number);
@@ -135,6 +138,9 @@ fn drawn(mut random: Random, seed: u64, size: Size, options: Options) -> Case {
         world.apply(changes.iter().cloned());
         let mut packets = packets(&mut random, &world, size.packets);
         if size.manner != Manner::Anything {
+            packets
+                .iter_mut()
+                .for_each(|packet| packet.interface = None);
             packets.retain(|packet| buildable::can_be_sent(&world, packet));
         }
         case.steps.push(Step {
@@ -200,18 +206,22 @@ pub fn expected(world: &World, packet: daymark_model::Packet) -> Check {
 /// slices; nothing is removed that is not there.
 fn in_order(world: &World, changes: Vec<Change>) -> Vec<Change> {
     let (mut node, mut machine) = (None, None);
+    let mut service_cidrs = BTreeMap::new();
     let (mut services, mut slices) = (BTreeMap::new(), BTreeMap::new());
     for change in changes {
         match change {
             Change::Node(_) => node = Some(change),
             Change::MachineAddresses(_) => machine = Some(change),
+            Change::ServiceCidr(ref name, _) => drop(service_cidrs.insert(name.clone(), change)),
             Change::Service(ref key, _) => drop(services.insert(key.clone(), change)),
             Change::Slice(ref key, _) => drop(slices.insert(key.clone(), change)),
         }
     }
     let all = node.into_iter().chain(machine);
+    let all = all.chain(service_cidrs.into_values());
     let all = all.chain(services.into_values().chain(slices.into_values()));
     let there = |change: &Change| match change {
+        Change::ServiceCidr(name, None) => world.inputs().service_cidrs.contains_key(name),
         Change::Service(key, None) => world.inputs().services.contains_key(key),
         Change::Slice(key, None) => world.inputs().slices.contains_key(key),
         _ => true,

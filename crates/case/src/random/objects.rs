@@ -11,7 +11,8 @@ use daymark_model::input::{
 use daymark_model::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
 use daymark_model::rules::{self, Mode, Rules};
 use daymark_model::{
-    Change, Cidr, Endpoint, Node, Options, Protocol, Service, ServiceKey, Slice, SliceKey,
+    Change, Cidr, Endpoint, InterfacePattern, Node, Options, Protocol, Service, ServiceCidr,
+    ServiceKey, Slice, SliceKey,
 };
 
 use super::Random;
@@ -92,6 +93,15 @@ pub(super) const PREFIXES: [&str; 12] = [
     "fd00::/8",
     "::/0",
 ];
+/// The last two hold external addresses, and the node's own.
+const SERVICE_CIDRS: [&str; 6] = [
+    "10.96.0.0/16",
+    "10.96.0.16/28",
+    "fd00:10:96::/112",
+    "fd00:10:96::20/127",
+    "172.30.0.192/26",
+    "fd00:30::/64",
+];
 const POD_CIDRS: [&str; 4] = [
     "10.244.1.0/24",
     "fd00:10:244:1::/64",
@@ -104,6 +114,10 @@ pub fn options(random: &mut Random) -> Options {
     Options {
         detector: match random.below(10) {
             0 => Detector::None,
+            3 => {
+                let pattern = InterfacePattern::parse(random.pick(&["cni0", "veth*", "v*"]));
+                Detector::Interface(pattern.expect("a pattern"))
+            }
             1 | 2 => Detector::Cidrs(cidrs(random, 3, &PREFIXES)),
             _ => Detector::NodeCidr,
         },
@@ -172,10 +186,19 @@ pub fn change(seed: u64) -> Change {
             let there = !random.percent(20);
             Change::Service(service.key.clone(), there.then(|| Arc::new(service)))
         }
-        38..=91 => {
+        38..=89 => {
             let slice = slice(&mut random);
             let there = !random.percent(20);
             Change::Slice(slice.key.clone(), there.then(|| Arc::new(slice)))
+        }
+        90..=91 => {
+            let name: Arc<str> = random.pick(&["kubernetes", "extra"]).into();
+            let cidr = ServiceCidr {
+                name: name.clone(),
+                cidrs: cidrs(&mut random, 2, &SERVICE_CIDRS),
+            };
+            let there = !random.percent(30) && !cidr.cidrs.is_empty();
+            Change::ServiceCidr(name, there.then(|| Arc::new(cidr)))
         }
         92..=95 if random.percent(80) => node(&mut random),
         92..=95 => Change::Node(None),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use daymark_model::address::{Family, parse_address};
 use daymark_model::decide::Arrival;
-use daymark_model::{Desired, FrontendKey, Packet, Protocol, World};
+use daymark_model::{Desired, FrontendKey, Interface, Packet, Protocol, World};
 
 use super::Random;
 
@@ -29,6 +29,7 @@ const CLIENTS: [[&str; 7]; 2] = [
         "2001:db8::7",
     ],
 ];
+const INTERFACES: [Option<&str>; 4] = [None, Some("eth0"), Some("cni0"), Some("veth1")];
 const ELSEWHERE: [[&str; 3]; 2] = [
     ["10.96.0.99", "172.30.0.12", "127.0.0.1"],
     ["fd00:10:96::99", "fd00:30::12", "::1"],
@@ -62,8 +63,13 @@ fn packet(random: &mut Random, world: &World, aims: &[FrontendKey]) -> Packet {
     } else {
         Arrival::Link
     };
+    let interface = match arrival {
+        Arrival::Node => None,
+        Arrival::Link => random.pick(&INTERFACES).and_then(Interface::parse),
+    };
     Packet {
         arrival,
+        interface,
         source: source(random, world, family, arrival),
         destination,
         protocol: if random.percent(8) {

@@ -64,7 +64,12 @@ pub(crate) fn endpoint(address: IpAddr, port: u16) -> String {
 pub(crate) fn route(packet: &Packet) -> String {
     match packet.arrival {
         Arrival::Node => route_from(&format!("node={}", packet.source), packet),
-        Arrival::Link => route_from(&packet.source.to_string(), packet),
+        Arrival::Link => {
+            let at = packet
+                .interface
+                .map_or(String::new(), |at| format!("@{at}"));
+            route_from(&format!("{}{at}", packet.source), packet)
+        }
     }
 }
 
@@ -212,6 +217,14 @@ impl Writer<'_> {
                     for ip in ips.iter() {
                         words.push(self.spell(ip));
                     }
+                    words.end(out)?;
+                }
+                Change::ServiceCidr(name, None) => {
+                    writeln!(out, "{} service-cidr {name}", Words::new("remove").0)?;
+                }
+                Change::ServiceCidr(name, Some(cidr)) => {
+                    let mut words = Words::new("service-cidr");
+                    words.push(name).push(self.list(&cidr.cidrs));
                     words.end(out)?;
                 }
                 Change::Service(key, None) => {

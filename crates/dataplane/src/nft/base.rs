@@ -17,6 +17,8 @@ pub const ASKED: [usize; 4] = [0, 1, 0, 1];
 const STATUS_DNAT: u32 = 1 << 5;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)` as `ct state` shows it.
 const STATE_NEW: u32 = 8;
+/// `NF_CT_STATE_INVALID_BIT`.
+const STATE_INVALID: u32 = 1;
 /// `RTN_LOCAL` (`linux/rtnetlink.h`).
 const ROUTE_LOCAL: u32 = 2;
 
@@ -47,12 +49,15 @@ fn chains() -> Vec<Chain> {
     let regular = [
         chain::REFUSE,
         chain::LOST,
+        chain::UNALLOCATED,
+        chain::INVALID,
         chain::INSIDE_NODE_PORT,
         chain::OUTSIDE_NODE_PORT,
         chain::INSIDE,
         chain::OUTSIDE,
         chain::STRAY_NODE_PORT,
         chain::STRAY,
+        chain::STRAY_LINK,
     ];
     let masquerade = chain::MASQUERADE_NODE_PORT
         .into_iter()
@@ -98,13 +103,15 @@ fn rules(words: &Words) -> Vec<Rule> {
     let counted = |answer| [Expr::Counter(Counter::default()), Expr::Reject(answer)];
     rule(chain::REFUSE, with(tcp, counted(Reject::TcpReset)));
     rule(chain::REFUSE, counted(unreachable(words)).into());
-    rule(
-        chain::LOST,
-        vec![
+    let drop = || {
+        [
             Expr::Counter(Counter::default()),
             Expr::Verdict(Verdict::Drop),
-        ],
-    );
+        ]
+    };
+    rule(chain::LOST, drop().into());
+    rule(chain::UNALLOCATED, drop().into());
+    rule(chain::INVALID, with(out_of_window(), drop()));
 
     for (main, at_port, plan) in [
         (chain::INSIDE, chain::INSIDE_NODE_PORT, reg::INSIDE),
@@ -128,10 +135,9 @@ fn rules(words: &Words) -> Vec<Rule> {
         );
     }
 
-    rule(
-        chain::PREROUTING,
-        with(member(words.saddr(), set::OWN_PODS), [goto(chain::INSIDE)]),
-    );
+    for own_pods in own_pods(words) {
+        rule(chain::PREROUTING, with(own_pods, [goto(chain::INSIDE)]));
+    }
     rule(chain::PREROUTING, vec![goto(chain::OUTSIDE)]);
     rule(chain::OUTPUT, vec![goto(chain::INSIDE)]);
 
@@ -179,6 +185,45 @@ fn stray(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
             [goto(chain::REFUSE)],
         ),
     );
+    rule(
+        chain::STRAY,
+        with(
+            member(words.daddr(), set::SPARED_ADDRESSES),
+            [Expr::Verdict(Verdict::Return)],
+        ),
+    );
+    rule(
+        chain::STRAY,
+        with(
+            member(words.daddr(), set::SERVICE_NETWORKS),
+            [goto(chain::UNALLOCATED)],
+        ),
+    );
+    let everywhere = Verdict::Jump(chain::STRAY.into());
+    rule(chain::STRAY_LINK, vec![Expr::Verdict(everywhere)]);
+    for own_pods in own_pods(words) {
+        rule(
+            chain::STRAY_LINK,
+            with(own_pods, [Expr::Verdict(Verdict::Return)]),
+        );
+    }
+    rule(
+        chain::STRAY_LINK,
+        with(
+            member(words.daddr(), set::OUTER_ADDRESSES),
+            [goto(chain::REFUSE)],
+        ),
+    );
+    let invalid = [
+        ct(CtKey::State, None, Reg::R0),
+        mask(Reg::R0, STATE_INVALID),
+        differs_from_zero(Reg::R0),
+        goto(chain::INVALID),
+    ];
+    // An answer to a masqueraded connection is for this node itself, until it is translated.
+    for hook in &chain::FILTERS[..2] {
+        rule(hook, invalid.clone().into());
+    }
     let untranslated = [
         ct(CtKey::State, None, Reg::R0),
         mask(Reg::R0, STATE_NEW),
@@ -191,8 +236,13 @@ fn stray(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
         is(Reg::R0, Data::host(0)),
     ]);
     let untranslated: Vec<Expr> = untranslated.collect();
-    for hook in chain::FILTERS {
-        rule(hook, with(untranslated.clone(), [goto(chain::STRAY)]));
+    let [input, forward, output] = chain::FILTERS;
+    for (hook, stray) in [
+        (input, chain::STRAY_LINK),
+        (forward, chain::STRAY_LINK),
+        (output, chain::STRAY),
+    ] {
+        rule(hook, with(untranslated.clone(), [goto(stray)]));
     }
 }
 
@@ -253,13 +303,12 @@ fn masquerade(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
         chain::POSTROUTING,
         with(from_node, [goto(chain::MASQUERADE[0])]),
     );
-    rule(
-        chain::POSTROUTING,
-        with(
-            member(words.saddr(), set::OWN_PODS),
-            [goto(chain::MASQUERADE[1])],
-        ),
-    );
+    for own_pods in own_pods(words) {
+        rule(
+            chain::POSTROUTING,
+            with(own_pods, [goto(chain::MASQUERADE[1])]),
+        );
+    }
     rule(chain::POSTROUTING, vec![goto(chain::MASQUERADE[2])]);
 }
 
@@ -271,6 +320,43 @@ impl Words {
     fn daddr(&self) -> [Expr; 1] {
         [address(self, self.daddr, reg::KEY)]
     }
+}
+
+/// What tells own Pods: their addresses, or the interface that they come in at. At postrouting, too, the kernel knows that of a
+/// forwarded packet (`ip_output` in `net/ipv4/ip_output.c`, from 5.7 on).
+fn own_pods(words: &Words) -> [Vec<Expr>; 2] {
+    let interface = Expr::Meta(Meta::Load {
+        key: MetaKey::IifName,
+        dreg: reg::KEY,
+    });
+    [
+        member(words.saddr(), set::OWN_PODS),
+        member([interface], set::OWN_INTERFACES),
+    ]
+}
+
+/// An answer of an endpoint that connection tracking takes for invalid because it lies outside of the window. By the port it
+/// comes from, and not because no beginning was seen: a flow that passes here in one direction alone is none of our business. Its
+/// client's packets come from other ports, of its server's the first alone (SYN) is invalid; a reset does no harm.
+fn out_of_window() -> Vec<Expr> {
+    let load = |offset, len, dreg| {
+        let base = Base::Transport;
+        Expr::Payload(Payload {
+            base,
+            offset,
+            len,
+            dreg,
+        })
+    };
+    vec![
+        l4proto(Reg::R0),
+        is(Reg::R0, Data::new(&[TCP])),
+        load(TCP_FLAGS, 1, Reg::R0),
+        mask_byte(Reg::R0, TCP_SYN | TCP_RST),
+        is(Reg::R0, Data::new(&[0])),
+        load(0, 2, reg::KEY),
+        lookup(set::ENDPOINT_PORTS, LookupResult::Member),
+    ]
 }
 
 /// Asks a frontend map by the packet's destination.
@@ -407,6 +493,15 @@ fn mask(reg: Reg, bits: u32) -> Expr {
     })
 }
 
+fn mask_byte(reg: Reg, bits: u8) -> Expr {
+    Expr::Bitwise(Bitwise::Mask {
+        sreg: reg,
+        dreg: reg,
+        mask: Data::new(&[bits]),
+        xor: Data::new(&[0]),
+    })
+}
+
 fn is(sreg: Reg, data: Data) -> Expr {
     Expr::Cmp(Cmp {
         sreg,
@@ -439,6 +534,10 @@ fn unreachable(words: &Words) -> Reject {
 
 /// `IPPROTO_TCP`.
 const TCP: u8 = 6;
+/// The byte of the flags in the TCP header, and two of them (RFC 9293, section 3.1).
+const TCP_FLAGS: u32 = 13;
+const TCP_SYN: u8 = 2;
+const TCP_RST: u8 = 4;
 /// RFC 792, "Destination Unreachable Message", code 3.
 const ICMP_PORT_UNREACH: u8 = 3;
 /// RFC 4443, section 3.1, code 4.

@@ -433,17 +433,44 @@ impl Plane {
                     .map(|(ip, on)| (*ip, *on))
                     .collect()
             };
-        for (ip, present) in changes(&delta.service_addresses) {
-            draft.change_outer(set::SERVICE_ADDRESSES, wanted::address(ip), present);
+        for (name, of_set) in [
+            (set::SERVICE_ADDRESSES, &delta.service_addresses),
+            (set::OUTER_ADDRESSES, &delta.outer_addresses),
+            (set::NODE_PORT_ADDRESSES, &delta.node_port_addresses),
+        ] {
+            for (ip, present) in changes(of_set) {
+                draft.change_outer(name, wanted::address(ip), present);
+            }
         }
-        for (ip, present) in changes(&delta.node_port_addresses) {
-            draft.change_outer(set::NODE_PORT_ADDRESSES, wanted::address(ip), present);
+        for (ip, present) in changes(&delta.spared_addresses) {
+            draft.change_inner(set::SPARED_ADDRESSES, wanted::address(ip), present);
         }
         for (ip, present) in changes(&delta.local_backends) {
             draft.change_inner(set::LOCAL_BACKENDS, wanted::pair(ip), present);
         }
-        if delta.own_pods.is_some() {
-            draft.replace_own_pods(program, wanted::own_pods(&desired.own_pods, family));
+        if delta.own_pods.is_some() || delta.service_networks.is_some() {
+            self.boundaries(desired, program, draft);
+        }
+        for (port, present) in &delta.endpoint_ports {
+            draft.change_outer(set::ENDPOINT_PORTS, wanted::port(*port), *present);
+        }
+    }
+}
+
+impl Plane {
+    /// Sets of ranges that the model names outright.
+    fn boundaries(&self, desired: &Desired, program: &Program, draft: &mut Draft) {
+        let family = self.words.family;
+        let own = &desired.own_pods;
+        for (name, wanted) in [
+            (set::OWN_PODS, wanted::prefixes(&own.prefixes, family)),
+            (set::OWN_INTERFACES, wanted::interfaces(own.interfaces)),
+            (
+                set::SERVICE_NETWORKS,
+                wanted::prefixes(&desired.service_networks, family),
+            ),
+        ] {
+            draft.replace_boundaries(program, name, wanted);
         }
     }
 }

@@ -24,6 +24,10 @@ pub enum Reason {
     SourceRange,
     /// Dropped: what a Service captures, and was not translated.
     NotTranslated,
+    /// Dropped: an address of a ServiceCIDR that nobody has.
+    Unallocated,
+    /// Dropped: an endpoint's packet outside of the window.
+    Invalid,
     /// Dropped for another reason, which the rule's chain names.
     Other,
 }
@@ -71,6 +75,8 @@ fn count(rule: &Rule) -> Option<(Reason, u64)> {
             Reason::NoLocalEndpoint
         }
         Expr::Verdict(Verdict::Drop) if *rule.chain == *chain::LOST => Reason::NotTranslated,
+        Expr::Verdict(Verdict::Drop) if *rule.chain == *chain::UNALLOCATED => Reason::Unallocated,
+        Expr::Verdict(Verdict::Drop) if *rule.chain == *chain::INVALID => Reason::Invalid,
         _ => Reason::Other,
     };
     Some((reason, packets))

@@ -8,7 +8,7 @@ use daymark_model::{Family, FrontendKey, Protocol};
 use daymark_netlink::nft::{self, Data, Field, Reg, Set, SetFlags, SetKind, TableId, Type};
 
 /// The number of this layout; it stands in the table's comment.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The name of the tables, one in `ip`, one in `ip6`.
 pub const TABLE: &str = "daymark";
@@ -42,8 +42,18 @@ pub mod set {
     pub const OWN_PODS: &str = "own-pods";
     /// Addresses of this node at which node ports answer.
     pub const NODE_PORT_ADDRESSES: &str = "node-port-addrs";
+    /// Names of the interfaces that own Pods' packets come in at.
+    pub const OWN_INTERFACES: &str = "own-ifs";
     /// Addresses that belong to Services alone.
     pub const SERVICE_ADDRESSES: &str = "service-addrs";
+    /// Addresses that belong to Services for clients outside.
+    pub const OUTER_ADDRESSES: &str = "outer-addrs";
+    /// Prefixes that cluster IPs are taken from.
+    pub const SERVICE_NETWORKS: &str = "service-nets";
+    /// Addresses inside those that somebody has.
+    pub const SPARED_ADDRESSES: &str = "spared-addrs";
+    /// TCP ports at which endpoints answer.
+    pub const ENDPOINT_PORTS: &str = "endpoint-ports";
     /// `addr . addr`, twice the same: backends on this node, to recognise one that reaches itself.
     pub const LOCAL_BACKENDS: &str = "local-backends";
 }
@@ -70,6 +80,12 @@ pub mod chain {
     pub const STRAY: &str = "stray";
     /// The same, at a node-port address.
     pub const STRAY_NODE_PORT: &str = "stray-np";
+    /// The same, if they came from a link.
+    pub const STRAY_LINK: &str = "stray-link";
+    /// Drops what goes to an address of a ServiceCIDR that nobody has.
+    pub const UNALLOCATED: &str = "unallocated";
+    /// Drops answers of endpoints that connection tracking calls invalid.
+    pub const INVALID: &str = "invalid";
     /// Refuses.
     pub const REFUSE: &str = "refuse";
     /// Drops what is a known frontend and was not translated.
@@ -300,8 +316,19 @@ impl Words {
                 plain(set::OWN_PODS, self.address.into()),
                 SetFlags::INTERVAL,
             ),
+            flagged(
+                plain(set::OWN_INTERFACES, Field::IfName.into()),
+                SetFlags::INTERVAL,
+            ),
             plain(set::NODE_PORT_ADDRESSES, self.address.into()),
             plain(set::SERVICE_ADDRESSES, self.address.into()),
+            plain(set::OUTER_ADDRESSES, self.address.into()),
+            flagged(
+                plain(set::SERVICE_NETWORKS, self.address.into()),
+                SetFlags::INTERVAL,
+            ),
+            plain(set::SPARED_ADDRESSES, self.address.into()),
+            plain(set::ENDPOINT_PORTS, Field::InetService.into()),
             plain(set::LOCAL_BACKENDS, [self.address, self.address].into()),
         ]
     }

@@ -36,7 +36,7 @@ pub(crate) fn of_model(desired: &Desired, packet: &Packet) -> BTreeSet<Single> {
 pub(crate) fn while_changing(old: &Desired, new: &Desired, packet: &Packet) -> BTreeSet<Single> {
     let sides = [old, new];
     let mut all = BTreeSet::new();
-    for choice in 0..64_usize {
+    for choice in 0..1024_usize {
         let side = |bit: usize| sides[choice >> bit & 1];
         let at = |desired: &Desired, key: FrontendKey| {
             desired.frontends.get(&key).map(|f| (key, f.clone()))
@@ -45,13 +45,22 @@ pub(crate) fn while_changing(old: &Desired, new: &Desired, packet: &Packet) -> B
         let found = at(side(0), address)
             .map(|found| (found, side(0)))
             .or_else(|| at(side(1), node_port).map(|found| (found, side(1))));
+        // Addresses come one by one: that of the packet, and those of backends on this node.
+        let to = packet.destination;
+        let serves = |bit: usize| side(bit).node_port_addresses.iter().copied();
+        let own = serves(3).filter(|ip| *ip == to);
+        let own = own.chain(serves(9).filter(|ip| *ip != to)).collect();
         let pools = found.as_ref().map(|(_, side)| side.pools.clone());
         let mixed = Desired {
             frontends: found.into_iter().map(|(found, _)| found).collect(),
             pools: pools.unwrap_or_default(),
             own_pods: side(2).own_pods.clone(),
-            node_port_addresses: side(3).node_port_addresses.clone(),
+            node_port_addresses: own,
             service_addresses: side(4).service_addresses.clone(),
+            outer_addresses: side(6).outer_addresses.clone(),
+            service_networks: side(7).service_networks.clone(),
+            spared_addresses: side(8).spared_addresses.clone(),
+            endpoint_ports: new.endpoint_ports.clone(),
             local_backends: side(5).local_backends.clone(),
             // What no packet asks for.
             ..Desired::default()

@@ -73,6 +73,11 @@ const NOT_NEEDED_AT_REST: &[(&str, &str)] = &[
     ),
     ("np-b .. Verdict(Return)", "the same in the second map"),
     (
+        "Goto(\"invalid\")",
+        "meets packets that are no first ones: tests/invalid.rs",
+    ),
+    ("invalid loses", "the same"),
+    (
         "TcpReset",
         "says what the rule behind it says, to TCP sooner",
     ),
@@ -127,6 +132,10 @@ fn lost_elements() -> Vec<Fault> {
         set::MEMBERS,
         set::RANGES,
         set::OWN_PODS,
+        set::OWN_INTERFACES,
+        set::OUTER_ADDRESSES,
+        set::SERVICE_NETWORKS,
+        set::SPARED_ADDRESSES,
         set::NODE_PORT_ADDRESSES,
         set::SERVICE_ADDRESSES,
         set::LOCAL_BACKENDS,

@@ -37,7 +37,14 @@ fn sum(bytes: &[u8]) -> u64 {
 /// Dislikes one of some dozens, in every set but those that only the whole node can miss.
 fn moody(seed: u64) -> Dislike {
     Rc::new(move |name, elem| {
-        let spared = [set::OWN_PODS, set::PLANS].contains(&name);
+        let of_all = [
+            set::OWN_PODS,
+            set::OWN_INTERFACES,
+            set::SERVICE_NETWORKS,
+            set::ENDPOINT_PORTS,
+            set::PLANS,
+        ];
+        let spared = of_all.contains(&name);
         !spared && (sum(&essence(name, elem)) ^ seed).is_multiple_of(9)
     })
 }
@@ -70,6 +77,8 @@ fn is_disliked(subject: &Subject, wanted: &Desired, dislikes: &Dislike) -> bool 
             let (name, key) = match of {
                 Of::Services => (set::SERVICE_ADDRESSES, Data::addr(*ip)),
                 Of::NodePorts => (set::NODE_PORT_ADDRESSES, Data::addr(*ip)),
+                Of::Outer => (set::OUTER_ADDRESSES, Data::addr(*ip)),
+                Of::Spared => (set::SPARED_ADDRESSES, Data::addr(*ip)),
                 Of::LocalBackend => {
                     let twice = [&*Data::addr(*ip), &*Data::addr(*ip)].concat();
                     (set::LOCAL_BACKENDS, Data::new(&twice))
@@ -110,6 +119,8 @@ fn without(wanted: &Desired, left_out: &BTreeSet<Subject>) -> Desired {
         .retain(|ip| address(Of::Services, ip));
     rest.local_backends
         .retain(|ip| address(Of::LocalBackend, ip));
+    rest.outer_addresses.retain(|ip| address(Of::Outer, ip));
+    rest.spared_addresses.retain(|ip| address(Of::Spared, ip));
     rest.node_port_addresses
         .retain(|ip| address(Of::NodePorts, ip));
     rest

@@ -37,6 +37,7 @@ pub(crate) fn lab() -> BareLab {
             v4: Some([10, 244, 1, number].into()),
             v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
         },
+        link: None,
     };
     let addresses = |all: [&str; 2]| all.map(|ip| ip.parse::<IpAddr>().expect("an address"));
     let node = Node {

@@ -66,7 +66,9 @@ impl Store {
             Event::Namespace(name, None) => {
                 self.namespaces.remove(name);
             }
-            Event::Model(Change::Node(_) | Change::MachineAddresses(_))
+            Event::Model(
+                Change::Node(_) | Change::MachineAddresses(_) | Change::ServiceCidr(..),
+            )
             | Event::Pool(..)
             | Event::L2Advertisement(..)
             | Event::Triggered(..)

@@ -5,6 +5,7 @@ mod meta;
 mod metallb;
 mod node;
 mod service;
+mod service_cidr;
 mod slice;
 mod value;
 
@@ -29,6 +30,7 @@ pub(crate) enum Record {
     Service(Arc<model::Service>),
     /// And when what it follows from changed, microseconds since 1970.
     Slice(Arc<model::Slice>, Option<NonZeroI64>),
+    ServiceCidr(Arc<model::ServiceCidr>),
     Namespace(Arc<Namespace>),
     Pool(Arc<Pool>),
     L2Advertisement(Arc<L2Advertisement>),
@@ -130,6 +132,7 @@ pub(crate) fn frame(line: &[u8], context: &mut Context<'_>) -> Frame {
         Kind::Namespace => frame_of::<NamespaceJson<'_>>(line, context),
         Kind::Service => frame_of::<service::ServiceJson<'_>>(line, context),
         Kind::EndpointSlice => frame_of::<slice::SliceJson<'_>>(line, context),
+        Kind::ServiceCidr => frame_of::<service_cidr::ServiceCidrJson<'_>>(line, context),
         Kind::Pool => frame_of::<metallb::PoolJson<'_>>(line, context),
         Kind::L2Advertisement => frame_of::<metallb::L2AdvertisementJson<'_>>(line, context),
         Kind::Lease => frame_of::<lease::LeaseJson<'_>>(line, context),
@@ -143,6 +146,7 @@ pub(crate) fn item(bytes: &[u8], context: &mut Context<'_>) -> Result<Object, St
         Kind::Namespace => item_of::<NamespaceJson<'_>>(bytes, context),
         Kind::Service => item_of::<service::ServiceJson<'_>>(bytes, context),
         Kind::EndpointSlice => item_of::<slice::SliceJson<'_>>(bytes, context),
+        Kind::ServiceCidr => item_of::<service_cidr::ServiceCidrJson<'_>>(bytes, context),
         Kind::Pool => item_of::<metallb::PoolJson<'_>>(bytes, context),
         Kind::L2Advertisement => item_of::<metallb::L2AdvertisementJson<'_>>(bytes, context),
         Kind::Lease => item_of::<lease::LeaseJson<'_>>(bytes, context),

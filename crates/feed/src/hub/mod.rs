@@ -233,6 +233,19 @@ fn emit(key: &ObjectKey, from: Option<&Record>, to: Option<&Record>, events: &mu
             events.extend(triggered(&key, from, to));
             events.push(Event::Model(Change::Slice(key, to.and_then(slice))));
         }
+        Record::ServiceCidr(_) => {
+            let now = to.and_then(|to| {
+                if let Record::ServiceCidr(record) = to {
+                    Some(Arc::clone(record))
+                } else {
+                    None
+                }
+            });
+            events.push(Event::Model(Change::ServiceCidr(
+                Arc::clone(&key.name),
+                now,
+            )));
+        }
         Record::Namespace(_) => {
             let now = to.and_then(|to| {
                 if let Record::Namespace(record) = to {

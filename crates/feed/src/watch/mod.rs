@@ -238,7 +238,10 @@ impl Watch {
     /// Whether this failure means that there are no objects of this kind: the cluster need not have it (404), and
     /// need not let us see it (403). Rights that go later take nothing away: the last state stands.
     fn counts_as_absent(&self, code: u16) -> bool {
-        let optional = matches!(self.kind, Kind::Pool | Kind::L2Advertisement);
+        let optional = matches!(
+            self.kind,
+            Kind::ServiceCidr | Kind::Pool | Kind::L2Advertisement
+        );
         optional && (code == 404 || code == 403 && self.known == Known::Nothing)
     }
 

@@ -123,7 +123,7 @@ async fn lines_before_one_without_end_count_and_a_list_follows() {
 
 #[tokio::test]
 async fn optional_kinds_without_rights_are_empty_until_the_role_grants_them() {
-    for kind in [Kind::Pool, Kind::L2Advertisement] {
+    for kind in [Kind::ServiceCidr, Kind::Pool, Kind::L2Advertisement] {
         let granted = (200, event("ADDED", "p", 1) + &end(5));
         let mut script = Script::start(kind, [status(403), status(403), granted]);
         let said = script.words(7).await;

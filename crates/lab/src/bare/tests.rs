@@ -12,6 +12,7 @@ fn pod(name: &str, v4: &str, v6: &str) -> Pod {
     Pod {
         name: name.into(),
         addresses,
+        link: None,
     }
 }
 

@@ -48,15 +48,27 @@ impl Host {
     /// # Errors
     /// Any [`NetError`].
     pub fn add_pod(&mut self, number: u32, addresses: PodAddresses) -> Result<PodLink, NetError> {
-        let name = format!("pod{number}");
+        self.add_pod_at(number, &format!("pod{number}"), addresses)
+    }
+
+    /// The same, with a name for the node's end of the link: 15 bytes at most.
+    ///
+    /// # Errors
+    /// Any [`NetError`].
+    pub fn add_pod_at(
+        &mut self,
+        number: u32,
+        name: &str,
+        addresses: PodAddresses,
+    ) -> Result<PodLink, NetError> {
         let ns = NetNs::create().map_err(|source| NetError::Namespace {
-            name: name.clone(),
+            name: name.to_owned(),
             source,
         })?;
-        sysctl::configure(&ns, &name, Role::Host)?;
+        sysctl::configure(&ns, name, Role::Host)?;
         let index = FIRST_POD + number;
         self.routes
-            .apply(self.node_side(&name, index, number, &ns, addresses))?;
+            .apply(self.node_side(name, index, number, &ns, addresses))?;
         let mut inside = RouteSocket::open(&ns)?;
         inside.apply(pod_side(addresses))?;
         inside.wait_until_usable(ETH0, &addresses.iter().collect::<Vec<_>>())?;

@@ -8,7 +8,7 @@ use super::cause::Cause;
 use crate::address::Cidr;
 use crate::decide::{Client, Decision, Packet, SourceSeen, Verdict};
 use crate::desire::{Here, Policy};
-use crate::desired::{Frontend, List, Masquerade, Origin, Sources};
+use crate::desired::{Frontend, List, Masquerade, Origin, OwnPods, Sources};
 use crate::endpoints::{Choice, Taken, Topology};
 use crate::input::{Affinity, Detector, Service};
 
@@ -33,7 +33,7 @@ pub enum Step {
         /// Its address.
         source: IpAddr,
         /// Prefixes of this node's own Pods.
-        own_pods: Vec<Cidr>,
+        own_pods: OwnPods,
         /// The setting that they come from.
         detector: Detector,
     },
@@ -260,14 +260,14 @@ impl fmt::Display for Step {
             } => match client {
                 Client::Node => out.write_str("inside: the node itself"),
                 Client::OwnPod => write!(out, "inside: {source} is a Pod of this node"),
-                Client::Outside if own_pods.is_empty() => write!(
+                Client::Outside if *own_pods == OwnPods::default() => write!(
                     out,
                     "outside: {source} comes by a link, and this node cannot tell its own Pods"
                 ),
                 Client::Outside => write!(
                     out,
                     "outside: {source} is none of this node's Pods ({})",
-                    listed(own_pods)
+                    own_pods
                 ),
             },
             Self::Policy { policy, list } => out.write_str(policy_in_words(*policy, *list)),

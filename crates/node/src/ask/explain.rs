@@ -72,7 +72,7 @@ fn client(world: &World, from: &wire::From) -> Asker {
         wire::From::OwnPod => {
             // The last address of a prefix is hardly ever a Pod's. Where Pods are not known by their addresses, those of
             // the Node are theirs all the same.
-            let mut own = here.own_pods();
+            let mut own = here.own_pods().prefixes;
             if own.is_empty() {
                 own.clone_from(&here.node.pod_cidrs);
             }

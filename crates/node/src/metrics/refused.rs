@@ -66,5 +66,7 @@ const DROPPED: &[(Reason, &str)] = &[
     (Reason::NoLocalEndpoint, "reason=\"no-local-endpoint\""),
     (Reason::SourceRange, "reason=\"source-range\""),
     (Reason::NotTranslated, "reason=\"not-translated\""),
+    (Reason::Unallocated, "reason=\"unallocated\""),
+    (Reason::Invalid, "reason=\"invalid\""),
     (Reason::Other, "reason=\"other\""),
 ];

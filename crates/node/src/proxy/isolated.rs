@@ -125,8 +125,8 @@ impl News {
     fn service(&self, desired: &Desired) -> Option<ServiceKey> {
         let ip = match &self.subject {
             Subject::Port(port) => return Some(port.service.clone()),
-            Subject::Address(Of::Services, ip) => *ip,
-            Subject::Address(Of::LocalBackend | Of::NodePorts, _) => return None,
+            Subject::Address(Of::Services | Of::Outer, ip) => *ip,
+            Subject::Address(Of::LocalBackend | Of::NodePorts | Of::Spared, _) => return None,
         };
         let first = FrontendKey::Address {
             ip,

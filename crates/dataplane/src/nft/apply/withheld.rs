@@ -65,6 +65,8 @@ impl Withheld {
             (Of::Services, &mut admitted.service_addresses),
             (Of::LocalBackend, &mut admitted.local_backends),
             (Of::NodePorts, &mut admitted.node_port_addresses),
+            (Of::Outer, &mut admitted.outer_addresses),
+            (Of::Spared, &mut admitted.spared_addresses),
         ] {
             changes.retain(|ip, present| *present || !touched.contains(&Subject::Address(of, *ip)));
         }
@@ -81,6 +83,8 @@ impl Withheld {
             (Of::Services, &delta.service_addresses),
             (Of::LocalBackend, &delta.local_backends),
             (Of::NodePorts, &delta.node_port_addresses),
+            (Of::Outer, &delta.outer_addresses),
+            (Of::Spared, &delta.spared_addresses),
         ];
         let addresses = addresses
             .into_iter()
@@ -152,6 +156,8 @@ fn select(from: &Desired, is_wanted: impl Fn(&Subject) -> bool) -> Desired {
         service_addresses: addresses(Of::Services, &from.service_addresses),
         local_backends: addresses(Of::LocalBackend, &from.local_backends),
         node_port_addresses: addresses(Of::NodePorts, &from.node_port_addresses),
+        outer_addresses: addresses(Of::Outer, &from.outer_addresses),
+        spared_addresses: addresses(Of::Spared, &from.spared_addresses),
         ..Desired::default()
     }
 }
@@ -165,6 +171,8 @@ fn subjects(of: &Desired) -> BTreeSet<Subject> {
         (Of::Services, &of.service_addresses),
         (Of::LocalBackend, &of.local_backends),
         (Of::NodePorts, &of.node_port_addresses),
+        (Of::Outer, &of.outer_addresses),
+        (Of::Spared, &of.spared_addresses),
     ] {
         all.extend(addresses.iter().map(|ip| Subject::Address(what, *ip)));
     }

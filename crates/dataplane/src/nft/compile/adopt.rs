@@ -142,6 +142,8 @@ impl Plane {
         };
         let service: Vec<IpAddr> = of_family(&desired.service_addresses);
         let node_ports: Vec<IpAddr> = of_family(&desired.node_port_addresses);
+        let outer: Vec<IpAddr> = of_family(&desired.outer_addresses);
+        let spared: Vec<IpAddr> = of_family(&desired.spared_addresses);
         let local: Vec<IpAddr> = of_family(&desired.local_backends);
         let plain = |ips: Vec<IpAddr>, element: fn(IpAddr) -> SetElem| {
             ips.into_iter().map(element).collect()
@@ -157,11 +159,23 @@ impl Plane {
                 plain(node_ports, wanted::address),
                 true,
             ),
+            (set::OUTER_ADDRESSES, plain(outer, wanted::address), true),
+            (set::SPARED_ADDRESSES, plain(spared, wanted::address), false),
+            (
+                set::ENDPOINT_PORTS,
+                desired
+                    .endpoint_ports
+                    .iter()
+                    .copied()
+                    .map(wanted::port)
+                    .collect(),
+                true,
+            ),
             (set::LOCAL_BACKENDS, plain(local, wanted::pair), false),
         ] {
             sweep_plain(contents, name, elems, outer, draft);
         }
-        draft.replace_own_pods(found, wanted::own_pods(&desired.own_pods, family));
+        self.boundaries(desired, found, draft);
         self.sweep_ranges(desired, contents, draft);
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Draft {
     pub(super) plans: Vec<Message>,
     /// Elements that change places with others in one piece: those that go, those that come.
     replace: Vec<(&'static str, [Vec<SetElem>; 2])>,
+    /// The same, behind everything that is published: what would be dropped meanwhile has its reasons first.
+    replace_late: Vec<(&'static str, [Vec<SetElem>; 2])>,
     /// Second copies of frontends, and ranges that must make room, which go before anything else.
     first: Stage,
     publish: Stage,
@@ -37,7 +39,7 @@ pub(super) struct Draft {
 type Stage = BTreeMap<&'static str, Vec<SetElem>>;
 
 /// What a frontend refers to comes before it; what refers to frontends comes behind.
-const PUBLISHED: [&str; 10] = [
+const PUBLISHED: [&str; 13] = [
     set::RANGES,
     set::MEMBERS,
     set::SLOTS,
@@ -47,7 +49,10 @@ const PUBLISHED: [&str; 10] = [
     set::NODE_PORTS[0],
     set::NODE_PORTS[1],
     set::NODE_PORT_ADDRESSES,
+    set::SPARED_ADDRESSES,
     set::SERVICE_ADDRESSES,
+    set::OUTER_ADDRESSES,
+    set::ENDPOINT_PORTS,
 ];
 
 impl Update {
@@ -107,6 +112,7 @@ impl Draft {
             words,
             plans: Vec::new(),
             replace: Vec::new(),
+            replace_late: Vec::new(),
             first: Stage::new(),
             publish,
             withdraw,
@@ -206,16 +212,24 @@ impl Draft {
         }
     }
 
-    /// Boundaries of ranges only mean something together.
-    pub(super) fn replace_own_pods(&mut self, program: &Program, new: Vec<SetElem>) {
+    /// Makes the boundaries of a set's ranges these, in one piece: they only mean something together.
+    pub(super) fn replace_boundaries(
+        &mut self,
+        program: &Program,
+        name: &'static str,
+        new: Vec<SetElem>,
+    ) {
         let table = program.table(&self.words.table());
-        let old = table
-            .into_iter()
-            .flat_map(|table| table.elements(set::OWN_PODS));
+        let old = table.into_iter().flat_map(|table| table.elements(name));
         let old: Vec<SetElem> = old.collect();
-        if old != new {
-            self.replace.push((set::OWN_PODS, [old, new]));
+        if old == new {
+            return;
         }
+        let when = match name {
+            set::SERVICE_NETWORKS => &mut self.replace_late,
+            _ => &mut self.replace,
+        };
+        when.push((name, [old, new]));
     }
 
     /// A second copy of a frontend that is in both maps: it goes before anything else.
@@ -223,11 +237,12 @@ impl Draft {
         self.first.entry(map).or_default().push(elem);
     }
 
-    fn stages(self) -> [Vec<Message>; 4] {
+    fn stages(self) -> [Vec<Message>; 5] {
         let Self {
             words,
             plans,
             replace,
+            replace_late,
             first,
             publish,
             withdraw,
@@ -250,10 +265,13 @@ impl Draft {
         let mut first: Vec<Message> = in_order(first, PUBLISHED)
             .map(|(name, elems)| del(name, elems))
             .collect();
-        for (name, [old, new]) in replace {
-            first.extend((!old.is_empty()).then(|| del(name, old)));
-            first.extend((!new.is_empty()).then(|| add(name, new)));
-        }
+        let exchange = |(name, [old, new]): (&'static str, [Vec<SetElem>; 2])| {
+            let old = (!old.is_empty()).then(|| del(name, old));
+            let new = (!new.is_empty()).then(|| add(name, new));
+            old.into_iter().chain(new)
+        };
+        first.extend(replace.into_iter().flat_map(exchange));
+        let late = replace_late.into_iter().flat_map(exchange).collect();
         let mut second = plans;
         second.extend(in_order(publish, PUBLISHED).map(|(name, elems)| add(name, elems)));
         let mut backwards = PUBLISHED;
@@ -265,13 +283,13 @@ impl Draft {
             .map(|(name, elems)| del(name, elems))
             .collect();
         fourth.extend(retired);
-        [first, second, third, fourth]
+        [first, second, late, third, fourth]
     }
 }
 
 fn in_order(
     mut stage: Stage,
-    order: [&'static str; 10],
+    order: [&'static str; 13],
 ) -> impl Iterator<Item = (&'static str, Vec<SetElem>)> {
     order
         .into_iter()

@@ -28,14 +28,20 @@ pub enum Of {
     LocalBackend,
     /// One at which node ports answer: without it they do not.
     NodePorts,
+    /// One of Services for clients outside: without it unknown ports there are not refused.
+    Outer,
+    /// One of a ServiceCIDR that somebody has: without it, it is dropped as if nobody had.
+    Spared,
 }
 
 impl Of {
     /// All, with their sets.
-    const SETS: [(Self, &'static str); 3] = [
+    const SETS: [(Self, &'static str); 5] = [
         (Self::Services, set::SERVICE_ADDRESSES),
         (Self::LocalBackend, set::LOCAL_BACKENDS),
         (Self::NodePorts, set::NODE_PORT_ADDRESSES),
+        (Self::Outer, set::OUTER_ADDRESSES),
+        (Self::Spared, set::SPARED_ADDRESSES),
     ];
 }
 
@@ -43,13 +49,14 @@ impl fmt::Display for Subject {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(port) => write!(out, "Service port {port}"),
-            Self::Address(Of::Services, ip) => {
+            Self::Address(Of::Services | Of::Outer, ip) => {
                 write!(out, "the refusal of unknown ports at {ip}")
             }
             Self::Address(Of::LocalBackend, ip) => {
                 write!(out, "connections of {ip} to itself through a Service")
             }
             Self::Address(Of::NodePorts, ip) => write!(out, "node ports at {ip}"),
+            Self::Address(Of::Spared, ip) => write!(out, "packets to {ip}, which others serve"),
         }
     }
 }

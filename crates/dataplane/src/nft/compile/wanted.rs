@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use daymark_model::desired::{Action, Frontend, List, Masquerade, Pool, Sources};
 use daymark_model::input::Affinity;
-use daymark_model::{Cidr, Family, FrontendKey};
+use daymark_model::{Cidr, Family, FrontendKey, InterfacePattern};
 use daymark_netlink::nft::{Data, Role, SetElem};
 
 use super::Contents;
@@ -114,14 +114,30 @@ pub(super) fn address(ip: IpAddr) -> SetElem {
     SetElem::key(Data::addr(ip))
 }
 
+/// The element of a port.
+pub(super) fn port(port: u16) -> SetElem {
+    SetElem::key(Data::port(port))
+}
+
 /// The element of an address twice.
 pub(super) fn pair(ip: IpAddr) -> SetElem {
     SetElem::key(Data::concat(&[&octets(ip), &octets(ip)]))
 }
 
-/// The boundaries of own Pods' prefixes: ranges that touch are one range.
-pub(super) fn own_pods(own: &[Cidr], family: Family) -> Vec<SetElem> {
-    let mut sorted: Vec<Cidr> = own
+/// The boundaries of interfaces' names.
+pub(super) fn interfaces(pattern: Option<InterfacePattern>) -> Vec<SetElem> {
+    let Some([first, last]) = pattern.map(InterfacePattern::range) else {
+        return Vec::new();
+    };
+    // No name is all ones.
+    let behind = u128::from_be_bytes(last).saturating_add(1).to_be_bytes();
+    let end = SetElem::key(Data::new(&behind)).with_role(Role::IntervalEnd);
+    vec![SetElem::key(Data::new(&first)), end]
+}
+
+/// The boundaries of prefixes: ranges that touch are one range.
+pub(super) fn prefixes(all: &[Cidr], family: Family) -> Vec<SetElem> {
+    let mut sorted: Vec<Cidr> = all
         .iter()
         .copied()
         .filter(|cidr| cidr.family() == family)

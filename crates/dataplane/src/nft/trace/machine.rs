@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use daymark_model::decide::Arrival;
-use daymark_model::{Packet, Protocol};
+use daymark_model::{Interface, Packet, Protocol};
 use daymark_netlink::nft::{
     Base, Bitwise, CmpOp, Ct, CtKey, Data, Direction, Dynset, DynsetOp, Expr, FibResult, Lookup,
     LookupResult, Meta, MetaKey, Name, Nat, NatKind, Numgen, Payload, Reg, Rule, SetKind, Value,
@@ -22,6 +22,8 @@ const DEEPEST: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Connection {
     arrival: Arrival,
+    /// The name of the interface that the packet came in at; zeroes where there is none.
+    interface: [u8; Interface::SIZE],
     source: IpAddr,
     original_destination: IpAddr,
     original_port: u16,
@@ -40,6 +42,9 @@ impl Connection {
     pub(super) fn new(packet: &Packet) -> Self {
         Self {
             arrival: packet.arrival,
+            interface: packet
+                .interface
+                .map_or([0; Interface::SIZE], Interface::bytes),
             source: packet.source,
             original_destination: packet.destination,
             original_port: packet.port,
@@ -149,6 +154,10 @@ impl Machine<'_> {
                 key: MetaKey::L4Proto,
                 dreg,
             }) => r.put(*dreg, &[self.connection.protocol.number()]),
+            Expr::Meta(Meta::Load {
+                key: MetaKey::IifName,
+                dreg,
+            }) => r.put(*dreg, &self.connection.interface),
             Expr::Ct(Ct::Load {
                 key,
                 direction,

@@ -180,6 +180,7 @@ fn spec() -> Spec {
             v4: Some(address(*last)),
             v6: None,
         },
+        link: None,
     });
     Spec {
         nodes: vec![Node {

@@ -19,6 +19,8 @@ pub(crate) struct Layout {
     /// Pods of other nodes that send through the node under test.
     clients: BTreeSet<IpAddr>,
     destinations: BTreeSet<IpAddr>,
+    /// The interfaces of the node under test at which packets of own Pods arrive.
+    links: BTreeMap<IpAddr, String>,
     ports: BTreeSet<u16>,
 }
 
@@ -77,7 +79,7 @@ impl Layout {
         match packet.arrival {
             Arrival::Node => Place::Node(self.here.clone()),
             Arrival::Link if self.pods.contains_key(&packet.source) => {
-                Place::Pod(packet.source.to_string())
+                Place::Pod(self.pod_name(&packet.source))
             }
             Arrival::Link => self
                 .node_of(packet.source)
@@ -129,12 +131,20 @@ impl Layout {
 
     fn spec(&self) -> Spec {
         let pods_of = |node: &str| {
-            let here = self.pods.iter().filter(|(_, at)| *at == node);
-            here.map(|(ip, _)| Pod {
-                name: ip.to_string(),
-                addresses: single(*ip),
-            })
-            .collect()
+            let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
+            for (ip, _) in self.pods.iter().filter(|(_, at)| *at == node) {
+                let name = self.pod_name(ip);
+                let pod = pods.entry(name.clone()).or_insert_with(|| Pod {
+                    name,
+                    addresses: PodAddresses { v4: None, v6: None },
+                    link: self.links.get(ip).cloned(),
+                });
+                match ip {
+                    IpAddr::V4(ip) => pod.addresses.v4 = Some(*ip),
+                    IpAddr::V6(ip) => pod.addresses.v6 = Some(*ip),
+                }
+            }
+            pods.into_values().collect()
         };
         let node = |(name, addresses): (&String, &BTreeSet<IpAddr>)| Node {
             name: name.clone(),
@@ -146,6 +156,12 @@ impl Layout {
             outside: self.outside.iter().copied().collect(),
             ports: self.ports(),
         }
+    }
+
+    /// One Pod an address; those at one interface are one Pod, which has an address of each family at most.
+    fn pod_name(&self, ip: &IpAddr) -> String {
+        let link = self.links.get(ip);
+        link.cloned().unwrap_or_else(|| ip.to_string())
     }
 
     fn address_here(&self, family: Family) -> Option<IpAddr> {
@@ -219,6 +235,12 @@ impl Layout {
 
     fn add_client(&mut self, packet: &Packet, own: &[Cidr]) {
         let ip = packet.source;
+        let link = packet.interface.map(|interface| interface.to_string());
+        if let Some(link) = link.filter(|link| link != SEGMENT) {
+            self.links.insert(ip, link);
+            let here = self.here.clone();
+            self.place(ip, here);
+        }
         if packet.arrival == Arrival::Link && is_pod_network(ip) {
             self.clients.insert(ip);
         }
@@ -245,18 +267,8 @@ impl Layout {
     }
 }
 
-fn single(ip: IpAddr) -> PodAddresses {
-    match ip {
-        IpAddr::V4(ip) => PodAddresses {
-            v4: Some(ip),
-            v6: None,
-        },
-        IpAddr::V6(ip) => PodAddresses {
-            v4: None,
-            v6: Some(ip),
-        },
-    }
-}
+/// The interface of every node to the others.
+const SEGMENT: &str = "eth0";
 
 /// An address for a node to which a case gives none.
 fn spare(family: Family, number: u8) -> IpAddr {
