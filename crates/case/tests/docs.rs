@@ -56,3 +56,44 @@ fn the_documentation_names_every_key_and_word() {
         assert!(text.contains(word), "{word}");
     }
 }
+
+fn repository() -> &'static std::path::Path {
+    std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// Words between backticks in docs/semantics.md.
+fn quoted() -> impl Iterator<Item = &'static str> {
+    let text = include_str!("../../../docs/semantics.md");
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_proof_of_a_rule_exists() {
+    let folders = ["cases", "cases/unseen"].map(|folder| repository().join(folder));
+    let cases: Vec<&str> = quoted().filter(|word| word.ends_with(".case")).collect();
+    assert!(cases.len() > 100, "{} cases", cases.len());
+    for case in cases {
+        let there = folders.iter().any(|folder| folder.join(case).exists());
+        assert!(there, "docs/semantics.md names {case}, which is not there");
+    }
+    for path in quoted().filter(|word| word.starts_with("crates/")) {
+        let there = repository().join(path).exists();
+        assert!(there, "docs/semantics.md names {path}, which is not there");
+    }
+}
+
+#[test]
+fn every_case_proves_a_rule() {
+    let named: std::collections::BTreeSet<&str> = quoted().collect();
+    for folder in ["cases", "cases/unseen"] {
+        let entries = std::fs::read_dir(repository().join(folder)).expect("the folder of cases");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        for name in names.filter(|name| name.ends_with(".case")) {
+            assert!(
+                named.contains(&*name),
+                "docs/semantics.md names no rule for {name}"
+            );
+        }
+    }
+}
