@@ -1,14 +1,16 @@
 # Two commands do everything on a fresh machine with Rust, make and a C compiler:
 #   make demo   a guided tour: a lab, the kinds of Service, real traffic, a verdict per row
 #   make test   every test, lint and format check
+# On Debian, as root:
+#   make test-kernels   the cases and the churn on other kernels, in QEMU
 
 CARGO ?= cargo
 DAYMARK = target/debug/daymark
 
-.PHONY: build demo test unit lint cases peers conformance bench bench-peers release help
+.PHONY: build demo test test-kernels unit lint cases peers conformance bench bench-peers release help
 
 help: ## this text
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 build: ## the binary, with optimised dependencies
 	$(CARGO) build --locked -p daymark
@@ -17,6 +19,9 @@ demo: build ## a lab with real packets, one verdict a row
 	$(DAYMARK) demo
 
 test: build lint unit cases ## everything that runs in minutes
+
+test-kernels: build ## the cases and the churn on other kernels, in QEMU (docs/kernels.md)
+	kernels/test
 
 unit: ## unit, property and integration tests
 	$(CARGO) test --locked --workspace
