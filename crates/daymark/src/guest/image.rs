@@ -53,8 +53,11 @@ impl Image {
             bail!("{shown}: give the path without `..`, the guest has only what is packed");
         }
         let path = std::path::absolute(path).with_context(|| format!("{shown} is no path"))?;
-        if !path.is_dir() {
+        if path.is_file() {
             return self.program_as(&path, &path);
+        }
+        if !path.is_dir() {
+            bail!("{shown} is no file and no folder: give one that is there");
         }
         self.archive.folder(&path);
         let entries = std::fs::read_dir(&path).with_context(|| format!("cannot read {shown}"))?;
@@ -173,12 +176,17 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_two_dots_is_refused() {
+    fn what_cannot_be_packed_is_refused() {
         let mut image = Image {
             archive: Archive::default(),
             packed: BTreeSet::new(),
         };
         let error = image.add(Path::new("a/../b")).unwrap_err().to_string();
         assert!(error.contains("without `..`"), "{error}");
+        // A device would be read for ever.
+        for path in ["/dev/zero", "/no/such/file"] {
+            let error = image.add(Path::new(path)).unwrap_err().to_string();
+            assert!(error.contains("is no file and no folder"), "{error}");
+        }
     }
 }

@@ -31,13 +31,14 @@ impl Ended {
     /// What a report says about a guest that had so many commands to run.
     pub(super) fn read(report: &str, commands: usize, stopped: Stopped) -> Self {
         let mut codes = Vec::new();
-        for line in report.lines() {
-            match line.trim().split_once(' ') {
-                Some((number, code)) if number == codes.len().to_string() => {
-                    // The guest may have been ended within a line; then its code is no number, or not all of it.
-                    codes.extend(code.parse::<i32>().ok().filter(|_| report.ends_with('\n')));
-                }
-                _ => break,
+        // The guest may have been ended within a line: what has no end does not count.
+        let whole = report.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        for line in whole.lines() {
+            let number = codes.len().to_string();
+            let code = line.trim().split_once(' ').filter(|(n, _)| *n == number);
+            match code.and_then(|(_, code)| code.parse().ok()) {
+                Some(code) => codes.push(code),
+                None => break,
             }
         }
         if codes.len() == commands {
@@ -66,7 +67,7 @@ impl fmt::Display for Ended {
         match self {
             Self::Whole(codes) => {
                 let failed = codes.iter().filter(|code| **code != 0).count();
-                write!(f, "{} commands ran, {failed} failed", codes.len())
+                write!(f, "{} ran, {failed} failed", codes.len())
             }
             Self::Within(number) => write!(
                 f,
@@ -99,7 +100,7 @@ mod tests {
             ("0 0\r\n", 2, ByItself, Within(1), 125),
             ("", 2, ByItself, Within(0), 125),
             ("", 2, ByUs, TimedOut(0), 125),
-            ("0 0\r\n1 1", 2, ByUs, TimedOut(0), 125),
+            ("0 0\r\n1 1", 2, ByUs, TimedOut(1), 125),
             ("0 0\r\n2 0\r\n", 2, ByItself, Within(1), 125),
             ("nonsense\r\n", 1, ByItself, Within(0), 125),
             ("0 300\r\n", 1, ByItself, Whole(vec![300]), 1),
