@@ -23,8 +23,8 @@ use common::pieces;
 use setup::{canonical, held};
 
 const CHANGES: usize = 2_500;
-const DEATHS: usize = 20;
-const CHANGES_BEFORE_DEATH: usize = 3;
+const DEATHS: usize = 10;
+const CHANGES_BEFORE_DEATH: usize = 2;
 const PODS: u8 = 8;
 /// Below a second: then the kernel would send a lost SYN again, unseen (RFC 6298, section 2.1).
 const PATIENCE: Duration = Duration::from_millis(950);
