@@ -72,14 +72,23 @@ impl GenerationWatch {
 
     /// The next commit that waits; `None` if none does.
     ///
+    /// The kernel tells of an overrun before it hands out what waits, and drops without another word what comes until that is
+    /// read (`NETLINK_S_CONGESTED`, `net/netlink/af_netlink.c`). So all of it is read first: what is verified after
+    /// [`WatchEvent::Lost`] is verified after the last commit that was dropped.
+    ///
     /// # Errors
     /// As `recv(2)`; an answer of the kernel that cannot be decoded is InvalidData.
     pub fn read(&mut self) -> io::Result<Option<WatchEvent>> {
+        let mut overrun = None;
         loop {
             let datagram = match receive(&self.socket, &mut self.buffer) {
+                Ok(_) if overrun.is_some() => continue,
                 Ok(datagram) => datagram,
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(Errno::NOBUFS) => return Ok(Some(WatchEvent::Lost)),
+                Err(Errno::AGAIN) => return Ok(overrun),
+                Err(Errno::NOBUFS) => {
+                    overrun = Some(WatchEvent::Lost);
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             };
             let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
