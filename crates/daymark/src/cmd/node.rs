@@ -51,6 +51,10 @@ pub(crate) struct Args {
     /// Leave what kube-proxy left in the kernel: for a node on which it serves other Services on purpose.
     #[arg(long)]
     leave_kube_proxy: bool,
+    /// Decide what kube-proxy's modes disagree about, as in `unknown-ports=let-through` or `gone-endpoints=reset`; the names
+    /// and words are those of docs/cases.md. May be given again for another choice.
+    #[arg(long, value_name = "CHOICE=WORD")]
+    choice: Vec<String>,
     /// Print the version and end.
     #[arg(long)]
     version: bool,
@@ -85,7 +89,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("--announce-renew", args.announce_renew),
         ("--announce-lapse", args.announce_lapse),
     )?;
-    let decided = kube_proxy::decide(&args.kube_proxy, &start::host_name())?;
+    let mut decided = kube_proxy::decide(&args.kube_proxy, &start::host_name())?;
+    start::choose(&mut decided.settings.options.rules, &args.choice)?;
     logging::start_at(decided.log_level());
     decided.tell();
     start::privileged(&decided.settings, &args.kube_proxy)?;
