@@ -33,8 +33,11 @@ struct Run {
     changes: [f64; 2],
     /// Milliseconds from sending a write to its commit, at the 99th percentile.
     write: f64,
-    /// Peak after the first commit and after the changes, and what is left, in megabytes of 1,000,000 bytes.
-    memory: [f64; 3],
+    /// Peak after the first commit and after the changes, what is left, and the peak of a second agent that adopts, in
+    /// megabytes of 1,000,000 bytes.
+    memory: [f64; 4],
+    /// Seconds that the second agent takes to its first commit.
+    restart: f64,
 }
 
 /// `agent-start`, `agent-memory` and `agent-change`.
@@ -71,12 +74,14 @@ fn one(folder: &Folder, sizes: &Sizes, number: usize) -> anyhow::Result<Run> {
         let client = from_kubeconfig(&folder.join("admin.conf")).await?;
         changes.make(&client, sizes, number).await
     })?;
-    let memory = [
-        peak_at_start,
-        agent.memory("VmHWM:")?,
-        agent.memory("VmRSS:")?,
-    ];
+    let first = [agent.memory("VmHWM:")?, agent.memory("VmRSS:")?];
     agent.stop()?;
+    let started = clock::now();
+    let mut next = Part::start(&args, Vec::new())?;
+    until(&mut next, "the next agent's first commit", is_healthy)?;
+    let restart = (clock::now() - started).as_secs_f64();
+    let memory = [peak_at_start, first[0], first[1], next.memory("VmHWM:")?];
+    next.stop()?;
     Ok(Run {
         start,
         changes: [
@@ -85,6 +90,7 @@ fn one(folder: &Folder, sizes: &Sizes, number: usize) -> anyhow::Result<Run> {
         ],
         write: percentile(&mut changes.after_request, 99),
         memory: memory.map(|bytes| bytes / 1e6),
+        restart,
     })
 }
 
@@ -260,6 +266,22 @@ fn figures(sizes: &Sizes, runs: &[Run]) -> Vec<Figure> {
             "what it holds in the end (VmRSS)".to_owned(),
             "MB",
             &|run| run.memory[2],
+            None,
+        ),
+        figure(
+            memory,
+            "agent-memory-restart",
+            "the peak of an agent that adopts the tables of one before".to_owned(),
+            "MB",
+            &|run| run.memory[3],
+            None,
+        ),
+        figure(
+            start,
+            "agent-restart",
+            "such an agent's start to its first commit".to_owned(),
+            "s",
+            &|run| run.restart,
             None,
         ),
         figure(

@@ -1,6 +1,7 @@
 //! Reproducible measurements of daymark on this machine, against the project's goals.
 //!
 //! - [`plane`]: the nftables plane alone, against the kernel;
+//! - [`conntrack`]: what becomes of tracked flows when endpoints leave;
 //! - [`agent`]: `daymark node` against an API server over TLS;
 //! - [`api`]: the embedded API server;
 //! - [`lab`]: a lab from nothing to its first request;
@@ -12,6 +13,7 @@
 mod agent;
 mod api;
 pub(crate) mod clock;
+mod conntrack;
 mod figure;
 mod ground;
 mod inputs;
@@ -35,6 +37,8 @@ pub(crate) enum Measurement {
     NftChange,
     /// Commit of one change in a large cluster against a small one.
     NftRatio,
+    /// Many tracked flows, many changed ports.
+    Conntrack,
     /// Agent start to its first commit, over TLS.
     AgentStart,
     /// The agent's peak memory.
@@ -67,6 +71,10 @@ pub(crate) struct Sizes {
     pub(crate) many: usize,
     /// And of the small one.
     pub(crate) few: usize,
+    /// Tracked flows of `conntrack`.
+    pub(crate) flows: usize,
+    /// And the ports that change.
+    pub(crate) ports: usize,
     /// Clients of `api-creates`.
     pub(crate) clients: usize,
     /// Services that they create.
@@ -84,6 +92,8 @@ impl Sizes {
             changes: 1000,
             many: 50_000,
             few: 100,
+            flows: 200_000,
+            ports: 1000,
             clients: 50,
             creates: 5000,
             store: Settings::default(),
@@ -96,6 +106,8 @@ impl Sizes {
             services: 500,
             changes: 100,
             many: 1000,
+            flows: 10_000,
+            ports: 100,
             creates: 500,
             store: Settings {
                 writes: 20,
@@ -120,11 +132,12 @@ pub(crate) fn run(
 ) -> anyhow::Result<Vec<Figure>> {
     use Measurement as M;
     type Step<'a> = (&'a [M], &'a dyn Fn() -> anyhow::Result<Vec<Figure>>);
-    let steps: [Step<'_>; 8] = [
+    let steps: [Step<'_>; 9] = [
         (&[M::NftLoad, M::NftChange], &|| {
             plane::load_and_change(sizes, runs)
         }),
         (&[M::NftRatio], &|| plane::ratio(sizes, runs)),
+        (&[M::Conntrack], &|| conntrack::run(sizes, runs)),
         (&[M::AgentStart, M::AgentMemory, M::AgentChange], &|| {
             agent::run(base, sizes, runs)
         }),
