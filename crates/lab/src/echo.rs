@@ -307,6 +307,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_request_carries_comes_back() {
+        isolated_test("echo::tests::what_a_request_carries_comes_back", || {
+            lo_up();
+            start(&[8080]);
+            let large = "42".repeat(20_000);
+            let head = format!(
+                "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                large.len()
+            );
+            let text = ask("127.0.0.1:8080", &(head + &large));
+            let (_, body) = text.split_once("\r\n\r\n").unwrap();
+            assert_eq!(serde_json::from_str::<Reply>(body).unwrap().carried, large);
+
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect("127.0.0.1:8080").unwrap();
+            socket.send(large.as_bytes()).unwrap();
+            let mut buffer = vec![0; 65_536];
+            let length = socket.recv(&mut buffer).unwrap();
+            let reply: Reply = serde_json::from_slice(&buffer[..length]).unwrap();
+            assert_eq!(reply.carried, large);
+        });
+    }
+
+    #[test]
     fn a_connection_is_kept_and_health_can_be_taken_away() {
         isolated_test(
             "echo::tests::a_connection_is_kept_and_health_can_be_taken_away",
