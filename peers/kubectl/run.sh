@@ -13,6 +13,8 @@ normalise() {
   sed -E \
     -e 's/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/UID/g' \
     -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z/TIME/g' \
+    -e 's/[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]+ [+-][0-9]{4}/TIME/g' \
+    -e 's#lab://[0-9]+#lab://PID#' \
     -e 's/(resourceVersion"?: )"[0-9]+"/\1VERSION/' \
     -e 's/(web|again|balancer|one)-[bcdfghjklmnpqrstvwxz2456789]{5}\b/\1-RANDOM/g' \
     -e 's/10\.244\.1\.[0-9]+/POD-IP/g' \
@@ -45,16 +47,16 @@ while IFS= read -r line; do
   command=${line#-}
   wanted=0
   [ "$command" = "$line" ] || wanted=1
+  reason=$(awk -F '\t' -v command="$command" '$1 == command { print $2 }' "$here/differences")
   for side in embedded real; do
     ask $side $number "$command"
     ended=$(($? != 0))
-    if [ $ended != $wanted ]; then
+    if [ $ended != $wanted ] && ! { [ -n "$reason" ] && [ $side = embedded ]; }; then
       echo "kubectl $command: exit code of the $side API: $(head -n 1 "$out/$number.$side" | cut -d' ' -f3)"
       cat "$out/$number.$side"
       bad=$((bad + 1))
     fi
   done
-  reason=$(awk -F '\t' -v command="$command" '$1 == command { print $2 }' "$here/differences")
   if difference=$(diff -u --label embedded --label real "$out/$number.embedded" "$out/$number.real"); then
     same=$((same + 1))
     if [ -n "$reason" ]; then
