@@ -19,6 +19,7 @@ mod config;
 mod event;
 mod feed;
 mod hub;
+pub mod one;
 mod plane;
 pub mod record;
 mod watch;

@@ -1,4 +1,6 @@
-//! `daymark case`: puts behaviour cases before a judge.
+//! `daymark case`: puts behaviour cases before a judge, or makes one out of a cluster's objects.
+
+mod new;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,14 +18,19 @@ use crate::judge::trace::TraceJudge;
 
 /// Flags of `daymark case`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Examples:
   daymark case cases/
+  kubectl get service,endpointslice,node -A -o yaml | daymark case new --from - --node node-1
   daymark case cases/a_headless_service_has_no_packets.case -o json
   daymark case cases/ --judge lab     (real packets, in namespaces of its own, no root needed)
 
 Exit code 0 if every case holds, 1 if one fails or cannot be read. The format is in docs/cases.md.")]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
     /// Case files, or folders whose `.case` files are taken.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
@@ -43,6 +50,12 @@ pub(crate) struct Args {
     /// How the results are printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Write a case out of objects that kubectl printed: a bug report becomes a test.
+    New(new::Args),
 }
 
 /// Who judges a case.
@@ -104,6 +117,9 @@ impl Outcome {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(Verb::New(args)) = args.verb {
+        return new::run(&args);
+    }
     if args.sctp == SctpName::Associations && args.judge != JudgeName::Lab {
         bail!("--sctp associations needs real packets: add --judge lab");
     }
