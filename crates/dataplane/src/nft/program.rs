@@ -456,15 +456,12 @@ impl Contents {
         let filled = self.set_mut(&elements.set)?;
         for elem in &elements.elems {
             filled.fits(elem)?;
-            match filled.elems.get(&elem.key) {
-                Some(known) if exists == Exists::Refuse || known.value != elem.value => {
-                    return Err(Refused::Exists(format!(
-                        "element {:?} of {}",
-                        elem.key, elements.set
-                    )));
-                }
-                Some(_) => {}
-                None => filled.elems.insert(elem.clone()),
+            let known = filled.elems.add(elem);
+            if known.is_some_and(|known| exists == Exists::Refuse || known.value != elem.value) {
+                return Err(Refused::Exists(format!(
+                    "element {:?} of {}",
+                    elem.key, elements.set
+                )));
             }
         }
         Ok(())

@@ -66,6 +66,22 @@ impl Elems {
         row.or_else(|| self.others.get(key).cloned())
     }
 
+    /// Adds an element unless there is one of the same key: that one is returned.
+    pub(super) fn add(&mut self, elem: &SetElem) -> Option<SetElem> {
+        if let Some(known) = self.others.get(&*elem.key) {
+            return Some(known.clone());
+        }
+        let Some(row) = self.encode(elem) else {
+            let known = self.plain.get(&elem.key).map(|row| self.decode(row));
+            if known.is_none() {
+                self.others.insert(elem.key.clone(), elem.clone());
+            }
+            return known;
+        };
+        let known = self.plain.add(&row).err().map(<[u8]>::to_vec);
+        known.map(|row| self.decode(&row))
+    }
+
     /// Adds an element, in the place of one of the same key.
     pub fn insert(&mut self, elem: SetElem) {
         match self.encode(&elem) {

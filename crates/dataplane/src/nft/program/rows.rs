@@ -61,15 +61,34 @@ impl Rows {
 
     /// Puts a row in its place, or in that of the row with its key.
     pub(super) fn insert(&mut self, row: &[u8]) {
-        let width = self.width();
-        let mut at = self.seek(&row[..self.key]);
-        if self
-            .row(at)
-            .is_some_and(|known| known[..self.key] == row[..self.key])
-        {
+        let at = self.seek(&row[..self.key]);
+        if self.is_at(at, row) {
+            let width = self.width();
             self.blocks[at.block][at.byte..at.byte + width].copy_from_slice(row);
             return;
         }
+        self.insert_at(at, row);
+    }
+
+    /// Puts a row in its place unless there is one with its key: that one is returned.
+    pub(super) fn add(&mut self, row: &[u8]) -> Result<(), &[u8]> {
+        let at = self.seek(&row[..self.key]);
+        if self.is_at(at, row) {
+            let width = self.width();
+            return Err(&self.blocks[at.block][at.byte..at.byte + width]);
+        }
+        self.insert_at(at, row);
+        Ok(())
+    }
+
+    /// Whether the row at `at` has the key of `row`.
+    fn is_at(&self, at: At, row: &[u8]) -> bool {
+        let known = self.row(at);
+        known.is_some_and(|known| known[..self.key] == row[..self.key])
+    }
+
+    fn insert_at(&mut self, mut at: At, row: &[u8]) {
+        let width = self.width();
         self.len += 1;
         // Rather at the end of a block than before the first row of the next.
         if at.byte == 0 && at.block > 0 {
@@ -230,12 +249,14 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Insert(u16, u8),
+        Add(u16, u8),
         Remove(u16),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             3 => (0..900u16, any::<u8>()).prop_map(|(key, data)| Step::Insert(key, data)),
+            1 => (0..900u16, any::<u8>()).prop_map(|(key, data)| Step::Add(key, data)),
             2 => (0..900u16).prop_map(Step::Remove),
         ];
         prop::collection::vec(step, 0..2500)
@@ -273,6 +294,11 @@ mod tests {
                     Step::Insert(key, data) => {
                         rows.insert(&row(key, data));
                         model.insert(key, data);
+                    }
+                    Step::Add(key, data) => {
+                        let known = rows.add(&row(key, data)).err().map(<[u8]>::to_vec);
+                        prop_assert_eq!(known, model.get(&key).map(|data| row(key, *data)));
+                        model.entry(key).or_insert(data);
                     }
                     Step::Remove(key) => {
                         let gone = rows.remove(&key.to_be_bytes());
