@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use crate::address::{Family, Protocol};
 use crate::desired::{
-    Action, Desired, Frontend, FrontendKey, List, Masquerade, PoolKey, Reason, Sources,
+    Action, Desired, Frontend, FrontendKey, List, Masquerade, OnLoopback, PoolKey, Reason, Sources,
 };
 use crate::interface::Interface;
 
@@ -119,7 +119,7 @@ pub fn decision<'a>(desired: &'a Desired, packet: &Packet) -> Decision<'a> {
         verdict,
     };
     let Some((_, frontend)) = caught else {
-        return stopped(astray(desired, packet.destination, client));
+        return stopped(astray(desired, packet, client));
     };
     if !frontend.sources.admit(packet.source) {
         return stopped(Verdict::Drop(Reason::SourceRange));
@@ -141,7 +141,8 @@ pub fn decision<'a>(desired: &'a Desired, packet: &Packet) -> Decision<'a> {
 }
 
 /// What becomes of a packet that no frontend catches.
-fn astray(desired: &Desired, to: IpAddr, client: Client) -> Verdict {
+fn astray(desired: &Desired, packet: &Packet, client: Client) -> Verdict {
+    let to = packet.destination;
     let is_unallocated = || {
         let mut networks = desired.service_networks.iter();
         !desired.spared_addresses.contains(&to) && networks.any(|network| network.contains(to))
@@ -152,9 +153,20 @@ fn astray(desired: &Desired, to: IpAddr, client: Client) -> Verdict {
         Verdict::Drop(Reason::Unallocated)
     } else if client == Client::Outside && desired.outer_addresses.contains(&to) {
         Verdict::Reject(Reason::UnknownPort)
+    } else if to.is_loopback() && is_refused_on_loopback(desired, packet) {
+        Verdict::Reject(Reason::Loopback)
     } else {
         Verdict::Untouched
     }
+}
+
+fn is_refused_on_loopback(desired: &Desired, packet: &Packet) -> bool {
+    let frontend = desired.frontends.get(&FrontendKey::NodePort {
+        family: Family::of(packet.destination),
+        protocol: packet.protocol,
+        port: packet.port,
+    });
+    frontend.is_some_and(|frontend| frontend.loopback == OnLoopback::Refuse)
 }
 
 /// The frontend that catches a packet, if any: the one at its very address first, then a node port.

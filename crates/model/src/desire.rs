@@ -19,16 +19,18 @@ use crate::address::{Cidr, Family, Protocol};
 use crate::audience::{self, NotProxied};
 use crate::decide::Client;
 use crate::desired::{
-    Action, Frontend, FrontendKey, List, Masquerade, Origin, OwnPods, Place, Pool, PoolKey,
-    PortName, Reason, Sources,
+    Action, Frontend, FrontendKey, List, Masquerade, OnLoopback, Origin, OwnPods, Place, Pool,
+    PoolKey, PortName, Reason, Sources,
 };
 use crate::endpoints::{Lists, Presence, select};
 use crate::input::{
     Detector, Ingress, IngressMode, MasqueradeAll, Node, Options, Service, ServiceCidr,
     ServicePort, ServiceType, Slice, TrafficPolicy,
 };
-use crate::listeners::{HealthCheck, HealthCheckKey, health_checks};
-use crate::rules::{ExternalIps, Gap, Rules, Unallocated, UnknownPorts, WithoutLocal};
+use crate::listeners::{self, HealthCheck, HealthCheckKey, health_checks};
+use crate::rules::{
+    ExternalIps, Gap, Rules, Unallocated, UnknownPorts, UnservedLoopback, WithoutLocal,
+};
 
 /// What the rules need to know about the place where they are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -293,6 +295,17 @@ fn frontend(
         masquerade: masquerade(service, named.origin, here),
         sources,
         affinity: service.affinity,
+        loopback: on_loopback(named.at, here),
+    }
+}
+
+fn on_loopback(at: FrontendKey, here: &Here) -> OnLoopback {
+    let refuses = here.options.rules.unserved_loopback == UnservedLoopback::Refuse;
+    match at {
+        FrontendKey::NodePort {
+            family, protocol, ..
+        } if refuses && !listeners::serves(here, family, protocol) => OnLoopback::Refuse,
+        _ => OnLoopback::LetThrough,
     }
 }
 

@@ -130,6 +130,19 @@ pub struct Frontend {
     pub sources: Sources,
     /// Whether a client keeps its endpoint.
     pub affinity: Affinity,
+    /// What this node's own connections to loopback meet at the number of a node port.
+    pub loopback: OnLoopback,
+}
+
+/// What connections to loopback meet at a number that is a node port: they are no node port's, and what serves it there is no
+/// business of the kernel ([`crate::listeners`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnLoopback {
+    /// Whoever listens.
+    #[default]
+    LetThrough,
+    /// A refusal.
+    Refuse,
 }
 
 /// What happens to a new connection.
@@ -165,6 +178,8 @@ pub enum Reason {
     UnknownPort,
     /// The address is of a ServiceCIDR, and no Service has it.
     Unallocated,
+    /// The address is loopback, and the node port is not served there.
+    Loopback,
 }
 
 impl fmt::Display for Reason {
@@ -175,6 +190,7 @@ impl fmt::Display for Reason {
             Self::SourceRange => "source-range",
             Self::UnknownPort => "unknown-port",
             Self::Unallocated => "unallocated",
+            Self::Loopback => "loopback",
         })
     }
 }

@@ -16,7 +16,8 @@
 //! 2. for the Service that has the node port (the older one);
 //! 3. to the endpoints that clients outside would get: the Local list if the external policy says so, without the short
 //!    circuit of other clients inside; `loadBalancerSourceRanges` play no part;
-//! 4. without an endpoint there is no listener, so that the kernel refuses.
+//! 4. without an endpoint there is no listener, so that the kernel refuses;
+//! 5. what is not served there is let through to whoever listens, or refused ([`crate::rules::UnservedLoopback`]).
 //!
 //! (KEP-6032, kubernetes `pkg/proxy/localnodeportproxy`.)
 
@@ -202,10 +203,16 @@ fn passed_on(desired: &Desired, at: FrontendKey) -> Option<Arc<LocalListener>> {
     }))
 }
 
+/// Whether node ports of a protocol are served on loopback of a family.
+#[must_use]
+pub fn serves(here: &Here, family: Family, protocol: Protocol) -> bool {
+    protocol == Protocol::Tcp && here.options.node_port_addresses.name_loopback(family)
+}
+
 /// The families of which node ports answer on loopback.
 pub(crate) fn loopback_families(here: &Here) -> Vec<Family> {
-    let named = |family: &Family| here.options.node_port_addresses.name_loopback(*family);
-    Family::BOTH.into_iter().filter(named).collect()
+    let served = |family: &Family| serves(here, *family, Protocol::Tcp);
+    Family::BOTH.into_iter().filter(served).collect()
 }
 
 /// Listeners on loopback by place.

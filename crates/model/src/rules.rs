@@ -60,6 +60,8 @@ pub struct Rules {
     pub without_local: WithoutLocal,
     /// What happens to a TCP connection that stands when its endpoint is gone.
     pub gone_endpoints: GoneEndpoints,
+    /// What happens on loopback at the number of a node port that is not served there.
+    pub unserved_loopback: UnservedLoopback,
 }
 
 /// What a setting that speaks of one family alone means for the other.
@@ -152,6 +154,17 @@ pub enum GoneEndpoints {
     Reset,
 }
 
+/// What happens on loopback at the number of a node port that is not served there: UDP and SCTP always, TCP in a family whose
+/// loopback `nodePortAddresses` does not name (KEP-6032).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnservedLoopback {
+    /// Nothing: a program of the node that listens there is reached, and where none does the kernel refuses by itself.
+    #[default]
+    LetThrough,
+    /// It is refused, whoever listens: kube-proxy with nftables and the gate `KubeProxyNFTablesLocalhostNodePorts`.
+    Refuse,
+}
+
 impl Rules {
     /// What kube-proxy does in a mode.
     #[must_use]
@@ -201,6 +214,7 @@ impl Rules {
             "external-ips" => self.external_ips = external_ips(word)?,
             "without-local" => self.without_local = of_word(&WITHOUT_LOCAL, word)?,
             "gone-endpoints" => self.gone_endpoints = of_word(&GONE_ENDPOINTS, word)?,
+            "unserved-loopback" => self.unserved_loopback = of_word(&UNSERVED_LOOPBACK, word)?,
             _ => return None,
         }
         Some(())
@@ -217,7 +231,7 @@ impl Rules {
 
     /// Every choice, as [`Rules::set`] takes it.
     #[must_use]
-    pub fn all_words(&self) -> [(&'static str, String); 8] {
+    pub fn all_words(&self) -> [(&'static str, String); 9] {
         let external_ips = match &self.external_ips {
             ExternalIps::Any => "any".to_owned(),
             ExternalIps::Within(cidrs) if cidrs.is_empty() => "none".to_owned(),
@@ -238,12 +252,16 @@ impl Rules {
             ("external-ips", external_ips),
             ("without-local", word(&WITHOUT_LOCAL, self.without_local)),
             ("gone-endpoints", word(&GONE_ENDPOINTS, self.gone_endpoints)),
+            (
+                "unserved-loopback",
+                word(&UNSERVED_LOOPBACK, self.unserved_loopback),
+            ),
         ]
     }
 }
 
 /// The names of all choices with the words that each takes, for a message about a wrong one.
-pub const NAMES: [(&str, &str); 8] = [
+pub const NAMES: [(&str, &str); 9] = [
     ("ranges-of-one-family", "closed, open"),
     ("affinity-scope", "port, service"),
     (
@@ -255,6 +273,7 @@ pub const NAMES: [(&str, &str); 8] = [
     ("external-ips", "any, none, cidr:PREFIX,..."),
     ("without-local", "drop, cluster"),
     ("gone-endpoints", "keep, reset"),
+    ("unserved-loopback", "let-through, refuse"),
 ];
 
 const GAP: [(&str, Gap); 2] = [("closed", Gap::Closed), ("open", Gap::Open)];
@@ -274,6 +293,10 @@ const UNALLOCATED: [(&str, Unallocated); 2] = [
 const INVALID: [(&str, Invalid); 2] = [
     ("drop", Invalid::Drop),
     ("let-through", Invalid::LetThrough),
+];
+const UNSERVED_LOOPBACK: [(&str, UnservedLoopback); 2] = [
+    ("let-through", UnservedLoopback::LetThrough),
+    ("refuse", UnservedLoopback::Refuse),
 ];
 const GONE_ENDPOINTS: [(&str, GoneEndpoints); 2] = [
     ("keep", GoneEndpoints::Keep),

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use daymark_case::Case;
@@ -15,7 +15,9 @@ use daymark_sys::ns::isolated_test;
 use rtnetlink::{LinkUnspec, RouteMessageBuilder, new_connection};
 
 const WORLD: &str = "\
+options unserved-loopback=refuse
 node node-1 192.0.2.9 pods=10.244.1.0/24
+service np NodePort 53->5353/UDP@30053 cluster=10.96.0.4
 service none ClusterIP 80->8080/TCP 53->5353/UDP cluster=10.96.0.1
 service local ClusterIP 80->8080/TCP cluster=10.96.0.2 internal-policy=Local
 endpoint 10.244.2.5 ready on node-2
@@ -71,15 +73,26 @@ fn packets_that_reach_no_endpoint_are_counted_by_reason() {
         for _ in 0..3 {
             knock("10.96.0.1:80");
         }
-        let udp = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
         // The sender is told at once, in the way that a local one is.
         udp.send_to(b"x", "10.96.0.1:53").unwrap_err();
+        // Refused although somebody listens; a number that is no node port's is not.
+        let heard = ["127.0.0.1:30053", "127.0.0.1:30054"].map(|at| UdpSocket::bind(at).unwrap());
+        let soon = Some(Duration::from_millis(100));
+        for (socket, refused) in heard.iter().zip([true, false]) {
+            socket.set_read_timeout(soon).unwrap();
+            let sent = udp.send_to(b"x", socket.local_addr().unwrap());
+            assert_eq!(sent.is_err(), refused, "{sent:?}");
+            assert_eq!(socket.recv(&mut [0]).is_err(), refused);
+        }
         knock("10.96.0.2:80");
         knock("10.96.1.1:80");
         let after = refused.lines();
         for line in [
             r#"daymark_refused_packets_total{ip_family="IPv4",answer="tcp-reset"} 3"#,
             r#"daymark_refused_packets_total{ip_family="IPv4",answer="icmp"} 1"#,
+            r#"kubeproxy_nftables_localhost_nodeport_rejected_packets_total{ip_family="IPv4",protocol="UDP"} 1"#,
+            r#"kubeproxy_nftables_localhost_nodeport_rejected_packets_total{ip_family="IPv6",protocol="TCP"} 0"#,
             r#"daymark_refused_packets_total{ip_family="IPv6",answer="tcp-reset"} 0"#,
             r#"daymark_dropped_packets_total{ip_family="IPv4",reason="no-local-endpoint"} 1"#,
             r#"daymark_dropped_packets_total{ip_family="IPv4",reason="source-range"} 1"#,

@@ -15,12 +15,13 @@ use crate::write::node_source;
 type Result<T> = std::result::Result<T, ParseError>;
 
 const VERDICTS: &str = "a verdict: refuse, drop, untouched, or endpoints ADDRESS[:PORT]... with source-kept or masqueraded";
-const REASONS: [Reason; 5] = [
+const REASONS: [Reason; 6] = [
     Reason::NoEndpoint,
     Reason::NoLocalEndpoint,
     Reason::SourceRange,
     Reason::UnknownPort,
     Reason::Unallocated,
+    Reason::Loopback,
 ];
 
 /// `packet SOURCE -> ADDRESS:PORT/PROTOCOL expect VERDICT because REASON`

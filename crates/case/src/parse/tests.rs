@@ -140,7 +140,7 @@ fn an_error_names_the_place_what_could_stand_there_and_what_does() {
         ),
         (
             "packet node -> 10.96.0.20:80/TCP expect drop because of-this",
-            "the reason's own word first: one of no-endpoint, no-local-endpoint, source-range, unknown-port, unallocated, found `of-this`",
+            "the reason's own word first: one of no-endpoint, no-local-endpoint, source-range, unknown-port, unallocated, loopback, found `of-this`",
         ),
         (
             "packet node -> 10.96.0.20:80/TCP expect reject because no-endpoint",

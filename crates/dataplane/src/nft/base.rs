@@ -1,5 +1,7 @@
 //! The rules that are always there. None names a Service: they ask the maps.
 
+use std::net::Ipv6Addr;
+
 use daymark_model::Family;
 use daymark_netlink::nft::{
     Base, BaseChain, Bitwise, Chain, ChainKind, ChainType, Cmp, CmpOp, Counter, Ct, CtKey, Data,
@@ -48,6 +50,8 @@ pub const COMMENT: &str = "daymark layout";
 fn chains() -> Vec<Chain> {
     let regular = [
         chain::REFUSE,
+        chain::REFUSE_LOOPBACK,
+        chain::STRAY_LOOPBACK,
         chain::LOST,
         chain::UNALLOCATED,
         chain::INVALID,
@@ -199,6 +203,7 @@ fn stray(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
             [goto(chain::UNALLOCATED)],
         ),
     );
+    loopback(words, rule);
     let everywhere = Verdict::Jump(chain::STRAY.into());
     rule(chain::STRAY_LINK, vec![Expr::Verdict(everywhere)]);
     for own_pods in own_pods(words) {
@@ -243,6 +248,42 @@ fn stray(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
         (output, chain::STRAY),
     ] {
         rule(hook, with(untranslated.clone(), [goto(stray)]));
+    }
+}
+
+/// What goes to a node port's number on loopback, and is not served there: each protocol is counted by itself.
+fn loopback(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
+    let mut to_loopback = vec![address(words, words.daddr, reg::KEY)];
+    match words.family {
+        // 127.0.0.0/8.
+        Family::V4 => {
+            let mask = Bitwise::Mask {
+                sreg: reg::KEY,
+                dreg: reg::KEY,
+                mask: Data::new(&[255, 0, 0, 0]),
+                xor: Data::new(&[0; 4]),
+            };
+            to_loopback.push(Expr::Bitwise(mask));
+            to_loopback.push(is(reg::KEY, Data::new(&[127, 0, 0, 0])));
+        }
+        Family::V6 => to_loopback.push(is(reg::KEY, Data::addr(Ipv6Addr::LOCALHOST.into()))),
+    }
+    rule(
+        chain::STRAY,
+        with(to_loopback, [goto(chain::STRAY_LOOPBACK)]),
+    );
+    for side in ASKED {
+        let refuse = flagged(flag::REFUSE_LOOPBACK, goto(chain::REFUSE_LOOPBACK));
+        rule(chain::STRAY_LOOPBACK, with(node_port(side), refuse));
+    }
+    for (protocol, answer) in [
+        (TCP, Reject::TcpReset),
+        (UDP, unreachable(words)),
+        (SCTP, unreachable(words)),
+    ] {
+        let counted = [Expr::Counter(Counter::default()), Expr::Reject(answer)];
+        let of_protocol = [l4proto(Reg::R0), is(Reg::R0, Data::new(&[protocol]))];
+        rule(chain::REFUSE_LOOPBACK, with(of_protocol, counted));
     }
 }
 
@@ -532,8 +573,10 @@ fn unreachable(words: &Words) -> Reject {
     })
 }
 
-/// `IPPROTO_TCP`.
+/// `IPPROTO_TCP`, `IPPROTO_UDP`, `IPPROTO_SCTP`.
 const TCP: u8 = 6;
+const UDP: u8 = 17;
+const SCTP: u8 = 132;
 /// The byte of the flags in the TCP header, and two of them (RFC 9293, section 3.1).
 const TCP_FLAGS: u32 = 13;
 const TCP_SYN: u8 = 2;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use daymark_model::Family;
+use daymark_model::{Family, Protocol};
 use daymark_netlink::nft::{Expr, Query, Reject, Reply, Rule, Verdict};
 use daymark_sys::netlink::{NfSocket, QueryError};
 
@@ -18,6 +18,8 @@ pub enum Reason {
     RefusedByReset,
     /// The same, by ICMP.
     RefusedByIcmp,
+    /// Refused: a node port's number on loopback, where this protocol is not served.
+    RefusedOnLoopback(Protocol),
     /// Dropped: the policy says Local, and no endpoint is here.
     NoLocalEndpoint,
     /// Dropped: the client is in none of `loadBalancerSourceRanges`.
@@ -67,6 +69,9 @@ fn count(rule: &Rule) -> Option<(Reason, u64)> {
     let packets = rule.exprs.iter().find_map(counted)?;
     let asks_ranges =
         |expr: &Expr| matches!(expr, Expr::Lookup(lookup) if *lookup.set == *set::RANGES);
+    if *rule.chain == *chain::REFUSE_LOOPBACK {
+        return Some((Reason::RefusedOnLoopback(of_protocol(rule)?), packets));
+    }
     let reason = match rule.exprs.last()? {
         Expr::Reject(Reject::TcpReset) => Reason::RefusedByReset,
         Expr::Reject(_) => Reason::RefusedByIcmp,
@@ -80,4 +85,14 @@ fn count(rule: &Rule) -> Option<(Reason, u64)> {
         _ => Reason::Other,
     };
     Some((reason, packets))
+}
+
+/// The protocol that a rule asks for.
+fn of_protocol(rule: &Rule) -> Option<Protocol> {
+    let asked = rule.exprs.iter().find_map(|expr| match expr {
+        Expr::Cmp(cmp) => cmp.data.first().copied(),
+        _ => None,
+    })?;
+    let mut all = Protocol::ALL.into_iter();
+    all.find(|protocol| protocol.number() == asked)
 }

@@ -8,7 +8,7 @@ use daymark_model::{Family, FrontendKey, Protocol};
 use daymark_netlink::nft::{self, Data, Field, Reg, Set, SetFlags, SetKind, TableId, Type};
 
 /// The number of this layout; it stands in the table's comment.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The name of the tables, one in `ip`, one in `ip6`.
 pub const TABLE: &str = "daymark";
@@ -86,6 +86,10 @@ pub mod chain {
     pub const UNALLOCATED: &str = "unallocated";
     /// Drops answers of endpoints that connection tracking calls invalid.
     pub const INVALID: &str = "invalid";
+    /// The same, to loopback.
+    pub const STRAY_LOOPBACK: &str = "stray-lo";
+    /// Refuses what goes to a node port on loopback; its rules count TCP, UDP and SCTP apart.
+    pub const REFUSE_LOOPBACK: &str = "refuse-lo";
     /// Refuses.
     pub const REFUSE: &str = "refuse";
     /// Drops what is a known frontend and was not translated.
@@ -103,6 +107,8 @@ pub mod flag {
     pub const MASQUERADE: [u32; 3] = [1, 2, 4];
     /// Refuse what was not translated.
     pub const REFUSE: u32 = 8;
+    /// Refuse on loopback, where the number is a node port's.
+    pub const REFUSE_LOOPBACK: u32 = 16;
 }
 
 /// Where a frontend's five words lie after a look-up, and the slot number behind the last.

@@ -164,6 +164,7 @@ fn lost_flags() -> Vec<Fault> {
         ("masquerade own Pods", own_pod),
         ("masquerade clients outside", outside),
         ("refuse", flag::REFUSE),
+        ("refuse on loopback", flag::REFUSE_LOOPBACK),
     ];
     let mut faults = Vec::new();
     for (what, bit) in bits {

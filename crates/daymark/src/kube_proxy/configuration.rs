@@ -24,7 +24,7 @@ fields! {
         "kind", "", kind: String = String::new(), "Must be `KubeProxyConfiguration`.";
         "apiVersion", "", api_version: String = String::new(), "Must be `kubeproxy.config.k8s.io/v1alpha1`.";
         "featureGates", "feature-gates", feature_gates: BTreeMap<String, bool> = BTreeMap::new(),
-            "No meaning: daymark has none of these gates, and names those that were set in its log.";
+            "With `mode: nftables`, `KubeProxyNFTablesLocalhostNodePorts` refuses what node ports do not serve on loopback. Others have no meaning; those that were set are named in the log.";
         "clientConnection", "", client_connection: ClientConnection = ClientConnection::default(), "A group.";
         "logging", "", logging: Logging = Logging::default(), "A group.";
         "hostnameOverride", "hostname-override", hostname_override: String = String::new(),

@@ -223,10 +223,11 @@ fn remarks(flags: &Flags, given: &Given, ignored: &[Remark]) -> Vec<String> {
         .feature_gates
         .keys()
         .map(String::as_str)
+        .filter(|gate| *gate != settings::LOOPBACK_GATE)
         .collect();
     if !gates.is_empty() {
         remarks.push(format!(
-            "daymark has no feature gates; these have no effect: {}",
+            "daymark has none of these feature gates; they have no effect: {}",
             gates.join(", ")
         ));
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use daymark_model::Options;
 use daymark_model::input::MasqueradeAll;
 use daymark_model::node_ports::UnnamedFamily;
-use daymark_model::rules::{Invalid, Mode, Rules};
+use daymark_model::rules::{Invalid, Mode, Rules, UnservedLoopback};
 use daymark_node::health::Busy;
 use daymark_node::sysctls;
 
@@ -115,8 +115,15 @@ fn rules(given: &Given, mode: Mode) -> Rules {
     if given.configuration.conntrack.tcp_be_liberal {
         rules.invalid = Invalid::LetThrough;
     }
+    let gate = given.configuration.feature_gates.get(LOOPBACK_GATE);
+    if mode == Mode::Nftables && gate == Some(&true) {
+        rules.unserved_loopback = UnservedLoopback::Refuse;
+    }
     rules
 }
+
+/// The gate with which kube-proxy's nftables mode serves node ports on loopback, and refuses what it does not serve there.
+pub(super) const LOOPBACK_GATE: &str = "KubeProxyNFTablesLocalhostNodePorts";
 
 /// The flag `--masquerade-all` is one of every mode, the fields are each of their own.
 fn masquerade_all(given: &Given, mode: Mode) -> MasqueradeAll {

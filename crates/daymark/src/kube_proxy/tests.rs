@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Parser;
 use daymark_model::input::{Detector, MasqueradeAll};
 use daymark_model::node_ports::{NodePortAddresses, UnnamedFamily};
-use daymark_model::rules::{Invalid, Mode, Rules};
+use daymark_model::rules::{Invalid, Mode, Rules, UnservedLoopback};
 use daymark_model::{Cidr, InterfacePattern};
 use daymark_node::health::Busy;
 
@@ -219,7 +219,8 @@ iptables: {masqueradeBit: null}
             format!("the configuration: Mode: {unknown}"),
             format!("the configuration: metadata: {unknown}"),
             format!("the configuration: conntrack.max: {unknown}"),
-            "daymark has no feature gates; these have no effect: NFTablesNetlink".to_owned(),
+            "daymark has none of these feature gates; they have no effect: NFTablesNetlink"
+                .to_owned(),
         ]
     );
     assert_eq!(decided.settings.sysctls.max.unwrap().least, 5);
@@ -406,4 +407,19 @@ fn every_field_has_its_row_in_the_document() {
         missing.is_empty(),
         "docs/from-kube-proxy.md lacks:\n{shown}"
     );
+}
+
+#[test]
+fn the_gate_for_loopback_refuses_what_is_not_served_there_in_mode_nftables_alone() {
+    let read = |mode: &str, gate: &str| {
+        let decided = by_file(&format!("mode: {mode}\n{gate}"), "").unwrap();
+        decided.settings.options.rules.unserved_loopback
+    };
+    let on = "featureGates: {KubeProxyNFTablesLocalhostNodePorts: true}\n";
+    let off = "featureGates: {KubeProxyNFTablesLocalhostNodePorts: false}\n";
+    assert_eq!(read("nftables", on), UnservedLoopback::Refuse);
+    for (mode, gate) in [("nftables", off), ("nftables", ""), ("iptables", on)] {
+        let found = read(mode, gate);
+        assert_eq!(found, UnservedLoopback::LetThrough, "{mode} {gate}");
+    }
 }

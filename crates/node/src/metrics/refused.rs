@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use daymark_dataplane::nft::counts::{self, Reason};
+use daymark_model::Protocol;
 use daymark_sys::netlink::{NfSocket, OpenError};
 
 /// A socket to read counters by.
@@ -42,6 +43,11 @@ impl Refused {
                 "Packets of new connections that were dropped",
                 DROPPED,
             ),
+            (
+                "kubeproxy_nftables_localhost_nodeport_rejected_packets",
+                "Packets to node ports on loopback that were refused because they are not served there",
+                ON_LOOPBACK,
+            ),
         ] {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "# HELP {name} {help}.\n# TYPE {name} counter");
@@ -61,6 +67,14 @@ impl Refused {
 const REFUSED: &[(Reason, &str)] = &[
     (Reason::RefusedByReset, "answer=\"tcp-reset\""),
     (Reason::RefusedByIcmp, "answer=\"icmp\""),
+];
+const ON_LOOPBACK: &[(Reason, &str)] = &[
+    (Reason::RefusedOnLoopback(Protocol::Tcp), "protocol=\"TCP\""),
+    (Reason::RefusedOnLoopback(Protocol::Udp), "protocol=\"UDP\""),
+    (
+        Reason::RefusedOnLoopback(Protocol::Sctp),
+        "protocol=\"SCTP\"",
+    ),
 ];
 const DROPPED: &[(Reason, &str)] = &[
     (Reason::NoLocalEndpoint, "reason=\"no-local-endpoint\""),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use daymark_model::desired::{Action, Frontend, List, Masquerade, Pool, Sources};
+use daymark_model::desired::{Action, Frontend, List, Masquerade, OnLoopback, Pool, Sources};
 use daymark_model::input::Affinity;
 use daymark_model::{Cidr, Family, FrontendKey, InterfacePattern};
 use daymark_netlink::nft::{Data, Role, SetElem};
@@ -93,7 +93,11 @@ pub(super) fn flags(frontend: &Frontend) -> u32 {
     let refuses = [frontend.inside, frontend.outside]
         .iter()
         .any(|action| matches!(action, Action::Reject(_)));
-    masquerade | if refuses { flag::REFUSE } else { 0 }
+    let loopback = match frontend.loopback {
+        OnLoopback::LetThrough => 0,
+        OnLoopback::Refuse => flag::REFUSE_LOOPBACK,
+    };
+    masquerade | loopback | if refuses { flag::REFUSE } else { 0 }
 }
 
 /// The elements of a frontend's ranges.

@@ -81,6 +81,9 @@ fn value_in_words(data: &Data, plans: &BTreeMap<u32, Name>) -> String {
     if value.flags & flag::REFUSE != 0 {
         said += ", refuses";
     }
+    if value.flags & flag::REFUSE_LOOPBACK != 0 {
+        said += ", refuses on loopback";
+    }
     said
 }
 
