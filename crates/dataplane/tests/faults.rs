@@ -77,4 +77,4 @@ fn fails_in_lab(fault: &Fault, case: &Case) -> bool {
 }
 
 /// How many of the cases that the trace fails are tried with real packets.
-const TRIES: usize = 3;
+const TRIES: usize = 6;

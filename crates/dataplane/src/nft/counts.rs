@@ -30,6 +30,8 @@ pub enum Reason {
     Unallocated,
     /// Dropped: an endpoint's packet outside of the window.
     Invalid,
+    /// Not dropped: its choice was not kept, because the map of affinity is full.
+    Unkept,
     /// Dropped for another reason, which the rule's chain names.
     Other,
 }
@@ -73,6 +75,7 @@ fn count(rule: &Rule) -> Option<(Reason, u64)> {
         return Some((Reason::RefusedOnLoopback(of_protocol(rule)?), packets));
     }
     let reason = match rule.exprs.last()? {
+        Expr::Nat(_) => Reason::Unkept,
         Expr::Reject(Reject::TcpReset) => Reason::RefusedByReset,
         Expr::Reject(_) => Reason::RefusedByIcmp,
         Expr::Verdict(Verdict::Drop) if rule.exprs.iter().any(asks_ranges) => Reason::SourceRange,

@@ -8,7 +8,7 @@ use daymark_model::{Family, FrontendKey, Protocol};
 use daymark_netlink::nft::{self, Data, Field, Reg, Set, SetFlags, SetKind, TableId, Type};
 
 /// The number of this layout; it stands in the table's comment.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The name of the tables, one in `ip`, one in `ip6`.
 pub const TABLE: &str = "daymark";
@@ -340,8 +340,8 @@ impl Words {
     }
 }
 
-/// The most clients that keep a backend, each family. When it is full, traffic goes on without affinity.
-pub const STICKY_SIZE: u32 = 65_536;
+/// The most clients that keep a backend, each family. When it is full, the addresses of further clients choose.
+pub const STICKY_SIZE: u32 = 262_144;
 
 /// The key of a frontend in its map.
 #[must_use]

@@ -8,9 +8,9 @@
 
 use daymark_model::desired::List;
 use daymark_netlink::nft::{
-    Bitwise, Chain, ChainKind, Counter, Data, Dynset, DynsetOp, Elements, Exists, Expr, Lookup,
-    LookupResult, Message, Nat, NatFlags, NatKind, Numgen, NumgenKind, Place, RegRange, Rule,
-    SetElem, Verdict,
+    Bitwise, Chain, ChainKind, Counter, Data, Dynset, DynsetOp, Elements, Exists, Expr, Hash,
+    Lookup, LookupResult, Message, Nat, NatFlags, NatKind, Numgen, NumgenKind, Place, RegRange,
+    Rule, SetElem, Verdict,
 };
 
 use super::base::{self, ASKED, with};
@@ -198,7 +198,8 @@ impl Plan {
 
     /// In order: a backend that left is forgotten; one that is there begins its time anew and is used;
     /// a new client chooses, the choice is kept, and what was kept is used; if nothing could be kept
-    /// (the map is full) the client chooses without being remembered.
+    /// (the map is full) the client's address chooses, counted: it gets the same backend again as long as
+    /// they are the same, whoever filled the map.
     ///
     /// Writing the map is the end of its rule: where it fails the kernel stops the rule, and the
     /// connection must go on.
@@ -232,7 +233,7 @@ impl Plan {
         for side in ASKED {
             rules.push(with(kept(side), [still_there(), translate(words)]));
         }
-        rules.extend(ASKED.map(|side| self.pick(words, side, list, slots, [translate(words)])));
+        rules.extend(ASKED.map(|side| self.pick_unkept(words, side, list, slots)));
         rules
     }
 
@@ -266,6 +267,36 @@ impl Plan {
         with(with(pool, [Expr::Numgen(number), Expr::Lookup(slot)]), then)
     }
 }
+
+impl Plan {
+    /// Chooses without memory, by a hash of the client's address and the port's number, and counts that.
+    fn pick_unkept(&self, words: &Words, side: usize, list: List, slots: u32) -> Vec<Expr> {
+        let counter = Expr::Counter(Counter::default());
+        // The kernel takes no hash below one.
+        if slots == 1 {
+            return self.pick(words, side, list, slots, [counter, translate(words)]);
+        }
+        let hash = Hash::Jenkins {
+            sreg: sticky_key(words),
+            len: words.len + 4,
+            dreg: reg::SLOT,
+            modulus: slots,
+            seed: Some(SEED),
+            offset: 0,
+        };
+        let slot = Lookup {
+            set: set::SLOTS.into(),
+            key: reg::POOL,
+            result: LookupResult::Data(reg::SLOT),
+        };
+        let pool = with(self.frontend(words, side), local(list));
+        let chosen = [client(words), Expr::Hash(hash), Expr::Lookup(slot)];
+        with(with(pool, chosen), [counter, translate(words)])
+    }
+}
+
+/// One for all rules, so that it does not matter which map holds the frontend.
+const SEED: u32 = 0x6461_796d;
 
 /// The Local pool is the one behind the Cluster pool.
 fn local(list: List) -> Option<Expr> {

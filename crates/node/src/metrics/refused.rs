@@ -48,6 +48,11 @@ impl Refused {
                 "Packets to node ports on loopback that were refused because they are not served there",
                 ON_LOOPBACK,
             ),
+            (
+                "daymark_affinity_unkept_connections",
+                "New connections whose endpoint was not kept because the map of affinity is full",
+                UNKEPT,
+            ),
         ] {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "# HELP {name} {help}.\n# TYPE {name} counter");
@@ -55,7 +60,7 @@ impl Refused {
                 if let Some((_, label)) = words.iter().find(|(known, _)| known == reason) {
                     let _ = writeln!(
                         out,
-                        "{name}_total{{ip_family=\"{family}\",{label}}} {packets}"
+                        "{name}_total{{ip_family=\"{family}\"{label}}} {packets}"
                     );
                 }
             }
@@ -65,22 +70,29 @@ impl Refused {
 }
 
 const REFUSED: &[(Reason, &str)] = &[
-    (Reason::RefusedByReset, "answer=\"tcp-reset\""),
-    (Reason::RefusedByIcmp, "answer=\"icmp\""),
+    (Reason::RefusedByReset, ",answer=\"tcp-reset\""),
+    (Reason::RefusedByIcmp, ",answer=\"icmp\""),
 ];
 const ON_LOOPBACK: &[(Reason, &str)] = &[
-    (Reason::RefusedOnLoopback(Protocol::Tcp), "protocol=\"TCP\""),
-    (Reason::RefusedOnLoopback(Protocol::Udp), "protocol=\"UDP\""),
+    (
+        Reason::RefusedOnLoopback(Protocol::Tcp),
+        ",protocol=\"TCP\"",
+    ),
+    (
+        Reason::RefusedOnLoopback(Protocol::Udp),
+        ",protocol=\"UDP\"",
+    ),
     (
         Reason::RefusedOnLoopback(Protocol::Sctp),
-        "protocol=\"SCTP\"",
+        ",protocol=\"SCTP\"",
     ),
 ];
+const UNKEPT: &[(Reason, &str)] = &[(Reason::Unkept, "")];
 const DROPPED: &[(Reason, &str)] = &[
-    (Reason::NoLocalEndpoint, "reason=\"no-local-endpoint\""),
-    (Reason::SourceRange, "reason=\"source-range\""),
-    (Reason::NotTranslated, "reason=\"not-translated\""),
-    (Reason::Unallocated, "reason=\"unallocated\""),
-    (Reason::Invalid, "reason=\"invalid\""),
-    (Reason::Other, "reason=\"other\""),
+    (Reason::NoLocalEndpoint, ",reason=\"no-local-endpoint\""),
+    (Reason::SourceRange, ",reason=\"source-range\""),
+    (Reason::NotTranslated, ",reason=\"not-translated\""),
+    (Reason::Unallocated, ",reason=\"unallocated\""),
+    (Reason::Invalid, ",reason=\"invalid\""),
+    (Reason::Other, ",reason=\"other\""),
 ];

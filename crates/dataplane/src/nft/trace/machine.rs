@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use daymark_model::decide::Arrival;
 use daymark_model::{Interface, Packet, Protocol};
 use daymark_netlink::nft::{
-    Base, Bitwise, CmpOp, Ct, CtKey, Data, Direction, Dynset, DynsetOp, Expr, FibResult, Lookup,
-    LookupResult, Meta, MetaKey, Name, Nat, NatKind, Numgen, Payload, Reg, Rule, SetKind, Value,
-    Verdict,
+    Base, Bitwise, CmpOp, Ct, CtKey, Data, Direction, Dynset, DynsetOp, Expr, FibResult, Hash,
+    Lookup, LookupResult, Meta, MetaKey, Name, Nat, NatKind, Numgen, Payload, Reg, Rule, SetKind,
+    Value, Verdict,
 };
 
 use super::sets::find;
@@ -198,6 +198,19 @@ impl Machine<'_> {
             }) => {
                 self.modulus = self.modulus.max(*modulus);
                 r.put(*dreg, &(self.random % modulus + offset).to_ne_bytes());
+            }
+            Expr::Hash(Hash::Jenkins {
+                sreg,
+                len,
+                dreg,
+                modulus,
+                offset,
+                ..
+            }) => {
+                // Another hash than the kernel's: what matters is that the same bytes give the same number.
+                let bytes = r.get(*sreg, *len as usize).iter();
+                let sum = bytes.fold(17_u32, |sum, byte| sum.wrapping_mul(31) ^ u32::from(*byte));
+                r.put(*dreg, &(sum % modulus + offset).to_ne_bytes());
             }
             Expr::Lookup(lookup) => return self.lookup(lookup, r),
             Expr::Dynset(dynset) => return self.dynset(dynset, r),
