@@ -46,8 +46,6 @@ impl fmt::Display for Mode {
 pub struct Rules {
     /// `loadBalancerSourceRanges` names prefixes of one family alone: what that means for the other.
     pub ranges_of_one_family: Gap,
-    /// What of a Service shares `sessionAffinity: ClientIP`.
-    pub affinity: AffinityScope,
     /// What happens at a port of a Service's address that no Service port names.
     pub unknown_ports: UnknownPorts,
     /// What happens to connections to an address of a ServiceCIDR that no Service has.
@@ -72,17 +70,6 @@ pub enum Gap {
     Closed,
     /// Everything is, as if the setting were not there: kube-proxy, in every mode.
     Open,
-}
-
-/// What shares a client's endpoint under `sessionAffinity: ClientIP`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AffinityScope {
-    /// All addresses of a Service port, each port by itself: kube-proxy with iptables and nftables. With IPVS each address
-    /// by itself, too.
-    #[default]
-    Port,
-    /// All ports of a Service, as far as the endpoint has them.
-    Service,
 }
 
 /// What happens at a port of a Service's address that no Service port names.
@@ -207,7 +194,6 @@ impl Rules {
     pub fn set(&mut self, name: &str, word: &str) -> Option<()> {
         match name {
             "ranges-of-one-family" => self.ranges_of_one_family = of_word(&GAP, word)?,
-            "affinity-scope" => self.affinity = of_word(&AFFINITY, word)?,
             "unknown-ports" => self.unknown_ports = of_word(&UNKNOWN_PORTS, word)?,
             "unallocated" => self.unallocated = of_word(&UNALLOCATED, word)?,
             "invalid" => self.invalid = of_word(&INVALID, word)?,
@@ -231,7 +217,7 @@ impl Rules {
 
     /// Every choice, as [`Rules::set`] takes it.
     #[must_use]
-    pub fn all_words(&self) -> [(&'static str, String); 9] {
+    pub fn all_words(&self) -> [(&'static str, String); 8] {
         let external_ips = match &self.external_ips {
             ExternalIps::Any => "any".to_owned(),
             ExternalIps::Within(cidrs) if cidrs.is_empty() => "none".to_owned(),
@@ -245,7 +231,6 @@ impl Rules {
                 "ranges-of-one-family",
                 word(&GAP, self.ranges_of_one_family),
             ),
-            ("affinity-scope", word(&AFFINITY, self.affinity)),
             ("unknown-ports", word(&UNKNOWN_PORTS, self.unknown_ports)),
             ("unallocated", word(&UNALLOCATED, self.unallocated)),
             ("invalid", word(&INVALID, self.invalid)),
@@ -261,9 +246,8 @@ impl Rules {
 }
 
 /// The names of all choices with the words that each takes, for a message about a wrong one.
-pub const NAMES: [(&str, &str); 9] = [
+pub const NAMES: [(&str, &str); 8] = [
     ("ranges-of-one-family", "closed, open"),
-    ("affinity-scope", "port, service"),
     (
         "unknown-ports",
         "refuse, refuse-at-cluster-ips, let-through",
@@ -277,10 +261,6 @@ pub const NAMES: [(&str, &str); 9] = [
 ];
 
 const GAP: [(&str, Gap); 2] = [("closed", Gap::Closed), ("open", Gap::Open)];
-const AFFINITY: [(&str, AffinityScope); 2] = [
-    ("port", AffinityScope::Port),
-    ("service", AffinityScope::Service),
-];
 const UNKNOWN_PORTS: [(&str, UnknownPorts); 3] = [
     ("refuse", UnknownPorts::Refuse),
     ("refuse-at-cluster-ips", UnknownPorts::RefuseAtClusterIps),
