@@ -31,20 +31,14 @@ pub(crate) enum Goal {
 }
 
 impl Figure {
-    /// The middle value; of an even number the mean of the two in the middle.
+    /// As [`median`], of the runs.
     pub(crate) fn median(&self) -> f64 {
-        let sorted = self.sorted();
-        let Some(last) = sorted.len().checked_sub(1) else {
-            return f64::NAN;
-        };
-        f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)])
+        median(&self.runs)
     }
 
-    /// The least and the greatest value.
+    /// As [`spread`], of the runs.
     pub(crate) fn spread(&self) -> (f64, f64) {
-        let sorted = self.sorted();
-        let at = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
-        (at(sorted.first()), at(sorted.last()))
+        spread(&self.runs)
     }
 
     /// Whether the median reaches the goal, if there is one.
@@ -53,12 +47,6 @@ impl Figure {
             Goal::AtMost(limit) => self.median() <= limit,
             Goal::AtLeast(limit) => self.median() >= limit,
         })
-    }
-
-    fn sorted(&self) -> Vec<f64> {
-        let mut sorted = self.runs.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted
     }
 
     /// One object of the JSON report.
@@ -102,6 +90,28 @@ impl Figure {
             self.name, self.unit, self.what
         )
     }
+}
+
+/// The middle value; of an even number the mean of the two in the middle.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let sorted = sorted(values);
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return f64::NAN;
+    };
+    f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)])
+}
+
+/// The least and the greatest value.
+pub(crate) fn spread(values: &[f64]) -> (f64, f64) {
+    let sorted = sorted(values);
+    let at = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
+    (at(sorted.first()), at(sorted.last()))
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
 }
 
 /// The value at this percentile of times, in the order of their size: the least that as many are not above.

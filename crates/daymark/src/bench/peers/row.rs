@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::super::figure::{median, spread};
+
 /// One figure of kube-proxy and of daymark.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -84,26 +86,6 @@ impl Row {
             self.what
         )
     }
-}
-
-fn sorted(values: &[f64]) -> Vec<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn median(values: &[f64]) -> f64 {
-    let values = sorted(values);
-    let Some(last) = values.len().checked_sub(1) else {
-        return f64::NAN;
-    };
-    f64::midpoint(values[last / 2], values[last.div_ceil(2)])
-}
-
-fn spread(values: &[f64]) -> (f64, f64) {
-    let values = sorted(values);
-    let at = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
-    (at(values.first()), at(values.last()))
 }
 
 #[cfg(test)]
