@@ -31,7 +31,7 @@ use thiserror::Error;
 pub use crate::child::{Child, ChildError};
 pub use basics::{CreateError, create_all, create_all_in, grant};
 pub use kubeconfig::KubeconfigError;
-pub(crate) use kubeconfig::write_private;
+pub(crate) use kubeconfig::{client, write_private};
 pub use overview::{Line, Overview};
 pub use parts::PartState;
 pub use place::{ParsePlaceError, Where};

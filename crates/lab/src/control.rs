@@ -13,12 +13,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use daymark_sys::process::{Isolation, Lifetime};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 use thiserror::Error;
 
 use crate::child::{Child, ChildError};
 use crate::clock;
+use crate::cluster;
 
 pub use credentials::User;
 pub use relay::Relay;
@@ -130,7 +130,8 @@ impl ControlPlane {
             &format!("https://{}", Self::address()),
             &path,
         )?;
-        client(&path).await
+        let client = cluster::client(&path).await;
+        client.map_err(|error| ControlError::Credentials(error.to_string()))
     }
 
     /// Fails when one of the processes has ended.
@@ -218,16 +219,6 @@ impl ControlPlane {
         isolation.apply(&mut command);
         Child::start(program, log(&self.spec, program), &mut command)
     }
-}
-
-/// A client from a kubeconfig.
-async fn client(path: &Path) -> Result<Client, ControlError> {
-    let failed = |error: String| ControlError::Credentials(format!("{}: {error}", path.display()));
-    let file = Kubeconfig::read_from(path).map_err(|error| failed(error.to_string()))?;
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(file, &options).await;
-    let config = config.map_err(|error| failed(error.to_string()))?;
-    Client::try_from(config).map_err(|error| failed(error.to_string()))
 }
 
 fn etcd(spec: &Spec) -> Vec<String> {

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use kube::config::Kubeconfig;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use thiserror::Error;
 
 /// Why a kubeconfig could not be derived.
@@ -48,6 +49,18 @@ pub(super) fn derive(from: &Path, server: &str, to: &Path) -> Result<(), Kubecon
         path: to.to_owned(),
         source,
     })
+}
+
+/// A client of the API that a kubeconfig names.
+pub(crate) async fn client(path: &Path) -> Result<Client, KubeconfigError> {
+    let bad = |reason: String| KubeconfigError::Read {
+        path: path.to_owned(),
+        reason,
+    };
+    let file = Kubeconfig::read_from(path).map_err(|error| bad(error.to_string()))?;
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+    let config = config.map_err(|error| bad(error.to_string()))?;
+    Client::try_from(config).map_err(|error| bad(error.to_string()))
 }
 
 /// Appears whole or not at all.

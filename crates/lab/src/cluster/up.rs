@@ -16,7 +16,6 @@ use daymark_sys::mount::Bind;
 use daymark_sys::ns::NetNs;
 use daymark_sys::process::{Isolation, Mounts};
 use k8s_openapi::api::core::v1::Node as NodeObject;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use thiserror::Error;
 
@@ -389,16 +388,7 @@ impl Cluster {
     /// # Errors
     /// [`UpError::Kubeconfig`].
     pub async fn client(&self) -> Result<Client, UpError> {
-        let path = self.kubeconfig();
-        let bad = |reason: String| KubeconfigError::Read {
-            path: path.clone(),
-            reason,
-        };
-        let file = Kubeconfig::read_from(&path).map_err(|error| bad(error.to_string()))?;
-        let config =
-            kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-        let config = config.map_err(|error| bad(error.to_string()))?;
-        Ok(Client::try_from(config).map_err(|error| bad(error.to_string()))?)
+        Ok(kubeconfig::client(&self.kubeconfig()).await?)
     }
 
     /// Fails when a process has ended or the time is over.
