@@ -1,10 +1,7 @@
 //! An explanation says what `decide` decides, and names the cause of what does not get through.
 
-#[path = "explain/agreement.rs"]
 mod agreement;
-#[path = "explain/causes.rs"]
 mod causes;
-#[path = "explain/words.rs"]
 mod words;
 
 use std::net::IpAddr;

@@ -7,7 +7,7 @@ use daymark_model::input::Detector;
 use daymark_model::{Target, Verdict, World, decide};
 use proptest::prelude::*;
 
-use crate::from;
+use super::from;
 
 /// Endpoints that the explanation calls used.
 fn used(answer: &Answer) -> Vec<Target> {

@@ -2,7 +2,7 @@
 
 use daymark_model::explain::{PortAsked, Question, explain};
 
-use crate::{OUTSIDE, POD, ask, causes_of, check, world};
+use super::{OUTSIDE, POD, ask, causes_of, check, world};
 
 #[test]
 fn the_usual_questions_have_their_cause() {

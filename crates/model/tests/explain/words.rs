@@ -3,7 +3,7 @@
 use daymark_model::ServiceKey;
 use daymark_model::explain::{Question, Standing, explain, listeners};
 
-use crate::{OUTSIDE, POD, ask, world};
+use super::{OUTSIDE, POD, ask, world};
 
 #[test]
 fn each_endpoint_has_its_reason_and_each_rule_its_field() {

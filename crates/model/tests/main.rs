@@ -1,0 +1,12 @@
+//! What a Service means, tested from outside: by the cases, by properties of random clusters, and by rows.
+
+mod address;
+mod audience;
+mod cases;
+mod desired;
+mod endpoints;
+mod explain;
+mod flows;
+mod listeners;
+mod node_ports;
+mod world;
