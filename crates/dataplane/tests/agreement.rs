@@ -8,6 +8,8 @@ mod trace;
 mod bytes;
 #[path = "agreement/inspect.rs"]
 mod inspect;
+#[path = "agreement/meaning.rs"]
+mod meaning;
 #[path = "agreement/prefixes.rs"]
 mod prefixes;
 #[path = "agreement/singles.rs"]
