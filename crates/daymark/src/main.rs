@@ -5,6 +5,7 @@
 
 mod agent_socket;
 mod bench;
+mod beside;
 mod client;
 mod cmd;
 mod columns;

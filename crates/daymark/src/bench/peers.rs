@@ -12,18 +12,19 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use daymark_lab::control::{ControlPlane, Relay};
 use daymark_lab::net::Segment;
 use daymark_sys::ns::NetNs;
-use serde_json::json;
 
 use super::agent::{self, Commits};
 use super::figure::percentile;
 use super::ground::{Folder, Ground, Part};
 use super::{api, clock, plane};
+use crate::beside::{self, Proxy};
 use crate::client::from_kubeconfig;
 
 pub(crate) use row::{Row, Wanted};
@@ -74,55 +75,18 @@ impl Sizes {
     }
 }
 
-/// Which program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Proxy {
-    /// kube-proxy.
-    Kube,
-    /// daymark node.
-    Daymark,
-}
-
-impl Proxy {
-    pub(crate) const BOTH: [Self; 2] = [Self::Kube, Self::Daymark];
-
-    /// The name of the program, and of its user at the API.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Kube => "kube-proxy",
-            Self::Daymark => "daymark",
-        }
-    }
-
-    /// Starts it in the namespace of the calling thread, with the configuration that both read.
-    fn start(self, programs: &Path, folder: &Folder) -> anyhow::Result<Part> {
-        let config = json!({
-            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-            "kind": "KubeProxyConfiguration",
-            "mode": "nftables",
-            "clientConnection": {"kubeconfig": folder.join(&format!("{}.kubeconfig", self.name()))},
-            "hostnameOverride": "node-1",
-            "detectLocalMode": "NodeCIDR",
-            "conntrack": {
-                "maxPerCore": 0, "min": 0,
-                "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
-            },
-        });
-        let file = folder.join(&format!("{}.json", self.name()));
-        std::fs::write(&file, config.to_string())?;
-        let file = file.to_string_lossy().into_owned();
-        match self {
-            Self::Kube => {
-                let args = ["--config".to_owned(), file];
-                let log = File::create(folder.join("kube-proxy.log"))?;
-                Part::start_program(&programs.join("kube-proxy"), &args, Vec::new(), log.into())
-            }
-            Self::Daymark => Part::start(
-                &["node".to_owned(), "--config".to_owned(), file],
-                Vec::new(),
-            ),
-        }
-    }
+/// Starts a program in the namespace of the calling thread, with the configuration that both read.
+fn start(proxy: Proxy, programs: &Path, folder: &Folder) -> anyhow::Result<Part> {
+    let name = proxy.name();
+    let config = beside::configuration(&folder.join(&format!("{name}.kubeconfig")));
+    let file = folder.join(&format!("{name}.json"));
+    std::fs::write(&file, config.to_string())?;
+    let (program, args) = proxy.command(programs, &file)?;
+    let log = match proxy {
+        Proxy::Kube => File::create(folder.join("kube-proxy.log"))?.into(),
+        Proxy::Daymark => Stdio::inherit(),
+    };
+    Part::start_program(&program, &args, Vec::new(), log)
 }
 
 /// What one proxy did in one run.
@@ -195,7 +159,7 @@ fn one(
         runtime.block_on(async {
             let mut commits = Commits::follow()?;
             let started = clock::now();
-            let mut part = proxy.start(programs, folder)?;
+            let mut part = start(proxy, programs, folder)?;
             let loaded = commits.last(QUIET, PATIENCE).await;
             part.still_runs()?;
             let loaded = loaded.with_context(|| format!("{} committed nothing", proxy.name()))?;

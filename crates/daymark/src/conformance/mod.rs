@@ -28,19 +28,20 @@ use anyhow::Context;
 use daymark_case::random::{self, Manner, Size};
 use daymark_case::{Case, Spread, Step};
 use daymark_lab::cluster::grant;
-use daymark_lab::control::{ControlPlane, Controllers, Spec, User};
+use daymark_lab::control::{ControlPlane, Spec, User};
 use daymark_lab::net::Segment;
 use daymark_model::{Change, Packet, Verdict, World, decide};
 use daymark_sys::ns::NetNs;
 use tokio::runtime::Runtime;
 
+use crate::beside::{Proxy, control_plane};
 use crate::judge::lab::layout::Layout;
 use api::Writer;
 use difference::{Finding, compare};
 use report::Report;
 use seen::Seen;
 use sentinel::Sentinel;
-use site::{Proxy, Question, Site, Tries};
+use site::{Question, Site, Tries};
 use variant::Variant;
 
 /// What is to be compared.
@@ -157,7 +158,8 @@ impl<'a, 'b> Bench<'a, 'b> {
             let config = variant.write(proxy.name(), &kubeconfig, &plan.state)?;
             Site::new(proxy, &layout, &plan.programs, &config, &plan.state)
         };
-        let sites = [start(Proxy::Kube)?, start(Proxy::Daymark)?];
+        let [kube, daymark] = Proxy::BOTH.map(start);
+        let sites = [kube?, daymark?];
         Ok(Self {
             control,
             layout,
@@ -263,15 +265,11 @@ fn spec(plan: &Plan) -> Spec {
         groups: vec!["system:authenticated".to_owned()],
     };
     let daymark = User::service_account(Proxy::Daymark.name(), "kube-system", "daymark-node");
-    Spec {
-        programs: plan.programs.clone(),
-        state: plan.state.clone(),
-        users: vec![kube_proxy, daymark],
-        service_ranges: "10.96.0.0/16,fd00:10:96::/108".to_owned(),
-        advertised: std::net::Ipv4Addr::new(172, 30, 0, 1),
-        controllers: Controllers::None,
-        node_grace: std::time::Duration::from_secs(40),
-    }
+    control_plane(
+        &plan.programs,
+        plan.state.clone(),
+        vec![kube_proxy, daymark],
+    )
 }
 
 /// One case with everything that some case has, so that one pair of labs serves all.

@@ -15,25 +15,8 @@ use daymark_sys::netlink::NfSocket;
 
 use super::seen::Seen;
 use super::sentinel::Sentinel;
+use crate::beside::Proxy;
 use crate::judge::lab::layout::Layout;
-
-/// Which proxy a node has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Proxy {
-    /// The real kube-proxy, mode nftables.
-    Kube,
-    /// This program's own agent.
-    Daymark,
-}
-
-impl Proxy {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Kube => "kube-proxy",
-            Self::Daymark => "daymark",
-        }
-    }
-}
 
 /// A packet and how many connections it takes to see every endpoint.
 pub(crate) struct Question {
@@ -74,11 +57,9 @@ impl Site {
         lab.lift_icmp_limits(&here)?;
         let fabric = lab.ns(&Place::Fabric)?;
         let relay = Relay::start(fabric, API, ControlPlane::address()).context("the relay")?;
-        let mut command = match proxy {
-            Proxy::Kube => Command::new(programs.join("kube-proxy")),
-            Proxy::Daymark => own_node()?,
-        };
-        command.arg("--config").arg(config);
+        let (program, args) = proxy.command(programs, config)?;
+        let mut command = Command::new(program);
+        command.args(args);
         let log = folder.join(format!("{}.log", proxy.name()));
         let child = lab.run(&here, proxy.name(), log, command)?;
         let conntrack = lab.ns(&here)?.within(NfSocket::open)??;
@@ -166,12 +147,6 @@ fn probe(layout: &Layout, packet: &Packet) -> Probe {
             daymark_model::Protocol::Sctp => Protocol::Sctp,
         },
     }
-}
-
-fn own_node() -> anyhow::Result<Command> {
-    let mut command = Command::new(std::env::current_exe().context("this program's path")?);
-    command.arg("node");
-    Ok(command)
 }
 
 /// An address of a family out of the two.

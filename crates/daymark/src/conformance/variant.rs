@@ -7,6 +7,7 @@ use clap::Parser;
 use daymark_model::Options;
 use serde_json::{Value, json};
 
+use crate::beside::{self, NODE};
 use crate::kube_proxy::{self, flags::Flags};
 
 /// A KubeProxyConfiguration.
@@ -50,29 +51,18 @@ impl Variant {
         kubeconfig: &Path,
         folder: &Path,
     ) -> anyhow::Result<PathBuf> {
-        let mut config = self.configuration();
-        config["clientConnection"] = json!({ "kubeconfig": kubeconfig });
+        let config = self.configuration(kubeconfig);
         let file = folder.join(format!("{name}.json"));
         std::fs::write(&file, config.to_string())
             .with_context(|| format!("writing {}", file.display()))?;
         Ok(file)
     }
 
-    fn configuration(self) -> Value {
-        // Zeros leave the settings of the machine's connection tracking alone.
-        let mut config = json!({
-            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-            "kind": "KubeProxyConfiguration",
-            "mode": "nftables",
-            "hostnameOverride": NODE,
-            "nftables": {"minSyncPeriod": "20ms", "syncPeriod": "30s"},
-            "conntrack": {
-                "maxPerCore": 0, "min": 0,
-                "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
-            },
-        });
+    fn configuration(self, kubeconfig: &Path) -> Value {
+        let mut config = beside::configuration(kubeconfig);
+        config["nftables"] = json!({"minSyncPeriod": "20ms", "syncPeriod": "30s"});
         match self {
-            Self::Defaults => config["detectLocalMode"] = json!("NodeCIDR"),
+            Self::Defaults => {}
             Self::EveryAddress => {
                 config["detectLocalMode"] = json!("ClusterCIDR");
                 config["clusterCIDR"] = json!("10.244.0.0/16,fd00:10:244::/48");
@@ -91,6 +81,3 @@ impl Variant {
         config
     }
 }
-
-/// The node that the programs run on.
-const NODE: &str = "node-1";

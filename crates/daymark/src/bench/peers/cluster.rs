@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context;
-use daymark_lab::control::{ControlPlane, Controllers, Spec, User};
+use daymark_lab::control::{ControlPlane, User};
 use futures::{StreamExt, TryStreamExt, stream};
 use http::{Method, StatusCode};
 use kube::Client;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::super::ground::{API, Folder};
 use super::super::inputs::{self, Stored};
-use super::Proxy;
+use crate::beside::{Proxy, control_plane};
 
 /// Starts it, and writes a kubeconfig for each program.
 pub(super) async fn control(programs: &Path, folder: &Folder) -> anyhow::Result<ControlPlane> {
@@ -24,16 +24,8 @@ pub(super) async fn control(programs: &Path, folder: &Folder) -> anyhow::Result<
         identity: name.to_owned(),
         groups: vec!["system:masters".to_owned()],
     };
-    let control = ControlPlane::start(Spec {
-        programs: programs.to_owned(),
-        state,
-        users: Proxy::BOTH.map(|proxy| user(proxy.name())).into(),
-        service_ranges: "10.96.0.0/16,fd00:10:96::/108".to_owned(),
-        advertised: std::net::Ipv4Addr::new(172, 30, 0, 1),
-        controllers: Controllers::None,
-        node_grace: std::time::Duration::from_secs(40),
-    })
-    .await?;
+    let users = Proxy::BOTH.map(|proxy| user(proxy.name())).into();
+    let control = ControlPlane::start(control_plane(programs, state, users)).await?;
     let server = format!("https://{API}");
     for name in Proxy::BOTH.map(Proxy::name) {
         control.kubeconfig(name, &server, &folder.join(&format!("{name}.kubeconfig")))?;

@@ -22,7 +22,8 @@ use super::super::clock;
 use super::super::figure::percentile;
 use super::super::ground::{API, Folder};
 use super::cluster::create;
-use super::{Proxy, Row, Sizes, Wanted};
+use super::{Row, Sizes, Wanted, start};
+use crate::beside::Proxy;
 
 /// Connections a second, and the 99th percentile of connect(2) in microseconds.
 type Rate = [f64; 2];
@@ -78,7 +79,7 @@ fn one(proxy: Proxy, programs: &Path, folder: &Folder, time: Duration) -> anyhow
         .map(|server| serve(lab.ns(&pod(*server))?))
         .collect::<anyhow::Result<Vec<_>>>()?;
     // The thread that starts a process must stay: this one does.
-    let part = node.within(|| proxy.start(programs, folder));
+    let part = node.within(|| start(proxy, programs, folder));
     let mut part = part.context("the namespace of the node")??;
     let clients = lab.ns(&pod(CLIENT))?;
     for _ in 0..ROUNDS {

@@ -142,9 +142,7 @@ impl Performance<'_> {
         wanted: &BTreeSet<String>,
         within: Duration,
     ) -> Result<(), StepError> {
-        let slices: Api<EndpointSlice> = Api::namespaced(self.client().await?, &service.namespace);
-        let label = format!("kubernetes.io/service-name={}", service.name);
-        let of_service = ListParams::default().labels(&label);
+        let (slices, of_service) = self.slices(service).await?;
         until(within, || async {
             let list = slices.list(&of_service).await;
             let list = list.map_err(|error| error.to_string())?;
