@@ -7,7 +7,7 @@
 //! 3. a client outside the frontend's ranges is dropped;
 //! 4. clients inside (the node, its own Pods) follow one action, all others the other;
 //! 5. forwarded packets keep their source unless the frontend's masquerade rule takes it, or the
-//!    chosen backend is the client itself, on this node. A backend at the node's own address is the
+//!    chosen backend is the client itself, on this node. A backend at an address of the machine is the
 //!    exception: what comes from a link for it is delivered before a source would be taken.
 
 use std::net::IpAddr;
@@ -253,7 +253,7 @@ fn targets(
         |address| address == packet.source && desired.local_backends.contains(&packet.source);
     // What comes from a link for the node itself is delivered before sources are replaced (postrouting).
     let delivered =
-        |address| packet.arrival == Arrival::Link && desired.node_port_addresses.contains(&address);
+        |address| packet.arrival == Arrival::Link && desired.own_addresses.contains(&address);
     let seen = |address| {
         if (masquerade || hairpin(address)) && !delivered(address) {
             SourceSeen::Masqueraded

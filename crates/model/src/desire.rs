@@ -80,8 +80,14 @@ impl Here {
         )
     }
 
+    /// Every address of this node: those that its interfaces have, and those that its Node object names.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let all = self.machine_addresses.iter().chain(&self.node.addresses);
+        all.copied()
+    }
+
     fn is_own_address(&self, ip: IpAddr) -> bool {
-        self.machine_addresses.contains(&ip) || self.node.addresses.contains(&ip)
+        self.own_addresses().any(|own| own == ip)
     }
 
     /// Prefixes in which an address that nobody has is refused to everybody.
@@ -102,9 +108,8 @@ impl Here {
     /// The machine's own addresses inside these prefixes, sorted.
     #[must_use]
     pub fn own_addresses_in(&self, networks: &[Cidr]) -> BTreeSet<IpAddr> {
-        let own = self.machine_addresses.iter().chain(&self.node.addresses);
-        let inside = |ip: &&IpAddr| networks.iter().any(|network| network.contains(**ip));
-        own.filter(inside).copied().collect()
+        let inside = |ip: &IpAddr| networks.iter().any(|network| network.contains(*ip));
+        self.own_addresses().filter(inside).collect()
     }
 }
 

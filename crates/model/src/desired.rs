@@ -311,6 +311,9 @@ pub struct Desired {
     pub local_backends: BTreeSet<IpAddr>,
     /// How this node's own Pods are told from others.
     pub own_pods: OwnPods,
+    /// Every address of this node, those of its Node object included: what comes in for one of them is delivered, not
+    /// forwarded. A fact about the machine that says what becomes of a packet; no plane has to be told.
+    pub own_addresses: BTreeSet<IpAddr>,
     /// Addresses of this node at which node ports answer.
     pub node_port_addresses: BTreeSet<IpAddr>,
     /// The health checks that load balancers may ask for ([`crate::listeners`]).
@@ -342,6 +345,8 @@ pub struct Delta {
     pub local_backends: BTreeMap<IpAddr, bool>,
     /// How own Pods are told now, if that changed.
     pub own_pods: Option<OwnPods>,
+    /// The node's own addresses that came or went.
+    pub own_addresses: BTreeMap<IpAddr, bool>,
     /// Node-port addresses that came or went.
     pub node_port_addresses: BTreeMap<IpAddr, bool>,
     /// Health checks that came, changed or went.
@@ -405,6 +410,7 @@ impl Delta {
                 delta.outer_addresses = all(&desired.outer_addresses);
                 delta.spared_addresses = all(&desired.spared_addresses);
                 delta.service_networks = Some(desired.service_networks.clone());
+                delta.own_addresses = all(&desired.own_addresses);
                 delta.node_port_addresses = all(&desired.node_port_addresses);
                 let checks = desired.health_checks.iter();
                 delta.health_checks = checks.map(|(at, one)| (*at, Some(one.clone()))).collect();
@@ -430,6 +436,7 @@ impl Delta {
             endpoint_ports: set_changes(&old.endpoint_ports, &new.endpoint_ports),
             local_backends: set_changes(&old.local_backends, &new.local_backends),
             own_pods: (old.own_pods != new.own_pods).then(|| new.own_pods.clone()),
+            own_addresses: set_changes(&old.own_addresses, &new.own_addresses),
             node_port_addresses: set_changes(&old.node_port_addresses, &new.node_port_addresses),
             health_checks: map_changes(&old.health_checks, &new.health_checks),
             health_check_addresses: set_changes(
@@ -452,6 +459,7 @@ impl Delta {
         }
         apply_set(&self.endpoint_ports, &mut desired.endpoint_ports);
         apply_set(&self.local_backends, &mut desired.local_backends);
+        apply_set(&self.own_addresses, &mut desired.own_addresses);
         apply_set(&self.node_port_addresses, &mut desired.node_port_addresses);
         apply_map(&self.health_checks, &mut desired.health_checks);
         apply_set(

@@ -234,6 +234,9 @@ impl World {
             delta.own_pods = Some(own_pods.clone());
             self.desired.own_pods = own_pods;
         }
+        let wanted: BTreeSet<IpAddr> = self.here.own_addresses().collect();
+        delta.own_addresses = set_changes(&self.desired.own_addresses, &wanted);
+        self.desired.own_addresses = wanted;
         let wanted: BTreeSet<IpAddr> = self.here.node_port_addresses().into_iter().collect();
         delta.node_port_addresses = set_changes(&self.desired.node_port_addresses, &wanted);
         self.desired.node_port_addresses = wanted;

@@ -121,6 +121,22 @@ fn a_world_shows_the_slices_of_a_service() {
 }
 
 #[test]
+fn the_nodes_own_addresses_are_those_of_its_interfaces_and_of_its_node_object() {
+    let mut world =
+        world("node node-1 172.30.0.11 pods=10.244.1.0/24\nmachine 172.30.0.11 172.30.0.14\n");
+    let ip = |text: &str| text.parse::<std::net::IpAddr>().expect("an address");
+    let both = [ip("172.30.0.11"), ip("172.30.0.14")];
+    assert_eq!(world.desired().own_addresses, both.into());
+    let delta = world.apply([Change::MachineAddresses([].into())]);
+    assert_eq!(delta.own_addresses, [(both[1], false)].into());
+    let mut carried = Desired::default();
+    for step in Delta::from_nothing(world.desired(), 1) {
+        step.apply_to(&mut carried);
+    }
+    assert_eq!(carried.own_addresses, [both[0]].into());
+}
+
+#[test]
 fn a_node_change_is_told_by_its_own_fields() {
     let mut world = world("service web NodePort 80/TCP@30080 cluster=10.96.0.20\n");
     let case = Case::parse("here", "node node-1 172.30.0.11 pods=10.244.1.0/24\n").expect("a case");
@@ -130,6 +146,7 @@ fn a_node_change_is_told_by_its_own_fields() {
         Some(1)
     );
     assert_eq!(delta.node_port_addresses.len(), 1);
+    assert_eq!(delta.own_addresses, delta.node_port_addresses);
     assert!(!delta.is_empty());
     assert!(delta.frontends.is_empty());
     let gone = world.apply([Change::Node(None)]);

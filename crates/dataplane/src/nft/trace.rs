@@ -1,8 +1,8 @@
 //! Walks a compiled program with a packet, in plain Rust.
 //!
-//! It takes the program and the packet and nothing else: what the model wanted it cannot know. Each
-//! expression does what the kernel file named beside its type does; one that this plane never emits is
-//! an error, not a guess.
+//! It takes the program, the packet and the machine's own addresses, by which a kernel tells what it delivers from
+//! what it forwards, and nothing else: what the model wanted it cannot know. Each expression does what the kernel
+//! file named beside its type does; one that this plane never emits is an error, not a guess.
 
 mod machine;
 mod sets;
@@ -15,7 +15,7 @@ use daymark_model::{Family, Packet, Target};
 use daymark_netlink::nft::{ChainKind, Data, Hook, Name};
 use thiserror::Error;
 
-use super::layout::{Words, set};
+use super::layout::Words;
 use super::program::{Contents, Program};
 use machine::{Connection, End, Machine};
 
@@ -84,15 +84,24 @@ pub struct Memory {
     sticky: std::collections::BTreeMap<(Name, Data), Data>,
 }
 
+/// A machine that runs a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// Its tables.
+    pub program: &'a Program,
+    /// The addresses that it delivers to itself (`RTN_LOCAL` routes), loopback excepted.
+    pub addresses: &'a BTreeSet<IpAddr>,
+}
+
 /// Everything that may happen to a packet, over all random numbers, without affinity kept from before.
 ///
 /// # Errors
 /// If the program does not fit together.
-pub fn trace(program: &Program, packet: &Packet) -> Result<Outcome, TraceError> {
-    let (first, modulus) = once(program, packet, 0, &mut Memory::default())?;
+pub fn trace(host: Host<'_>, packet: &Packet) -> Result<Outcome, TraceError> {
+    let (first, modulus) = once(host, packet, 0, &mut Memory::default())?;
     let mut all = BTreeSet::from([first]);
     for random in 1..modulus.max(1) {
-        all.insert(once(program, packet, random, &mut Memory::default())?.0);
+        all.insert(once(host, packet, random, &mut Memory::default())?.0);
     }
     Ok(gather(&all))
 }
@@ -102,13 +111,13 @@ pub fn trace(program: &Program, packet: &Packet) -> Result<Outcome, TraceError> 
 ///
 /// # Errors
 /// If the program does not fit together.
-pub fn kept_by(program: &Program, packet: &Packet) -> Result<Option<String>, TraceError> {
+pub fn kept_by(host: Host<'_>, packet: &Packet) -> Result<Option<String>, TraceError> {
     let mut memory = Memory::default();
-    let (first, _) = once(program, packet, 0, &mut memory)?;
+    let (first, _) = once(host, packet, 0, &mut memory)?;
     let Some((_, key)) = memory.sticky.keys().next().cloned() else {
         return Ok(None);
     };
-    let (again, _) = once(program, packet, 1, &mut memory)?;
+    let (again, _) = once(host, packet, 1, &mut memory)?;
     Ok((first == again).then(|| format!("{key:?}")))
 }
 
@@ -118,13 +127,13 @@ pub fn kept_by(program: &Program, packet: &Packet) -> Result<Option<String>, Tra
 /// # Errors
 /// If the program does not fit together.
 pub fn once(
-    program: &Program,
+    host: Host<'_>,
     packet: &Packet,
     random: u32,
     memory: &mut Memory,
 ) -> Result<(Single, u32), TraceError> {
     let words = Words::of(Family::of(packet.destination));
-    let mut tables = program.tables();
+    let mut tables = host.program.tables();
     let table = tables
         .find(|table| table.table.id.family == words.nft)
         .ok_or_else(|| TraceError::NoTable(words.table().to_string()))?;
@@ -136,12 +145,16 @@ pub fn once(
         memory,
         connection: Connection::new(packet),
     };
-    let single = walk(&mut machine, packet)?;
+    let single = walk(&mut machine, packet, host.addresses)?;
     Ok((single, machine.modulus))
 }
 
 /// The way of a first packet through the hooks.
-fn walk(machine: &mut Machine, packet: &Packet) -> Result<Single, TraceError> {
+fn walk(
+    machine: &mut Machine,
+    packet: &Packet,
+    own: &BTreeSet<IpAddr>,
+) -> Result<Single, TraceError> {
     let first = match packet.arrival {
         Arrival::Link => Hook::Prerouting,
         Arrival::Node => Hook::Output,
@@ -149,7 +162,7 @@ fn walk(machine: &mut Machine, packet: &Packet) -> Result<Single, TraceError> {
     if let Some(end) = pass(machine, first)? {
         return Ok(end);
     }
-    let ours = is_ours(machine.table, machine.connection.destination);
+    let ours = own.contains(&machine.connection.destination);
     let second = match (packet.arrival, ours) {
         (Arrival::Node, _) => None,
         (Arrival::Link, true) => Some(Hook::Input),
@@ -213,15 +226,6 @@ fn base_chains(table: &Contents, hook: Hook) -> Vec<Name> {
     }
     found.sort();
     found.into_iter().map(|(_, name)| name).collect()
-}
-
-/// Whether the host itself has the address, as far as the program knows: only needed to tell `input`
-/// from `forward`, which hold the same rules.
-fn is_ours(table: &Contents, ip: IpAddr) -> bool {
-    let key = Data::addr(ip);
-    table
-        .elements(set::NODE_PORT_ADDRESSES)
-        .any(|known| known.key == key)
 }
 
 fn gather(all: &BTreeSet<Single>) -> Outcome {

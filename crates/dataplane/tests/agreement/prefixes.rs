@@ -4,6 +4,7 @@ use daymark_case::random::{Manner, Random, Size, case};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::compile::{Compiler, Update};
 use daymark_dataplane::nft::program::Program;
+use daymark_dataplane::nft::trace::Host;
 use daymark_model::{Delta, Desired, Packet, World};
 
 use crate::common::{compiled, compiled_desired, pieces, sizes};
@@ -72,7 +73,11 @@ fn hold_all_along(step: &Step<'_>, program: &mut Program, update: &Update) {
     for piece in pieces(update) {
         program.apply(&piece).expect("what the kernel takes");
         for (packet, allowed) in &allowed {
-            let seen = singles::of_program(program, packet);
+            let host = Host {
+                program,
+                addresses: &step.new.own_addresses,
+            };
+            let seen = singles::of_program(host, packet);
             let holds = seen.is_subset(allowed)
                 || seen.is_subset(&singles::while_changing(step.old, step.new, packet));
             assert!(

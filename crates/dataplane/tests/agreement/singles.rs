@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use daymark_dataplane::nft::program::Program;
-use daymark_dataplane::nft::trace::{self, Outcome, Single};
+use daymark_dataplane::nft::trace::{self, Host, Outcome, Single};
 use daymark_model::{Desired, Family, FrontendKey, Packet, Verdict, decide};
 
-/// What a program may do with a packet.
-pub(crate) fn of_program(program: &Program, packet: &Packet) -> BTreeSet<Single> {
-    let outcome = trace::trace(program, packet).expect("a program that fits together");
+/// What a machine may do with a packet.
+pub(crate) fn of_program(host: Host<'_>, packet: &Packet) -> BTreeSet<Single> {
+    let outcome = trace::trace(host, packet).expect("a program that fits together");
     match outcome {
         Outcome::Forward(targets) => targets.into_iter().map(Single::Forward).collect(),
         Outcome::Refused => [Single::Refused].into(),
@@ -36,7 +35,7 @@ pub(crate) fn of_model(desired: &Desired, packet: &Packet) -> BTreeSet<Single> {
 pub(crate) fn while_changing(old: &Desired, new: &Desired, packet: &Packet) -> BTreeSet<Single> {
     let sides = [old, new];
     let mut all = BTreeSet::new();
-    for choice in 0..1024_usize {
+    for choice in 0..512_usize {
         let side = |bit: usize| sides[choice >> bit & 1];
         let at = |desired: &Desired, key: FrontendKey| {
             desired.frontends.get(&key).map(|f| (key, f.clone()))
@@ -45,17 +44,13 @@ pub(crate) fn while_changing(old: &Desired, new: &Desired, packet: &Packet) -> B
         let found = at(side(0), address)
             .map(|found| (found, side(0)))
             .or_else(|| at(side(1), node_port).map(|found| (found, side(1))));
-        // Addresses come one by one: that of the packet, and those of backends on this node.
-        let to = packet.destination;
-        let serves = |bit: usize| side(bit).node_port_addresses.iter().copied();
-        let own = serves(3).filter(|ip| *ip == to);
-        let own = own.chain(serves(9).filter(|ip| *ip != to)).collect();
         let pools = found.as_ref().map(|(_, side)| side.pools.clone());
         let mixed = Desired {
             frontends: found.into_iter().map(|(found, _)| found).collect(),
             pools: pools.unwrap_or_default(),
             own_pods: side(2).own_pods.clone(),
-            node_port_addresses: own,
+            own_addresses: new.own_addresses.clone(),
+            node_port_addresses: side(3).node_port_addresses.clone(),
             service_addresses: side(4).service_addresses.clone(),
             outer_addresses: side(6).outer_addresses.clone(),
             service_networks: side(7).service_networks.clone(),
