@@ -1,6 +1,7 @@
 //! `daymark case`: puts behaviour cases before a judge, or makes one out of a cluster's objects.
 
 mod new;
+mod random;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ Examples:
   kubectl get service,endpointslice,node -A -o yaml | daymark case new --from - --node node-1
   daymark case cases/a_headless_service_has_no_packets.case -o json
   daymark case cases/ --judge lab     (real packets, in namespaces of its own, no root needed)
+  daymark case --random 200 --judge lab --keep /tmp/found     (clusters nobody thought of; the seed is printed)
 
 Exit code 0 if every case holds, 1 if one fails or cannot be read. The format is in docs/cases.md.")]
 pub(crate) struct Args {
@@ -32,8 +34,11 @@ pub(crate) struct Args {
     verb: Option<Verb>,
 
     /// Case files, or folders whose `.case` files are taken.
-    #[arg(required = true, value_name = "FILE|DIR")]
+    #[arg(required_unless_present = "random", value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    random: random::Draw,
 
     /// Who judges.
     #[arg(long, value_enum, default_value_t = JudgeName::Model)]
@@ -132,9 +137,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     for path in files(&args.paths)? {
         let file = path.display().to_string();
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
-        let outcome = outcome(file, &text, &args);
-        if args.output == Output::Text {
-            print_case(&outcome);
+        let case = Case::parse(&file, &text).map_err(|error| error.to_string());
+        outcomes.push(judged(file, case, &args));
+    }
+    for case in args.random.cases() {
+        let outcome = judged(case.file.clone(), Ok(case.clone()), &args);
+        if !outcome.holds() {
+            args.random.keep(&case)?;
         }
         outcomes.push(outcome);
     }
@@ -149,10 +158,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Puts the case of a file before a judge.
-fn outcome(file: String, text: &str, args: &Args) -> Outcome {
+/// Puts a case before the judge, and says at once what came of it.
+fn judged(file: String, case: Result<Case, String>, args: &Args) -> Outcome {
+    let outcome = outcome(file, case, args);
+    if args.output == Output::Text {
+        print_case(&outcome);
+    }
+    outcome
+}
+
+fn outcome(file: String, case: Result<Case, String>, args: &Args) -> Outcome {
     let mut associations = None;
-    let case = Case::parse(&file, text).map_err(|error| error.to_string());
     let result = case.and_then(|case| match args.judge {
         JudgeName::Model => Ok(judge_model(&case)),
         JudgeName::Trace => Ok(daymark_case::judge(&case, &mut TraceJudge::new())),
@@ -243,8 +259,10 @@ fn print_sum(outcomes: &[Outcome]) {
     let associations = counts.map_or(String::new(), |counts| {
         format!(", {} SCTP associations", counts.iter().sum::<usize>())
     });
+    let packets = outcomes.iter().filter_map(|one| one.result.as_ref().ok());
+    let packets: usize = packets.map(|report| report.checks).sum();
     println!(
-        "{} passed, {failed} failed{associations}",
+        "{} passed, {failed} failed, {packets} packets{associations}",
         outcomes.len() - failed
     );
 }
