@@ -104,6 +104,11 @@ fn killed_parts_come_back_and_the_kernel_goes_on_meanwhile() {
 }
 
 #[test]
+fn load_balancer_addresses_stay_where_they_are_while_the_api_is_away() {
+    scenario("api_is_away");
+}
+
+#[test]
 fn a_node_whose_agent_stays_dead_keeps_its_pods_ready() {
     scenario("agent_is_gone");
 }

@@ -14,10 +14,11 @@
 //! - An agent whose renewals do not come back for a whole duration stops renewing until its watch has listed
 //!   again: otherwise it would stay elected and silent.
 //!
-//! - *In the dark*: an agent whose own renewals do not come back and who hears nothing of others either does not know
-//!   whether the API is away for all or for itself alone. It keeps to what was so before: who was alive is alive. An owner goes
-//!   on with care ([`crate::l2::responder`]: it yields to whoever claims the address), and nobody takes over. Once it hears
-//!   again it waits until everybody has had time to renew. One who hears others and not itself is dead: they see it so.
+//! - *In the dark*: an agent who sees nobody renew, not even itself, does not know whether the API is away for all or for
+//!   itself alone. It keeps to what was so before: who was alive is alive, also whoever would lapse before this agent's own fence.
+//!   Past the fence an owner goes on with care ([`crate::l2::responder`]: it yields to whoever claims the address), and nobody
+//!   takes over. A list is no sign of life: an API that can be read and not written renews nobody. Once somebody is seen to renew
+//!   it waits until everybody has, or had a Lease's duration for it. One who hears others and not itself is dead: they see it so.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -135,24 +136,26 @@ pub struct Membership {
     confirmed: Option<Moment>,
     /// When the watch last proved that it works: a list was complete, or an own renewal came back.
     proven: Option<Moment>,
-    /// When the watch last brought anything.
+    /// When anybody was last seen to renew.
     heard: Option<Moment>,
     dark: Option<Dark>,
 }
 
-/// A time in which nothing is heard.
+/// A time in which nobody is seen to renew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Dark {
     /// Who was alive then is.
     since: Moment,
-    /// When everybody has had time to renew, once something was heard again.
-    ends: Option<Moment>,
+    /// When somebody was seen to renew again, if renewals have gone on since.
+    dawn: Option<Moment>,
 }
 
 #[derive(Clone, Debug)]
 struct Seen {
     renewal: Renewal,
     prefixes: Vec<Cidr>,
+    /// When it was seen to renew.
+    at: Moment,
     until: Moment,
 }
 
@@ -175,7 +178,6 @@ impl Membership {
 
     /// A Lease came or changed.
     pub fn saw(&mut self, now: Moment, lease: Announcer) {
-        self.hears(now);
         if lease.node == self.own {
             self.saw_own(now, &lease.renewal);
         }
@@ -187,9 +189,11 @@ impl Membership {
                 let seen = Seen {
                     renewal: lease.renewal,
                     prefixes: lease.prefixes,
+                    at: now,
                     until,
                 };
                 self.seen.insert(lease.node, seen);
+                self.hears(now);
             }
         }
     }
@@ -221,46 +225,62 @@ impl Membership {
 
     /// A list is complete: only these nodes have a Lease.
     pub fn listed(&mut self, now: Moment, nodes: &[Arc<str>]) {
-        self.hears(now);
         self.seen.retain(|node, _| nodes.contains(node));
         self.proven = Some(now);
     }
 
     fn hears(&mut self, now: Moment) {
         self.heard = Some(now);
-        let ends = now + self.patience();
         if let Some(dark) = &mut self.dark {
-            dark.ends.get_or_insert(ends);
+            dark.dawn.get_or_insert(now);
         }
     }
 
-    /// In this time everybody who can renews once, and is heard.
+    /// In this time somebody renews, where anybody can.
     fn patience(&self) -> Duration {
         self.timing.renew + self.timing.renew / 2
     }
 
     /// Notes that the dark begins or ends, before anybody asks who is alive.
     pub fn look(&mut self, now: Moment) {
-        let over = |dark: &Dark| dark.ends.is_some_and(|ends| now >= ends);
-        if self.dark.as_ref().is_some_and(over) {
-            self.dark = None;
-        }
-        if self.dark.is_none() && self.falls_dark().is_some_and(|at| now >= at) {
-            self.dark = Some(Dark {
-                since: self.fence(),
-                ends: None,
-            });
+        let silent = self.falls_silent().filter(|at| now >= *at);
+        match (&mut self.dark, silent) {
+            (Some(dark), Some(_)) => dark.dawn = None,
+            (None, Some(since)) => self.dark = Some(Dark { since, dawn: None }),
+            (Some(dark), None) => {
+                let dark = *dark;
+                if self.is_over(dark, now) {
+                    self.dark = None;
+                }
+            }
+            (None, None) => {}
         }
     }
 
-    /// When the dark begins, if nothing is heard until then: once this agent may not answer as before.
-    fn falls_dark(&self) -> Option<Moment> {
+    /// From when on nobody's silence tells anything, if nobody is seen to renew until then.
+    fn falls_silent(&self) -> Option<Moment> {
         self.confirmed?;
-        let silent = self.heard? + self.patience();
-        Some(silent.max(self.fence()))
+        Some(self.heard? + self.patience())
     }
 
-    /// Whether nothing is heard, or what is heard is not yet all.
+    /// Whether everybody who was alive has renewed since the dawn, or had time to.
+    fn is_over(&self, dark: Dark, now: Moment) -> bool {
+        let Some(dawn) = dark.dawn else { return false };
+        let renewed = |(node, seen): (&Arc<str>, &Seen)| {
+            let lived = *node == self.own || seen.until > dark.since;
+            !lived || seen.at >= dawn
+        };
+        let all = now < self.fence() && self.seen.iter().all(renewed);
+        all || now >= self.ends(dawn)
+    }
+
+    /// When whoever has not renewed since the dawn is dead. It is the time that a Lease lasts: an agent whose watch has to be
+    /// opened anew finds the API later than others do, and the first renewals meet an API that has just started.
+    fn ends(&self, dawn: Moment) -> Moment {
+        dawn + self.timing.lapse
+    }
+
+    /// Whether nobody is seen to renew, or not yet everybody who was alive.
     #[must_use]
     pub fn in_the_dark(&self) -> bool {
         self.dark.is_some()
@@ -318,11 +338,10 @@ impl Membership {
             .iter()
             .filter(|(node, _)| **node != self.own)
             .map(|(_, seen)| seen.until);
-        let dark = match self.dark {
-            Some(dark) => dark.ends,
-            None => self.falls_dark(),
-        };
-        let all = others.chain([self.fence()]).chain(dark);
+        let dark = self.dark.and_then(|dark| dark.dawn);
+        let ends = dark.map(|dawn| self.ends(dawn));
+        let all = others.chain([self.fence()]);
+        let all = all.chain(ends).chain(self.falls_silent());
         all.filter(|at| *at > now).min()
     }
 }
@@ -426,10 +445,10 @@ mod tests {
         all_is_well(&mut membership, at(0), 1);
         all_is_well(&mut membership, at(1000), 2);
         // The API is away. Nothing lapses, and nobody takes over.
-        for millis in [3499, 3500, 10_000, 900_000] {
+        for millis in [2499, 2500, 3499, 3500, 10_000, 900_000] {
             membership.look(at(millis));
             assert_eq!(alive(&membership, at(millis)), ["me", "other"], "{millis}");
-            assert_eq!(membership.in_the_dark(), millis >= 3500);
+            assert_eq!(membership.in_the_dark(), millis >= 2500);
         }
         assert_eq!(membership.fence(), at(3500), "it answers with care");
         // It is back with what it knew; only this agent has renewed so far.
@@ -438,10 +457,83 @@ mod tests {
         membership.saw(at(900_110), lease("me", "me_1", 3));
         membership.look(at(900_110));
         assert_eq!(alive(&membership, at(900_110)), ["me", "other"]);
-        // Whoever has not renewed in the time for that is dead.
-        assert_eq!(membership.deadline(at(900_110)), Some(at(901_600)));
-        membership.look(at(901_600));
-        assert_eq!(alive(&membership, at(901_600)), ["me"]);
+        // It goes on to renew. Whoever has not in the time for that is dead.
+        for second in 1..3 {
+            let now = at(900_110 + second * 1000);
+            assert_eq!(alive(&membership, now), ["me", "other"]);
+            membership.renewing(now, 3 + second as i64);
+            membership.saw(now, lease("me", "me_1", 3 + second as i64));
+            membership.look(now);
+        }
+        assert_eq!(membership.deadline(at(902_110)), Some(at(903_110)));
+        membership.look(at(903_110));
+        assert_eq!(alive(&membership, at(903_110)), ["me"]);
+    }
+
+    #[test]
+    fn nobody_lapses_at_the_beginning_of_the_dark_who_renewed_a_little_earlier() {
+        let mut membership = membership();
+        membership.saw(at(100), lease("other", "o", 1));
+        membership.renewing(at(1000), 1);
+        membership.saw(at(1000), lease("me", "me_1", 1));
+        // The other's would end at 3100, before this agent has to doubt its own at 3500.
+        for millis in [2000, 2500, 3099, 3100, 3499, 3500, 60_000] {
+            membership.look(at(millis));
+            assert_eq!(alive(&membership, at(millis)), ["me", "other"], "{millis}");
+        }
+        // Who had lapsed before stays dead: what was decided is not taken back.
+        let mut late = self::membership();
+        late.saw(at(0), lease("other", "o", 1));
+        late.renewing(at(1400), 1);
+        late.saw(at(1400), lease("me", "me_1", 1));
+        late.renewing(at(1600), 2);
+        late.saw(at(1600), lease("me", "me_1", 2));
+        for millis in [3000, 3100, 60_000] {
+            late.look(at(millis));
+            assert_eq!(alive(&late, at(millis)), ["me"], "{millis}");
+        }
+    }
+
+    #[test]
+    fn the_dark_is_over_at_once_when_everybody_has_renewed() {
+        let mut membership = membership();
+        all_is_well(&mut membership, at(0), 1);
+        membership.look(at(1500));
+        assert!(membership.in_the_dark());
+        membership.saw(at(1600), lease("other", "o", 2));
+        membership.look(at(1600));
+        assert!(membership.in_the_dark(), "not this agent yet");
+        membership.renewing(at(1700), 2);
+        membership.saw(at(1710), lease("me", "me_1", 2));
+        membership.look(at(1710));
+        assert!(!membership.in_the_dark());
+        assert_eq!(alive(&membership, at(4199)), ["me", "other"]);
+        assert_eq!(membership.fence(), at(4200));
+    }
+
+    #[test]
+    fn an_api_that_is_read_and_not_written_ends_no_dark_nor_does_one_that_goes_again() {
+        let mut membership = membership();
+        all_is_well(&mut membership, at(0), 1);
+        for second in 2..60 {
+            membership.renewing(at(second * 1000), second as i64);
+            for node in ["me", "other"] {
+                let holder = if node == "me" { "me_1" } else { "o" };
+                membership.saw(at(second * 1000), lease(node, holder, 1));
+            }
+            membership.listed(at(second * 1000), &["me".into(), "other".into()]);
+            membership.look(at(second * 1000));
+            let living = alive(&membership, at(second * 1000));
+            assert_eq!(living, ["me", "other"], "{second}");
+        }
+        // One renewal comes through, and no more.
+        membership.renewing(at(60_000), 60);
+        membership.saw(at(60_000), lease("me", "me_1", 60));
+        for millis in [60_000, 61_499, 61_500, 63_000, 90_000] {
+            membership.look(at(millis));
+            let living = alive(&membership, at(millis));
+            assert_eq!(living, ["me", "other"], "{millis}");
+        }
     }
 
     #[test]

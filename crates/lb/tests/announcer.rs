@@ -6,23 +6,27 @@ mod common;
 
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use common::*;
 use daymark_feed::{Config as Feeds, Feed, PlaneStatus, plane_channel};
+use daymark_lb::membership::Timing;
 use daymark_lb::{Metrics, announcer, controller};
 use daymark_sys::ns::{NetNs, isolated_test};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use kube::Client;
 use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
 use serde_json::json;
+use tokio::sync::watch;
 
 type Mac = [u8; 6];
 
@@ -165,37 +169,61 @@ fn look_for(ns: &NetNs, address: IpAddr) {
     .unwrap();
 }
 
+/// How an agent finds the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Api {
+    There,
+    /// It is read, and refuses writes.
+    Read,
+    /// It is away, and what was open is cut.
+    Away,
+}
+
+/// Lets a request through to the API, as far as it is there.
+async fn gate(mut api: watch::Receiver<Api>, request: Request, next: Next) -> Response {
+    let refused = match *api.borrow() {
+        Api::There => false,
+        Api::Read => request.method() != Method::GET,
+        Api::Away => true,
+    };
+    if refused {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    let (head, body) = next.run(request).await.into_parts();
+    let cut = async move {
+        if api.wait_for(|api| *api == Api::Away).await.is_err() {
+            std::future::pending().await
+        }
+    };
+    let body = body.into_data_stream().take_until(Box::pin(cut));
+    Response::from_parts(head, Body::from_stream(body))
+}
+
 /// An agent in its namespace. Dropping it is what SIGKILL is to a process: no word to anybody.
 struct Agent {
     metrics: Arc<Metrics>,
-    api: Arc<AtomicBool>,
+    api: watch::Sender<Api>,
     end: tokio::sync::mpsc::Sender<()>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Agent {
-    fn start(ns: &NetNs, node: &'static str, router: Router) -> Self {
+    fn start(ns: &NetNs, node: &'static str, router: Router, timing: Timing) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let api = Arc::new(AtomicBool::new(true));
+        let (api, is_there) = watch::channel(Api::There);
         let (end, mut ended) = tokio::sync::mpsc::channel::<()>(1);
-        let (ns, counted, up) = (ns.clone(), Arc::clone(&metrics), Arc::clone(&api));
+        let (ns, counted) = (ns.clone(), Arc::clone(&metrics));
         let thread = std::thread::spawn(move || {
             ns.move_thread().unwrap();
             runtime().block_on(async {
-                let router = router.layer(from_fn(move |request, next: Next| {
-                    let up = Arc::clone(&up);
-                    async move {
-                        if up.load(Ordering::Relaxed) {
-                            next.run(request).await
-                        } else {
-                            StatusCode::BAD_GATEWAY.into_response()
-                        }
-                    }
-                }));
-                let client = Client::new(router, "default");
+                let gate = from_fn(move |request, next| gate(is_there.clone(), request, next));
+                let client = Client::new(router.layer(gate), "default");
                 let feed = Feed::start(&client, Feeds::node_with_load_balancer(node));
                 let (_plane, status) = plane_channel(PlaneStatus::NoPlane);
-                let config = announcer::Config::new(node);
+                let config = announcer::Config {
+                    timing,
+                    ..announcer::Config::new(node)
+                };
                 let run = announcer::run(
                     client,
                     feed.subscribe(),
@@ -218,8 +246,8 @@ impl Agent {
         }
     }
 
-    fn cut_from_api(&self) {
-        self.api.store(false, Ordering::Relaxed);
+    fn finds_api(&self, api: Api) {
+        self.api.send_replace(api);
     }
 
     fn answers(&self, vip: IpAddr) -> bool {
@@ -303,49 +331,103 @@ async fn objects(client: &Client) {
     }
 }
 
+/// A client, two nodes and an API with a Service; then what is to happen.
+fn at_a_site(timing: Timing, story: fn(&NetNs, &[Mac; 2], &dyn Fn(usize) -> Agent)) {
+    within(&NetNs::current().unwrap(), async |handle| {
+        handle
+            .link()
+            .add(LinkBridge::new("fabric").up().build())
+            .execute()
+            .await
+            .unwrap();
+    });
+    let hosts = NODES.map(|(name, four, six)| host(name, &[four, six]));
+    let macs = hosts.each_ref().map(mac_of);
+    let outside = host("outside", &["172.30.0.100", "fd00:30::100"]);
+    let server = server();
+    let router = server.router();
+    let controlling = runtime();
+    let client = controlling.block_on(async { Client::new(router.clone(), "default") });
+    controlling.block_on(objects(&client));
+    let _controller = std::thread::spawn(move || {
+        controlling.block_on(async {
+            let feed = Feed::start(
+                &client,
+                Feeds {
+                    pools: daymark_feed::Wanted::Yes,
+                    ..Feeds::default()
+                },
+            );
+            controller::run(
+                client.clone(),
+                feed.subscribe(),
+                controller::Config::default(),
+                std::future::pending(),
+            )
+            .await;
+        });
+    });
+    let start = |at: usize| Agent::start(&hosts[at], NODES[at].0, router.clone(), timing);
+    story(&outside, &macs, &start);
+}
+
 #[test]
 fn a_client_finds_the_address_and_follows_it_to_another_node() {
     isolated_test(
         "a_client_finds_the_address_and_follows_it_to_another_node",
-        || {
-            within(&NetNs::current().unwrap(), async |handle| {
-                handle
-                    .link()
-                    .add(LinkBridge::new("fabric").up().build())
-                    .execute()
-                    .await
-                    .unwrap();
-            });
-            let hosts = NODES.map(|(name, four, six)| host(name, &[four, six]));
-            let macs = hosts.each_ref().map(mac_of);
-            let outside = host("outside", &["172.30.0.100", "fd00:30::100"]);
-            let server = server();
-            let router = server.router();
-            let controlling = runtime();
-            let client = controlling.block_on(async { Client::new(router.clone(), "default") });
-            controlling.block_on(objects(&client));
-            let _controller = std::thread::spawn(move || {
-                controlling.block_on(async {
-                    let feed = Feed::start(
-                        &client,
-                        Feeds {
-                            pools: daymark_feed::Wanted::Yes,
-                            ..Feeds::default()
-                        },
-                    );
-                    controller::run(
-                        client.clone(),
-                        feed.subscribe(),
-                        controller::Config::default(),
-                        std::future::pending(),
-                    )
-                    .await;
-                });
-            });
-            let start = |at: usize| Agent::start(&hosts[at], NODES[at].0, router.clone());
-            story(&outside, &macs, &start);
-        },
+        || at_a_site(Timing::default(), story),
     );
+}
+
+/// Shorter than the default, so that several absences of the API fit into a test.
+fn quick() -> Timing {
+    Timing::new(Duration::from_millis(600), Duration::from_secs(2)).unwrap()
+}
+
+#[test]
+fn no_address_moves_while_the_api_is_away_nor_when_it_is_back() {
+    let test = "no_address_moves_while_the_api_is_away_nor_when_it_is_back";
+    isolated_test(test, || at_a_site(quick(), absences));
+}
+
+fn absences(_: &NetNs, _: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
+    let agents = [0, 1].map(start);
+    let vips = VIPS.map(|vip| vip.parse::<IpAddr>().unwrap());
+    let answering = || vips.map(|vip| agents.each_ref().map(|agent| agent.answers(vip)));
+    let settled = || {
+        let at_one = |now: [bool; 2]| now[0] != now[1];
+        let living = |agent: &Agent| agent.metrics.lively.load(Ordering::Relaxed);
+        agents.iter().all(living) && answering().into_iter().all(at_one)
+    };
+    runtime().block_on(until("both live", Duration::from_secs(15), async || {
+        let told = || format!("{:?}", answering());
+        settled().then_some(()).ok_or_else(told)
+    }));
+    let owned = answering();
+    let watch_for = |what: &str, millis: u64| {
+        for _ in 0..millis / 10 {
+            std::thread::sleep(Duration::from_millis(10));
+            assert_eq!(answering(), owned, "{what}");
+        }
+    };
+    let owner = usize::from(owned[0][1]);
+    let both = |api| agents.iter().for_each(|agent| agent.finds_api(api));
+    for (what, first) in [("the owner", owner), ("the other", 1 - owner)] {
+        // It dies by degrees: one node renews for the last time a little before the other.
+        agents[first].finds_api(Api::Read);
+        watch_for("the API refuses writes of one", 500);
+        both(Api::Away);
+        watch_for("the API is away", 4_000);
+        // It is back, but cannot write: nobody renews.
+        both(Api::Read);
+        watch_for("the API is read again", 3_000);
+        // One of them finds it later than the other.
+        agents[1 - first].finds_api(Api::There);
+        watch_for("the API is there for one", 1_200);
+        agents[first].finds_api(Api::There);
+        watch_for("the API is there for both", 3_500);
+        assert!(settled(), "{what} and the other live");
+    }
 }
 
 fn story(outside: &NetNs, macs: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
@@ -415,7 +497,7 @@ fn story(outside: &NetNs, macs: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
     // The one that is left loses the API. It is alone, so that nobody claims what it had: it goes on.
     let last = agents[other].as_ref().unwrap();
     assert!(vips.iter().all(|vip| last.answers(*vip)));
-    last.cut_from_api();
+    last.finds_api(Api::Away);
     wait("the node that cannot renew its Lease knows it", 5, &|| {
         let lively = last.metrics.lively.load(Ordering::Relaxed);
         (!lively).then_some(()).ok_or_else(|| "lively".to_owned())
