@@ -1,5 +1,8 @@
 //! A full map of affinity: clients that find no room in it keep their endpoint all the same, and are counted. Real packets.
 
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod traffic;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,12 +13,13 @@ use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
 use daymark_dataplane::nft::counts::{self, Reason};
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_dataplane::nft::layout::set;
-use daymark_lab::bare::{BareLab, Node, Outcome, Place, Pod, Probe, Protocol, Spec};
-use daymark_lab::net::{PodAddresses, Prefix};
+use daymark_lab::bare::{BareLab, Outcome, Place, Probe, Protocol, Spec};
 use daymark_model::{Family, World};
 use daymark_netlink::nft::{Message, Ruleset, TableId};
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
+
+use traffic::{ip, kernel, lab_of, lead, node};
 
 /// The kernel, with room for few clients.
 struct Narrow(Netlink);
@@ -47,10 +51,6 @@ node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
 service web LoadBalancer 80->8080/TCP cluster=10.96.0.20,fd00:10:96::20 lb=172.30.0.250,fd00:30::250 affinity=ClientIP
 ";
 
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
-
 fn clients(family: Family) -> Vec<IpAddr> {
     let one = |number| match family {
         Family::V4 => ip(&format!("172.30.0.{}", 100 + number)),
@@ -60,29 +60,12 @@ fn clients(family: Family) -> Vec<IpAddr> {
 }
 
 fn lab() -> BareLab {
-    let pod = |number: u8| Pod {
-        name: format!("pod-{number}"),
-        addresses: PodAddresses {
-            v4: Some([10, 244, 1, number].into()),
-            v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
-        },
-        link: None,
-    };
-    let node = Node {
-        name: "node-1".to_owned(),
-        addresses: vec![ip("172.30.0.11"), ip("fd00:30::11")],
-        pods: (1..=PODS).map(pod).collect(),
-    };
-    let mut lab = BareLab::new(&Spec {
-        nodes: vec![node],
+    let mut lab = lab_of(Spec {
+        nodes: vec![node(1, 1..=PODS)],
         outside: Family::BOTH.into_iter().flat_map(clients).collect(),
         ports: vec![8080],
-    })
-    .expect("a lab");
-    for vip in ["172.30.0.250", "fd00:30::250"] {
-        let to = Prefix::host(ip(vip));
-        lab.route(&Place::Outside, to, "node-1").expect("a route");
-    }
+    });
+    lead(&mut lab, &["172.30.0.250", "fd00:30::250"]);
     lab
 }
 
@@ -112,8 +95,7 @@ fn a_full_map_takes_nobodys_endpoint_away() {
     isolated_test("a_full_map_takes_nobodys_endpoint_away", || {
         let lab = lab();
         let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
-        let kernel = ns.within(Netlink::open).expect("on the node");
-        let kernel = Narrow(kernel.expect("a netfilter socket"));
+        let kernel = Narrow(kernel(&lab));
         let (mut plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
         let endpoints = (1..=PODS).map(|number| {
             format!(

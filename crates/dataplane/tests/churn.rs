@@ -4,6 +4,8 @@ mod common;
 #[path = "kernel/setup.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod setup;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +16,13 @@ use daymark_case::random::Random;
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Found, Kernel, Plane};
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_lab::bare::{BareLab, Node, Outcome, Place, Pod, Probe, Protocol, Spec};
-use daymark_lab::net::PodAddresses;
-use daymark_model::{Change, Slice, World};
+use daymark_lab::bare::{BareLab, Outcome, Place, Probe, Protocol, Spec};
+use daymark_model::{Slice, World};
 use daymark_sys::ns::{NetNs, isolated_test};
 
 use common::pieces;
 use setup::{canonical, held};
+use traffic::{lab_of, node, some};
 
 const CHANGES: usize = 2_500;
 const DEATHS: usize = 10;
@@ -34,28 +36,12 @@ service web ClusterIP 80->8080/TCP cluster=10.96.0.20,fd00:10:96::20
 ";
 
 fn lab() -> BareLab {
-    let pod = |number: u8| Pod {
-        name: format!("pod-{number}"),
-        addresses: PodAddresses {
-            v4: Some([10, 244, 1, number].into()),
-            v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
-        },
-        link: None,
-    };
-    let node = Node {
-        name: "node-1".to_owned(),
-        addresses: ["172.30.0.11", "fd00:30::11"]
-            .map(|ip| ip.parse().expect("an address"))
-            .into(),
+    lab_of(Spec {
         // One more than there are endpoints: the client.
-        pods: (1..=PODS + 1).map(pod).collect(),
-    };
-    BareLab::new(&Spec {
-        nodes: vec![node],
+        nodes: vec![node(1, 1..=PODS + 1)],
         outside: Vec::new(),
         ports: vec![8080],
     })
-    .expect("a lab")
 }
 
 /// The Service with every Pod as endpoint.
@@ -71,19 +57,6 @@ fn everybody() -> World {
     let mut world = World::default();
     world.apply(case.steps[0].changes.iter().cloned());
     world
-}
-
-/// Some of the Pods in each family, at least one: those that the slices of everybody name.
-fn some(random: &mut Random, whole: &[Arc<Slice>]) -> Vec<Change> {
-    let change = |slice: &Arc<Slice>| {
-        let mut slice = Slice::clone(slice);
-        let kept = 1 + random.below(slice.endpoints.len());
-        while slice.endpoints.len() > kept {
-            slice.endpoints.remove(random.below(slice.endpoints.len()));
-        }
-        Change::Slice(slice.key.clone(), Some(Arc::new(slice)))
-    };
-    whole.iter().map(change).collect()
 }
 
 /// Changes the endpoints over and over.

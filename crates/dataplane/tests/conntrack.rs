@@ -1,6 +1,8 @@
 //! Clients that chose an endpoint before it left follow their Service to another: real packets.
 
 mod common;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod traffic;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -11,12 +13,14 @@ use daymark_dataplane::conntrack::{Which, forget};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::Plane;
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_lab::bare::{BareLab, Node, Place, Pod, Spec};
-use daymark_lab::net::{Cable, PodAddresses};
+use daymark_lab::bare::{BareLab, Place, Spec};
+use daymark_lab::net::Cable;
 use daymark_model::{World, flows};
 use daymark_netlink::ct::{Filter, Flow};
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
+
+use traffic::{kernel, lab_of, node};
 
 const CASE: &str = "\
 node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
@@ -34,50 +38,18 @@ remove endpoint fd00:10:244:1::6 of dns
 ";
 
 fn lab() -> BareLab {
-    let pod = |number: u8| Pod {
-        name: format!("pod-{number}"),
-        addresses: PodAddresses {
-            v4: Some([10, 244, 1, number].into()),
-            v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
-        },
-        link: None,
-    };
-    let node = Node {
-        name: "node-1".to_owned(),
-        addresses: ["172.30.0.11", "fd00:30::11"]
-            .map(|ip| ip.parse().expect("an address"))
-            .into(),
-        pods: vec![pod(5), pod(6), pod(9)],
-    };
-    let away = Node {
-        name: "node-2".to_owned(),
-        addresses: ["172.30.0.12", "fd00:30::12"]
-            .map(|ip| ip.parse().expect("an address"))
-            .into(),
-        pods: vec![Pod {
-            name: "pod-away".to_owned(),
-            addresses: PodAddresses {
-                v4: Some([10, 244, 2, 5].into()),
-                v6: Some([0xfd00, 0x10, 0x244, 2, 0, 0, 0, 5].into()),
-            },
-            link: None,
-        }],
-    };
-    BareLab::new(&Spec {
-        nodes: vec![node, away],
+    lab_of(Spec {
+        nodes: vec![node(1, [5, 6, 9]), node(2, [5])],
         outside: Vec::new(),
         ports: vec![53],
     })
-    .expect("a lab")
 }
 
 /// The plane of the first node, and a socket there for what is tracked.
 fn plane_of_node(lab: &BareLab) -> (Plane<Netlink>, NfSocket) {
     let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
-    let kernel = ns.within(Netlink::open).expect("on the node");
     let socket = ns.within(NfSocket::open).expect("on the node");
-    let kernel = kernel.expect("a netfilter socket");
-    let (plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
+    let (plane, _) = Plane::start(kernel(lab), TableFlags::NONE).expect("a plane");
     (plane, socket.expect("a netfilter socket"))
 }
 
@@ -293,7 +265,7 @@ fn standing(options: &str) -> Vec<io::Result<usize>> {
     };
     let first = world.apply(before.changes.iter().cloned());
     plane.update(&first).expect("a commit");
-    let away = lab.ns(&Place::Pod("pod-away".to_owned())).expect("a Pod");
+    let away = lab.ns(&Place::Pod("pod-2-5".to_owned())).expect("a Pod");
     let listener = away.within(|| TcpListener::bind("[::]:9090"));
     let listener = listener.expect("in the Pod").expect("a listener");
     let pod = lab.ns(&Place::Pod("pod-9".to_owned())).expect("a Pod");

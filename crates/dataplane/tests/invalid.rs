@@ -1,6 +1,9 @@
 //! An endpoint's packet outside of the window must not end its connection (kubernetes 74839): connection tracking
 //! calls it invalid and does not translate it, so that whoever gets it takes it for a stranger's and answers with a reset.
 
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod traffic;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -10,11 +13,12 @@ use daymark_case::Case;
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::Plane;
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_lab::bare::{BareLab, Node, Place, Pod, Spec};
-use daymark_lab::net::{PodAddresses, Prefix};
+use daymark_lab::bare::{BareLab, Place, Spec};
 use daymark_model::World;
 use daymark_sys::ns::{NetNs, isolated_test};
 use daymark_sys::packet::{self, Traffic};
+
+use traffic::{ip, kernel, lab_of, lead, node};
 
 const CASE: &str = "\
 node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
@@ -24,38 +28,17 @@ endpoint fd00:10:244:1::5 ready on node-1
 ";
 
 fn lab() -> BareLab {
-    let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
-    let pod = |number: u8| Pod {
-        name: format!("pod-{number}"),
-        addresses: PodAddresses {
-            v4: Some([10, 244, 1, number].into()),
-            v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
-        },
-        link: None,
-    };
-    let node = Node {
-        name: "node-1".to_owned(),
-        addresses: vec![ip("172.30.0.11"), ip("fd00:30::11")],
-        pods: vec![pod(5), pod(9)],
-    };
-    let mut lab = BareLab::new(&Spec {
-        nodes: vec![node],
-        outside: vec![ip("172.30.0.100"), ip("fd00:30::100")],
+    let mut lab = lab_of(Spec {
+        nodes: vec![node(1, [5, 9])],
+        outside: ["172.30.0.100", "fd00:30::100"].map(ip).into(),
         ports: Vec::new(),
-    })
-    .expect("a lab");
-    for vip in ["172.30.0.200", "fd00:30::200"] {
-        lab.route(&Place::Outside, Prefix::host(ip(vip)), "node-1")
-            .expect("a route");
-    }
+    });
+    lead(&mut lab, &["172.30.0.200", "fd00:30::200"]);
     lab
 }
 
 fn plane(lab: &BareLab, options: &str) -> Plane<Netlink> {
-    let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
-    let kernel = ns.within(Netlink::open).expect("on the node");
-    let kernel = kernel.expect("a netfilter socket");
-    let (mut plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
+    let (mut plane, _) = Plane::start(kernel(lab), TableFlags::NONE).expect("a plane");
     let case = Case::parse("inline", &format!("{options}{CASE}")).expect("a case");
     let mut world = World::new(case.options.clone());
     world.apply(case.steps[0].changes.iter().cloned());

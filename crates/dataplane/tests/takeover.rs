@@ -1,5 +1,6 @@
 //! Agents end, die and are replaced, by others of the same build or of another layout: no packet is lost.
 
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod traffic;
 
 use std::cell::RefCell;

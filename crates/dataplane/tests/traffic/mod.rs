@@ -10,7 +10,7 @@ use daymark_case::Case;
 use daymark_case::random::Random;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Node, Outcome, Place, Pod, Probe, Protocol, Spec};
-use daymark_lab::net::PodAddresses;
+use daymark_lab::net::{PodAddresses, Prefix};
 use daymark_model::{Change, Slice, World};
 
 /// Endpoints; one Pod more is the client.
@@ -31,26 +31,50 @@ ENDPOINTS
 ";
 
 pub(crate) fn lab() -> BareLab {
-    let pod = |number: u8| Pod {
-        name: format!("pod-{number}"),
+    lab_of(Spec {
+        nodes: vec![node(1, 1..=PODS + 1)],
+        outside: ["172.30.0.100", "fd00:30::100"].map(ip).into(),
+        ports: vec![8080],
+    })
+}
+
+pub(crate) fn lab_of(spec: Spec) -> BareLab {
+    BareLab::new(&spec).expect("a lab")
+}
+
+/// Leads these addresses to the first node, for clients outside.
+pub(crate) fn lead(lab: &mut BareLab, addresses: &[&str]) {
+    for address in addresses {
+        let to = Prefix::host(ip(address));
+        lab.route(&Place::Outside, to, "node-1").expect("a route");
+    }
+}
+
+/// A node, and Pods with these numbers at the end of their addresses: on the first node they are called by their number alone.
+pub(crate) fn node(number: u8, pods: impl IntoIterator<Item = u8>) -> Node {
+    let pod = |pod: u8| Pod {
+        name: match number {
+            1 => format!("pod-{pod}"),
+            _ => format!("pod-{number}-{pod}"),
+        },
         addresses: PodAddresses {
-            v4: Some([10, 244, 1, number].into()),
-            v6: Some([0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(number)].into()),
+            v4: Some([10, 244, number, pod].into()),
+            v6: Some([0xfd00, 0x10, 0x244, number.into(), 0, 0, 0, pod.into()].into()),
         },
         link: None,
     };
-    let addresses = |all: [&str; 2]| all.map(|ip| ip.parse::<IpAddr>().expect("an address"));
-    let node = Node {
-        name: "node-1".to_owned(),
-        addresses: addresses(["172.30.0.11", "fd00:30::11"]).into(),
-        pods: (1..=PODS + 1).map(pod).collect(),
-    };
-    BareLab::new(&Spec {
-        nodes: vec![node],
-        outside: addresses(["172.30.0.100", "fd00:30::100"]).into(),
-        ports: vec![8080],
-    })
-    .expect("a lab")
+    Node {
+        name: format!("node-{number}"),
+        addresses: vec![
+            [172, 30, 0, 10 + number].into(),
+            ip(&format!("fd00:30::1{number}")),
+        ],
+        pods: pods.into_iter().map(pod).collect(),
+    }
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
 }
 
 /// A netfilter socket of the node.
