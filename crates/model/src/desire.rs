@@ -116,7 +116,7 @@ impl Here {
 /// What one Service asks for, before it is weighed against the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
-    /// When the Service was created, seconds since 1970: the older claim wins.
+    /// When the Service was created, seconds since 1970: of two claims by the same field the older wins.
     pub created: i64,
     /// Addresses and ports to capture.
     pub frontends: Vec<(FrontendKey, Arc<Frontend>)>,

@@ -100,17 +100,29 @@ impl fmt::Display for FrontendKey {
     }
 }
 
-/// Which field of the Service asked for a frontend.
+/// Which field of the Service asked for a frontend, the best right to an address first: what the API server allocates, then what
+/// a load balancer gives, then what anybody may write into a Service (CVE-2020-8554).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// `spec.clusterIPs`.
     ClusterIp,
-    /// `spec.externalIPs`.
-    ExternalIp,
     /// `status.loadBalancer.ingress`.
     LoadBalancerIp,
+    /// `spec.externalIPs`.
+    ExternalIp,
     /// `spec.ports[].nodePort`.
     NodePort,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::ClusterIp => "spec.clusterIPs",
+            Self::LoadBalancerIp => "status.loadBalancer.ingress",
+            Self::ExternalIp => "spec.externalIPs",
+            Self::NodePort => "spec.ports[].nodePort",
+        })
+    }
 }
 
 /// An address and port that is captured, with everything that is decided about it.
@@ -282,8 +294,62 @@ pub struct Refusal {
     pub port: Arc<PortName>,
     /// The address and port that it asked for.
     pub at: FrontendKey,
-    /// The Service port that has it: the older Service.
+    /// The Service port that has it.
     pub held_by: Arc<PortName>,
+    /// By which right.
+    pub why: Lost,
+}
+
+/// By which right another Service has a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    /// It has the very address, which goes before a node port.
+    ToAddress,
+    /// It names the address in a field that goes before the loser's.
+    ToField {
+        /// The holder's.
+        held: Origin,
+        /// The loser's.
+        lost: Origin,
+    },
+    /// It is older.
+    ToOlder,
+    /// It is as old, and its name comes first.
+    ToFirstName,
+}
+
+/// The right to a place, the best one least: by field, then by age (`metadata.creationTimestamp`, seconds since 1970).
+pub(crate) type Right = (Origin, i64);
+
+impl Lost {
+    /// Why the right `held` goes before another to the same place.
+    pub(crate) fn between(held: Right, lost: Right) -> Self {
+        if held.0 != lost.0 {
+            Self::ToField {
+                held: held.0,
+                lost: lost.0,
+            }
+        } else if held.1 != lost.1 {
+            Self::ToOlder
+        } else {
+            Self::ToFirstName
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ToAddress => {
+                out.write_str("has this very address, which goes before a node port")
+            }
+            Self::ToField { held, lost } => {
+                write!(out, "names it in {held}, which goes before {lost}")
+            }
+            Self::ToOlder => out.write_str("is older"),
+            Self::ToFirstName => out.write_str("is as old, and its name comes first"),
+        }
+    }
 }
 
 /// Everything this node should do: its kernel, and what it answers by itself (health checks, node ports on loopback).
@@ -398,7 +464,7 @@ impl Delta {
             }
             next = (to < by_port.len()).then_some(to);
             if next.is_none() {
-                // Those of ports that lost every place to an older Service.
+                // Those of ports that lost every place to other Services.
                 let named = |port| by_port.binary_search_by(|(known, _)| (*known).cmp(port));
                 let rest = desired.pools.iter();
                 let rest = rest.filter(|(key, _)| named(&key.port).is_err());

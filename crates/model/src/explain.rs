@@ -2,7 +2,7 @@
 //!
 //! A [`Question`] names a Service and a client. Each place that the Service names is answered by itself, in
 //! this order, stopping at the first that says no:
-//! 1. *place*: whether nodes serve it at all, and whether an older Service has it;
+//! 1. *place*: whether nodes serve it at all, and whether another Service has it;
 //! 2. *sources*: `loadBalancerSourceRanges`;
 //! 3. *client*: the node, one of its Pods, or anybody else;
 //! 4. *policy*: which traffic policy such a client follows, or the short circuit;
@@ -24,13 +24,13 @@ use crate::address::Family;
 use crate::audience;
 use crate::decide::{Arrival, Decision, Packet, Verdict, decision};
 use crate::desire::{Named, NotServed, Policy, places};
-use crate::desired::{Action, FrontendKey, Origin, PortName};
+use crate::desired::{Action, FrontendKey, Lost, Origin, PortName};
 use crate::endpoints::Choice;
 use crate::input::{Detector, Service, ServiceKey, ServicePort};
 use crate::interface::Interface;
 use crate::world::World;
 
-pub use cause::{Cause, Lost};
+pub use cause::Cause;
 pub use endpoints::{Considered, Skipped, Standing};
 pub use listeners::{Listener, listeners};
 pub use step::Step;
@@ -289,12 +289,12 @@ impl<'a> Scene<'a> {
         let nowhere = Cause::NoNodePortAddress(named.at.family());
         let (at, frontend) = caught.ok_or(nowhere)?;
         let holder = self.world.inputs().services.get(&frontend.port.service);
-        let why = if at != named.at {
-            Lost::ToAddress
-        } else if holder.is_some_and(|holder| holder.created < self.service.created) {
-            Lost::ToOlder
+        let why = if at == named.at {
+            let created = holder.map_or(0, |holder| holder.created);
+            let lost = (named.origin, self.service.created);
+            Lost::between((frontend.origin, created), lost)
         } else {
-            Lost::ToFirstName
+            Lost::ToAddress
         };
         Err(Cause::HeldBy {
             port: frontend.port.clone(),

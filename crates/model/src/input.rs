@@ -157,7 +157,7 @@ pub struct LoadBalancerRequest {
 pub struct Service {
     /// Namespace and name.
     pub key: ServiceKey,
-    /// Creation time, seconds since 1970: of two Services that claim one address and port the older wins.
+    /// Creation time, seconds since 1970: of two Services that claim one address and port by the same field the older wins.
     pub created: i64,
     /// `spec.type`.
     pub kind: ServiceType,

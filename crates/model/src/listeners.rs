@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::address::{Family, Protocol};
 use crate::audience;
 use crate::desire::Here;
-use crate::desired::{Action, Desired, FrontendKey, Pool, PoolKey, PortName};
+use crate::desired::{Action, Desired, FrontendKey, Lost, Pool, PoolKey, PortName};
 use crate::endpoints;
 use crate::input::{Affinity, Service, ServiceKey, ServiceType, Slice, TrafficPolicy};
 
@@ -50,7 +50,7 @@ pub struct HealthCheck {
     pub endpoints: Vec<IpAddr>,
 }
 
-/// A Service whose health check is not served, because an older one has the port.
+/// A Service whose health check is not served, because another one has the port: the older, then the first by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HealthCheckRefusal {
     /// The Service that lost.
@@ -59,6 +59,8 @@ pub struct HealthCheckRefusal {
     pub at: HealthCheckKey,
     /// The Service that has it.
     pub held_by: ServiceKey,
+    /// By which right.
+    pub why: Lost,
 }
 
 /// The health checks that a Service asks for on the node `here`.

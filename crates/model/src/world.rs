@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::claims::Claims;
+use crate::claims::{Claim, Claims};
 use crate::desire::{Here, Wishes, desire};
-use crate::desired::{Delta, Desired, Frontend, FrontendKey, PortName, Refusal, set_changes};
+use crate::desired::{
+    Delta, Desired, Frontend, FrontendKey, Lost, Origin, PortName, Refusal, Right, set_changes,
+};
 use crate::input::{Change, Inputs, Options, ServiceKey, Slice, SliceKey};
 use crate::listeners::{
     HealthCheck, HealthCheckKey, HealthCheckRefusal, health_check_addresses, local_listener,
@@ -32,8 +34,9 @@ pub struct World {
     /// Sorted: most Services have one slice, or two.
     slices_of: BTreeMap<ServiceKey, Vec<SliceKey>>,
     wishes: BTreeMap<ServiceKey, Wishes>,
-    claims: Claims<FrontendKey, Arc<PortName>, Frontend>,
-    health_claims: Claims<HealthCheckKey, ServiceKey, HealthCheck>,
+    claims: Claims<FrontendKey, Arc<PortName>, Right, Frontend>,
+    /// The older Service has the better right.
+    health_claims: Claims<HealthCheckKey, ServiceKey, i64, HealthCheck>,
     addresses: Counted,
     outer_addresses: Counted,
     spared: Counted,
@@ -104,14 +107,15 @@ impl World {
             .map(|(at, _)| *at)
     }
 
-    /// Wishes that were not granted because an older Service has the same address and port.
+    /// Wishes that were not granted because another Service has a better right to the same address and port.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
         let refused = self.claims.refused();
-        let refusals = refused.map(|(at, port, held_by)| Refusal {
-            port: port.clone(),
+        let refusals = refused.map(|(at, loser, holder)| Refusal {
+            port: loser.who.clone(),
             at,
-            held_by: held_by.clone(),
+            held_by: holder.who.clone(),
+            why: Lost::between(holder.right, loser.right),
         });
         refusals.collect()
     }
@@ -120,10 +124,14 @@ impl World {
     #[must_use]
     pub fn health_check_refusals(&self) -> Vec<HealthCheckRefusal> {
         let refused = self.health_claims.refused();
-        let refusals = refused.map(|(at, service, held_by)| HealthCheckRefusal {
-            service: service.clone(),
+        let refusals = refused.map(|(at, loser, holder)| HealthCheckRefusal {
+            service: loser.who.clone(),
             at,
-            held_by: held_by.clone(),
+            held_by: holder.who.clone(),
+            why: Lost::between(
+                (Origin::NodePort, holder.right),
+                (Origin::NodePort, loser.right),
+            ),
         });
         refusals.collect()
     }
@@ -306,8 +314,12 @@ impl World {
             self.claims.withdraw(*at, &frontend.port);
         }
         for (at, frontend) in &new.frontends {
-            let port = frontend.port.clone();
-            self.claims.enter(*at, new.created, port, frontend.clone());
+            let claim = Claim {
+                right: (frontend.origin, new.created),
+                who: frontend.port.clone(),
+                wish: frontend.clone(),
+            };
+            self.claims.enter(*at, claim);
         }
     }
 
@@ -316,8 +328,12 @@ impl World {
             self.health_claims.withdraw(*at, key);
         }
         for (at, check) in &new.health_checks {
-            self.health_claims
-                .enter(*at, new.created, key.clone(), check.clone());
+            let claim = Claim {
+                right: new.created,
+                who: key.clone(),
+                wish: check.clone(),
+            };
+            self.health_claims.enter(*at, claim);
         }
     }
 

@@ -26,14 +26,55 @@ fn the_losers_of_a_conflict_are_named_with_the_holder() {
     let refusals = world.refusals();
     let shown: Vec<String> = refusals
         .iter()
-        .map(|refusal| format!("{} at {}: {}", refusal.port, refusal.at, refusal.held_by))
+        .map(|refusal| {
+            let refusal = refusal.clone();
+            format!(
+                "{} at {}: {} {}",
+                refusal.port, refusal.at, refusal.held_by, refusal.why
+            )
+        })
         .collect();
     assert_eq!(
         shown,
         [
-            "default/gamma/TCP at 172.30.0.200:80/TCP: default/beta:http/TCP",
-            "default/alpha/TCP at 172.30.0.200:80/TCP: default/beta:http/TCP",
-            "default/alpha/TCP at node-port 30080/TCP (IPv4): default/beta:http/TCP",
+            "default/gamma/TCP at 172.30.0.200:80/TCP: default/beta:http/TCP is older",
+            "default/alpha/TCP at 172.30.0.200:80/TCP: default/beta:http/TCP is older",
+            "default/alpha/TCP at node-port 30080/TCP (IPv4): default/beta:http/TCP is older",
+        ]
+    );
+}
+
+#[test]
+fn a_place_goes_by_field_then_by_age_then_by_name() {
+    let world = world(
+        "service one ClusterIP 80/TCP cluster=10.96.0.20 external=172.30.0.200,172.30.0.201 created=1\n\
+         service two LoadBalancer 80/TCP cluster=10.96.0.21 lb=172.30.0.200 external=172.30.0.200 created=2\n\
+         service three ClusterIP 80/TCP cluster=172.30.0.201 external=172.30.0.200 created=3\n\
+         service four LoadBalancer 80/TCP cluster=10.96.0.23 lb=172.30.0.200 created=2\n\
+         service five LoadBalancer 80/TCP cluster=10.96.0.24 lb=172.30.0.200 created=3\n",
+    );
+    let shown: Vec<String> = (world.refusals().iter())
+        .map(|refusal| {
+            format!(
+                "{} at {}: {} {}",
+                refusal.port, refusal.at, refusal.held_by, refusal.why
+            )
+        })
+        .collect();
+    let lost = |who: &str, why: &str| {
+        format!("default/{who}/TCP at 172.30.0.200:80/TCP: default/four/TCP {why}")
+    };
+    let field = "names it in status.loadBalancer.ingress, which goes before spec.externalIPs";
+    assert_eq!(
+        shown,
+        [
+            lost("two", "is as old, and its name comes first"),
+            lost("five", "is older"),
+            lost("one", field),
+            lost("three", field),
+            "default/one/TCP at 172.30.0.201:80/TCP: default/three/TCP names it in spec.clusterIPs, \
+             which goes before spec.externalIPs"
+                .to_owned(),
         ]
     );
 }

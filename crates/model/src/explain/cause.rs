@@ -12,7 +12,7 @@ use crate::address::{Cidr, Family, Protocol};
 use crate::audience::NotProxied;
 use crate::decide::{Packet, Verdict};
 use crate::desire::{Here, NotServed, Policy};
-use crate::desired::{Frontend, PortName, Reason, Sources};
+use crate::desired::{Frontend, Lost, PortName, Reason, Sources};
 use crate::endpoints::{LeftOut, Why};
 use crate::input::{ServiceKey, ServicePort, Slice};
 
@@ -92,17 +92,6 @@ pub enum Cause {
         /// Nodes that have some.
         nodes: BTreeSet<Arc<str>>,
     },
-}
-
-/// By which right another Service has a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// It is older.
-    ToOlder,
-    /// It is as old, and its name comes first.
-    ToFirstName,
-    /// It has the very address, which goes before a node port.
-    ToAddress,
 }
 
 /// What causes are found from.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::desired::Lost;
 use crate::input::ServiceKey;
 use crate::listeners::HealthCheckKey;
 use crate::world::World;
@@ -17,12 +18,14 @@ pub enum Listener {
         /// How many ready endpoints are here.
         endpoints: usize,
     },
-    /// `healthCheckNodePort`, which an older Service has.
+    /// `healthCheckNodePort`, which another Service has.
     HealthCheckLost {
         /// Where it would be asked.
         at: HealthCheckKey,
         /// The Service that has it.
         held_by: ServiceKey,
+        /// By which right.
+        why: Lost,
     },
     /// A node port on loopback.
     Loopback {
@@ -48,6 +51,7 @@ pub fn listeners(world: &World, service: &ServiceKey) -> Vec<Listener> {
     let lost = lost.map(|refusal| Listener::HealthCheckLost {
         at: refusal.at,
         held_by: refusal.held_by,
+        why: refusal.why,
     });
     let loopback = desired.local_listeners.iter();
     let loopback = loopback.filter(|(_, listener)| listener.port.service == *service);
@@ -89,8 +93,11 @@ impl fmt::Display for Listener {
             Self::HealthCheck { endpoints, .. } => {
                 write!(out, "{endpoints} ready endpoints are here")
             }
-            Self::HealthCheckLost { held_by, .. } => {
-                write!(out, "not answered: {held_by} has the port, and is older")
+            Self::HealthCheckLost { held_by, why, .. } => {
+                write!(
+                    out,
+                    "not answered: {held_by} has the port, because it {why}"
+                )
             }
             Self::Loopback { endpoints: 1, .. } => out.write_str("passed on to one endpoint"),
             Self::Loopback { endpoints, .. } => write!(out, "passed on to {endpoints} endpoints"),

@@ -118,7 +118,7 @@ fn what_the_node_answers_itself_is_told() {
         format!("{check}: no ready endpoint is here: load balancers are told to send elsewhere");
     assert_eq!(told(&format!("{web}{there}")), [none]);
     let older = "service old LoadBalancer 80/TCP cluster=10.96.0.8 external-policy=Local health=31000 created=1\n";
-    let lost = format!("{check}: not answered: default/old has the port, and is older");
+    let lost = format!("{check}: not answered: default/old has the port, because it is older");
     assert_eq!(told(&format!("{older}{web}{here}")), [lost]);
     assert_eq!(
         told("service web ClusterIP 80/TCP cluster=10.96.0.7\n"),

@@ -25,7 +25,7 @@ pub struct Standing {
 }
 
 /// All of it. Healthy is an agent whose parts are well, whose kernel holds what it should, and from which nothing was
-/// refused. That an older Service has a place is no fault of the node.
+/// refused. That another Service has a place is no fault of the node.
 pub(super) fn status(
     standing: Standing,
     compared: Result<Comparison, String>,

@@ -295,7 +295,7 @@ pub struct Status {
     pub unread: Option<String>,
     /// What the kernel refused.
     pub refused: Vec<Refused>,
-    /// Places that an older Service has.
+    /// Places that another Service has a better right to.
     pub conflicts: Vec<Conflict>,
 }
 

@@ -1,4 +1,4 @@
-//! Services that ask for what an older one has: said once, and again when it is over.
+//! Services that ask for what another one has a better right to: said once, and again when it is over.
 
 use std::collections::BTreeSet;
 
@@ -44,13 +44,18 @@ fn goes_on(places: &BTreeSet<Refusal>, old: &Refusal) -> bool {
 }
 
 fn place_lost(refusal: &Refusal) -> Notice {
-    let Refusal { port, at, held_by } = refusal;
+    let Refusal {
+        port,
+        at,
+        held_by,
+        why,
+    } = refusal;
     Notice {
         about: port.service.clone(),
         severity: Severity::Warning,
         reason: "Conflict",
         message: format!(
-            "{port} is not served at {at}: {held_by}, which is older, has it; give one of the Services another address or port"
+            "{port} is not served at {at}: {held_by} has it, because it {why}; give one of the Services another address or port"
         ),
     }
 }
@@ -70,14 +75,15 @@ fn check_lost(refusal: &HealthCheckRefusal) -> Notice {
         service,
         at,
         held_by,
+        why,
     } = refusal;
     Notice {
         about: service.clone(),
         severity: Severity::Warning,
         reason: "Conflict",
         message: format!(
-            "no health check of Service {service} is answered at port {} ({}): {held_by}, which is older, has it; give one of \
-             the Services another spec.healthCheckNodePort",
+            "no health check of Service {service} is answered at port {} ({}): {held_by} has it, because it {why}; give \
+             one of the Services another spec.healthCheckNodePort",
             at.port, at.family
         ),
     }
@@ -118,7 +124,7 @@ mod tests {
         let lost = |loser: &str, holder: &str| {
             format!(
                 "default/{loser} Conflict: default/{loser}/TCP is not served at node-port 30080/TCP (IPv4): \
-                 default/{holder}/TCP, which is older, has it"
+                 default/{holder}/TCP has it, because it is older"
             )
         };
         assert_eq!(
@@ -148,7 +154,7 @@ mod tests {
             steps,
             [[
                 "default/alpha Conflict: no health check of Service default/alpha is answered at port 32000 (IPv4): \
-                 default/beta, which is older, has it"
+                 default/beta has it, because it is older"
             ]]
         );
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Cause, Lost};
+use super::Cause;
 use crate::address::{Family, Protocol};
 use crate::audience::NotProxied;
 use crate::desire::{NotServed, Policy};
@@ -41,11 +41,6 @@ impl fmt::Display for Cause {
                 NotServed::NotAllowed => "this node's settings do not allow this external IP",
             }),
             Self::HeldBy { port, why } => {
-                let why = match why {
-                    Lost::ToOlder => "is older",
-                    Lost::ToFirstName => "is as old, and its name comes first",
-                    Lost::ToAddress => "has this very address, which goes before a node port",
-                };
                 write!(out, "{port} has this address and port: it {why}")
             }
             Self::SourceRange { source, ranges } if ranges.is_empty() => {
