@@ -5,12 +5,14 @@
 //! | nftables | tables `ip kube-proxy` and `ip6 kube-proxy` | [`nft`] |
 //! | iptables, through nf_tables | chains `KUBE-*` of the tables `nat`, `filter` and `mangle` | [`nft`] |
 //! | iptables, the older kind | the same, as the text of `iptables-save` | [`text`] |
+//! | ipvs | chains as above, ipsets, virtual servers, the device `kube-ipvs0` | [`ipvs`] |
 //!
 //! Never touched: `KUBE-IPTABLES-HINT` and `KUBE-KUBELET-CANARY`, which are kubelet's; `KUBE-FIREWALL`, which both write
 //! alike and kube-proxy never deletes; and a chain that a rule of somebody else still jumps to, with what it needs.
 //!
 //! The removal is for after this node's own first commit: until then these rules serve its Services.
 
+pub mod ipvs;
 pub mod nft;
 pub mod text;
 

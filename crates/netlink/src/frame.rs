@@ -30,7 +30,7 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// `nfgen_family` and the attributes behind `nfgenmsg`.
+    /// `nfgen_family` and the attributes behind `nfgenmsg`; of generic netlink, whose header is as long, the command.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] if the payload is shorter than `nfgenmsg`.
@@ -82,14 +82,20 @@ fn header(rest: &[u8]) -> Option<(usize, Header)> {
 
 /// Starts a netfilter message; [`finish`] sets its length. Returns where it starts.
 pub(crate) fn start(out: &mut Writer, header: Header, family: u8, resource: u16) -> usize {
+    let start = header_of(out, header);
+    out.raw(&[family, NFNETLINK_V0]);
+    out.raw(&resource.to_be_bytes());
+    start
+}
+
+/// Starts a message; [`finish`] sets its length. Returns where it starts.
+pub(crate) fn header_of(out: &mut Writer, header: Header) -> usize {
     let start = out.bytes().len();
     out.raw(&0u32.to_ne_bytes());
     out.raw(&header.kind.to_ne_bytes());
     out.raw(&header.flags.to_ne_bytes());
     out.raw(&header.seq.to_ne_bytes());
     out.raw(&header.port.to_ne_bytes());
-    out.raw(&[family, NFNETLINK_V0]);
-    out.raw(&resource.to_be_bytes());
     start
 }
 

@@ -4,7 +4,8 @@
 //! and receives; `dataplane` decides what to send.
 //!
 //! In reading order: [`attr`] and [`frame`] are the two layers of netlink framing; [`nft`] describes
-//! nf_tables objects, rules and batches; [`ct`] describes conntrack entries.
+//! nf_tables objects, rules and batches; [`ct`] describes conntrack entries; [`genl`], [`ipvs`] and [`ipset`] what else
+//! kube-proxy may have left.
 
 #[macro_use]
 mod code;
@@ -15,3 +16,9 @@ pub mod frame;
 pub mod nft;
 
 pub mod ct;
+
+pub mod genl;
+
+pub mod ipvs;
+
+pub mod ipset;

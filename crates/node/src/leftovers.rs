@@ -9,6 +9,7 @@ mod legacy;
 use daymark_dataplane::leftovers::nft;
 use daymark_dataplane::nft::apply::CommitError;
 use daymark_dataplane::nft::kernel::Netlink;
+use daymark_model::Cidr;
 
 /// What became of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +22,9 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// Removes kube-proxy's tables, chains, virtual servers and device from this thread's network namespace. What is not there is not
-/// told.
-pub async fn remove_kube_proxys() -> Vec<Outcome> {
+/// Removes kube-proxy's tables, chains, ipsets, virtual servers and device from this thread's network namespace, but for virtual
+/// servers in `spared`. What is not there is not told.
+pub async fn remove_kube_proxys(spared: Vec<Cidr>) -> Vec<Outcome> {
     let mut outcomes = tokio::task::spawn_blocking(in_nf_tables)
         .await
         .unwrap_or_else(|error| {
@@ -32,7 +33,7 @@ pub async fn remove_kube_proxys() -> Vec<Outcome> {
             ))]
         });
     outcomes.extend(legacy::remove().await);
-    outcomes.extend(ipvs::remove().await);
+    outcomes.extend(ipvs::remove(spared).await);
     outcomes
 }
 

@@ -17,6 +17,10 @@ pub mod netlink;
 
 pub mod ct;
 
+pub mod ipvs;
+
+pub mod ipset;
+
 pub mod sysctl;
 
 pub mod probe;

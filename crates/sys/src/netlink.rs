@@ -53,7 +53,12 @@ impl NfSocket {
     /// # Errors
     /// [`OpenError`] names the call: usually a kernel without netfilter netlink.
     pub fn open() -> Result<Self, OpenError> {
-        let (socket, port) = open()?;
+        Self::of(netlink_sys::protocols::NETLINK_NETFILTER)
+    }
+
+    /// One of another protocol, with the same framing.
+    pub(crate) fn of(protocol: isize) -> Result<Self, OpenError> {
+        let (socket, port) = open(protocol)?;
         Ok(Self {
             socket,
             port,
@@ -242,10 +247,9 @@ impl AsFd for NfSocket {
 }
 
 /// A socket that only the kernel can send to, and its port.
-fn open() -> Result<(Socket, u32), OpenError> {
+fn open(protocol: isize) -> Result<(Socket, u32), OpenError> {
     let at = |step| move |source| OpenError { step, source };
-    let mut socket =
-        Socket::new(netlink_sys::protocols::NETLINK_NETFILTER).map_err(at("socket"))?;
+    let mut socket = Socket::new(protocol).map_err(at("socket"))?;
     let own = socket.bind_auto().map_err(at("bind"))?;
     socket
         .connect(&SocketAddr::new(0, 0))

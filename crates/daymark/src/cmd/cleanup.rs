@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use daymark_model::Cidr;
 use daymark_node::leftovers::{self, Outcome};
 
 /// Flags of `daymark cleanup`.
@@ -17,9 +18,12 @@ pub(crate) struct Args {
     /// Remove daymark's own tables; its agent must have ended.
     #[arg(long)]
     daymark: bool,
-    /// Remove kube-proxy's tables, chains and device; it must have ended, or it makes them anew.
+    /// Remove kube-proxy's tables, chains, ipsets, virtual servers and device; it must have ended, or it makes them anew.
     #[arg(long)]
     kube_proxy: bool,
+    /// Leave virtual servers of IPVS in these ranges: kube-proxy's `ipvs.excludeCIDRs`.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
+    ipvs_exclude_cidrs: Vec<Cidr>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -29,21 +33,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         outcomes.extend(leftovers::remove_own());
     }
     if both || args.kube_proxy {
-        outcomes.extend(kube_proxys()?);
+        outcomes.extend(kube_proxys(args.ipvs_exclude_cidrs.clone())?);
     }
     Ok(tell(&outcomes))
 }
 
 /// The same as `daymark node --cleanup`, kube-proxy's own flag.
-pub(crate) fn run_for_kube_proxy() -> anyhow::Result<ExitCode> {
-    Ok(tell(&kube_proxys()?))
+pub(crate) fn run_for_kube_proxy(spared: Vec<Cidr>) -> anyhow::Result<ExitCode> {
+    Ok(tell(&kube_proxys(spared)?))
 }
 
-fn kube_proxys() -> anyhow::Result<Vec<Outcome>> {
+fn cidr(text: &str) -> Result<Cidr, &'static str> {
+    Cidr::parse(text).ok_or("write ranges such as 10.0.0.0/8")
+}
+
+fn kube_proxys(spared: Vec<Cidr>) -> anyhow::Result<Vec<Outcome>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    Ok(runtime.block_on(leftovers::remove_kube_proxys()))
+    Ok(runtime.block_on(leftovers::remove_kube_proxys(spared)))
 }
 
 #[allow(

@@ -193,7 +193,7 @@ async fn serve(
         tokio::spawn(start::replace_kube_proxy(
             plane.clone(),
             client.clone(),
-            node,
+            (node, settings.spared.clone()),
         ));
     }
     tokio::spawn(start::tell_node(

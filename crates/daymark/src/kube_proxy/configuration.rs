@@ -141,7 +141,7 @@ fields! {
         "scheduler", "ipvs-scheduler", scheduler: String = String::new(),
             "No meaning: a new connection goes to a random endpoint. With `mode: ipvs` and a scheduler other than `rr`, an Event says so.";
         "excludeCIDRs", "ipvs-exclude-cidrs", exclude_cidrs: Vec<String> = Vec::new(),
-            "No meaning: daymark makes no virtual servers, and removes those of kube-proxy alone.";
+            "Virtual servers of IPVS in these ranges are not kube-proxy's, and stay when its own are removed.";
         "strictARP", "ipvs-strict-arp", strict_arp: bool = false,
             "With `mode: ipvs`: sets `arp_ignore` and `arp_announce`, on which others may rely.";
         "tcpTimeout", "ipvs-tcp-timeout", tcp_timeout: Period = Period::ZERO, "No meaning: connections are tracked by conntrack; see `conntrack`.";

@@ -9,10 +9,10 @@ mod check;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use daymark_model::Options;
 use daymark_model::input::MasqueradeAll;
 use daymark_model::node_ports::UnnamedFamily;
 use daymark_model::rules::{Invalid, Mode, Rules, UnservedLoopback};
+use daymark_model::{Cidr, Options};
 use daymark_node::health::Busy;
 use daymark_node::sysctls;
 
@@ -51,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) sysctls: sysctls::Wanted,
     /// `oom_score_adj` of the process.
     pub(crate) oom_score: Option<i32>,
+    /// Where virtual servers of IPVS are others'.
+    pub(crate) spared: Vec<Cidr>,
     /// What the operator should hear of, as Events on the Node.
     pub(crate) notices: Vec<Notice>,
 }
@@ -100,6 +102,7 @@ pub(crate) fn settings(given: &Given, node_name: &str, report: &mut Report) -> S
         patience: check.patience(&full, mode),
         sysctls: check.sysctls(&full, mode),
         oom_score: check.oom_score(&full),
+        spared: check.spared(&full),
         notices: notices(given, mode),
     };
     check.others(&full);

@@ -44,7 +44,7 @@ impl GenerationWatch {
     /// # Errors
     /// [`OpenError`]; EPERM at the group without `CAP_NET_ADMIN`.
     pub fn open() -> Result<Self, OpenError> {
-        let (socket, _) = open()?;
+        let (socket, _) = open(netlink_sys::protocols::NETLINK_NETFILTER)?;
         let at = |step| move |source| OpenError { step, source };
         // The filter first: nothing else may be queued in between.
         let filter = only(frame::nftables(NFT_MSG_NEWGEN));

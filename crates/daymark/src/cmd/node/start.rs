@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use daymark_feed::{PlaneReceiver, PlaneStatus};
+use daymark_model::Cidr;
 use daymark_model::rules::{self, Rules};
 use daymark_node::ask::server::{Desk, Listener, SocketError};
 use daymark_node::events::{Severity, about_node};
@@ -37,7 +38,8 @@ pub(super) fn instead_of_running(version: bool, flags: &Flags) -> anyhow::Result
         return Ok(Some(ExitCode::SUCCESS));
     }
     if flags.cleanup {
-        return cleanup::run_for_kube_proxy().map(Some);
+        let decided = kube_proxy::decide(flags, &host_name())?;
+        return cleanup::run_for_kube_proxy(decided.settings.spared).map(Some);
     }
     let Some(path) = &flags.write_config_to else {
         return Ok(None);
@@ -164,17 +166,17 @@ pub(super) async fn tell_node(client: kube::Client, notices: Vec<Notice>, node: 
 }
 
 /// Once the kernel holds this node's first state, kube-proxy's goes: from then on nothing of it is needed. If it comes
-/// back, kube-proxy runs here still, and the Node is told.
+/// back, kube-proxy runs here still, and the Node is told. Virtual servers in `spared` are others'.
 pub(super) async fn replace_kube_proxy(
     mut plane: PlaneReceiver,
     client: kube::Client,
-    node: Arc<str>,
+    (node, spared): (Arc<str>, Vec<Cidr>),
 ) {
     let committed = |status: &PlaneStatus| matches!(status, PlaneStatus::Committed { .. });
     if plane.wait_for(committed).await.is_err() {
         return;
     }
-    for outcome in leftovers::remove_kube_proxys().await {
+    for outcome in leftovers::remove_kube_proxys(spared).await {
         match outcome {
             Outcome::Removed(what) => info!("removed kube-proxy's {what}"),
             Outcome::Kept(what) => info!("kept kube-proxy's {what}"),

@@ -331,17 +331,23 @@ impl Check<'_> {
         asked
     }
 
-    /// What has no meaning here, and would be wrong all the same.
-    pub(super) fn others(&mut self, full: &Configuration) {
+    pub(super) fn spared(&mut self, full: &Configuration) -> Vec<Cidr> {
+        let mut spared = Vec::new();
         for (index, text) in full.ipvs.exclude_cidrs.iter().enumerate() {
-            if Cidr::parse(text).is_none() {
-                self.refuse(
+            match Cidr::parse(text) {
+                Some(cidr) => spared.push(cidr),
+                None => self.refuse(
                     &format!("ipvs.excludeCIDRs[{index}]"),
                     format!("{text:?}"),
                     "write ranges such as 10.0.0.0/8",
-                );
+                ),
             }
         }
+        spared
+    }
+
+    /// What has no meaning here, and would be wrong all the same.
+    pub(super) fn others(&mut self, full: &Configuration) {
         if !["", "text", "json"].contains(&full.logging.format.as_str()) {
             self.refuse(
                 "logging.format",
