@@ -3,7 +3,10 @@
 //! A node's agent makes the Service addresses work, so it must not depend on one: the address of the API comes from a
 //! kubeconfig or from `--master`, and never from the variables that every Pod has, which name the Service `kubernetes`.
 
+mod requests;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -14,6 +17,9 @@ use kube::client::ConfigExt;
 use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tower::ServiceBuilder;
 use tracing::warn;
+
+use requests::Counted;
+pub(crate) use requests::Requests;
 
 /// How a node's agent reaches the API.
 #[derive(Clone, Debug, Default)]
@@ -40,11 +46,11 @@ impl Access {
         }
     }
 
-    /// A client.
+    /// A client whose requests are counted there.
     ///
     /// # Errors
     /// If it is not known where the API is, or what is known cannot be used.
-    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+    pub(crate) async fn client(&self, requests: Arc<Requests>) -> anyhow::Result<Client> {
         let mut config = match (&self.kubeconfig, &self.server) {
             (Some(path), _) => config_of(path).await?,
             (None, Some(_)) => self.config_of_account()?,
@@ -62,7 +68,7 @@ impl Access {
             );
         }
         tracing::info!(server = %config.cluster_url, "the API");
-        connect(config).context("the API cannot be asked")
+        connect(config, Some(requests)).context("the API cannot be asked")
     }
 
     /// The credential of a Pod, for the server that a flag names.
@@ -119,12 +125,12 @@ fn url(server: &str) -> anyhow::Result<http::Uri> {
 pub(crate) async fn from_kubeconfig(path: &Path) -> anyhow::Result<Client> {
     let config = config_of(path).await?;
     tracing::info!(server = %config.cluster_url, "the API");
-    connect(config).with_context(|| unusable(path))
+    connect(config, None).with_context(|| unusable(path))
 }
 
 /// A client whose connections notice when the other side is gone without a word: a quiet watch may last for minutes,
 /// so the kernel asks after 20 s of silence, each 5 s, and gives up after 15 s without an answer.
-fn connect(config: Config) -> kube::Result<Client> {
+fn connect(config: Config, requests: Option<Arc<Requests>>) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         return Client::try_from(config);
     }
@@ -142,7 +148,7 @@ fn connect(config: Config) -> kube::Result<Client> {
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(tower::BoxError::from)
-        .service(client);
+        .service(Counted { client, requests });
     Ok(Client::new(service, config.default_namespace))
 }
 
@@ -183,7 +189,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_address_of_the_environment_is_refused_with_a_remedy() {
-        let said = |access: Access| async move { access.client().await.err().unwrap().to_string() };
+        let said = |access: Access| async move {
+            access
+                .client(Arc::default())
+                .await
+                .err()
+                .unwrap()
+                .to_string()
+        };
         let in_a_pod = said(access(None, Some("10.96.0.1"))).await;
         for part in ["10.96.0.1", "--kubeconfig", "--master https://"] {
             assert!(in_a_pod.contains(part), "{part} in {in_a_pod}");

@@ -7,6 +7,7 @@ mod agent_socket;
 mod bench;
 mod beside;
 mod client;
+mod clock;
 mod cmd;
 mod columns;
 mod conformance;

@@ -1,4 +1,4 @@
-//! `/healthz` and `/livez`, `/metrics`, `/proxyMode` and `/configz`, at kube-proxy's ports and paths.
+//! `/healthz` and `/livez`, `/metrics` and `/metrics/slis`, `/proxyMode` and `/configz`, at kube-proxy's ports and paths.
 
 mod answer;
 
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use daymark_feed::record::Eligibility;
@@ -17,8 +18,9 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::metrics::Metrics;
+use crate::metrics::format::Format;
 use crate::metrics::kube_proxy::Probe;
+use crate::metrics::{Metrics, process};
 
 /// Why a health or metrics port is not open.
 #[derive(Debug, Error)]
@@ -157,22 +159,22 @@ fn health_routes() -> Router<Shared> {
 
 fn metrics_routes(pages: Pages) -> Router<Shared> {
     let Pages { lines, configz } = pages;
-    let text = move |State(shared): State<Shared>| {
+    let all = move |State(shared): State<Shared>, headers: HeaderMap| {
         let lines = Arc::clone(&lines);
+        // Counters of the kernel are read, which may take a while.
+        let families = move || shared.metrics.families() + &process::lines() + &lines();
         async move {
-            // OpenMetrics ends with a line of its own, which must stay the last.
-            let own = shared.metrics.text();
-            let body =
-                own.strip_suffix("# EOF\n").unwrap_or(&own).to_owned() + &lines() + "# EOF\n";
-            page(
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                body,
-            )
+            match tokio::task::spawn_blocking(families).await {
+                Ok(families) => counted(&headers, &families),
+                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            }
         }
     };
+    let slis = |headers: HeaderMap| async move { counted(&headers, &process::start_line()) };
     let configz = move || async move { page("application/json", configz.to_string()) };
     Router::new()
-        .route("/metrics", get(text))
+        .route("/metrics", get(all))
+        .route("/metrics/slis", get(slis))
         .route("/healthz", get(|| async { page(TEXT, "ok".to_owned()) }))
         .route(
             "/proxyMode",
@@ -182,6 +184,14 @@ fn metrics_routes(pages: Pages) -> Router<Shared> {
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Families of counters in the form that was asked for.
+fn counted(headers: &HeaderMap, families: &str) -> Response {
+    let accept = headers.get_all(ACCEPT).iter();
+    let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::negotiate(&accept.join(","));
+    page(format.content_type(), format.write(families))
+}
 
 /// An answer of that type, which no browser takes for another.
 fn page(kind: &'static str, body: String) -> Response {

@@ -1,6 +1,8 @@
 //! What the agent counts: kube-proxy's metrics ([`kube_proxy`]) and its own.
 
+pub(crate) mod format;
 pub(crate) mod kube_proxy;
+pub mod process;
 pub mod refused;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -26,7 +28,7 @@ use kube_proxy::{KubeProxy, Sync};
 pub struct Metrics {
     registry: Registry,
     programming: Histogram,
-    failures: Counter<u64, AtomicU64>,
+    failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     repairs: Counter<u64, AtomicU64>,
     elements: Counter<u64, AtomicU64>,
     isolations: Counter<u64, AtomicU64>,
@@ -64,7 +66,7 @@ impl Default for Metrics {
         let histogram = || Histogram::new(exponential_buckets(0.000_01, 2.0, 20));
         let metrics = Self {
             programming: histogram(),
-            failures: Counter::default(),
+            failures: Family::default(),
             repairs: Counter::default(),
             elements: Counter::default(),
             isolations: Counter::default(),
@@ -82,6 +84,10 @@ impl Default for Metrics {
             registry: Registry::default(),
         };
         metrics.kube_proxy.register(&mut registry);
+        let build = Family::<Vec<(&str, &str)>, Gauge>::default();
+        let of = vec![("version", env!("CARGO_PKG_VERSION"))];
+        build.get_or_create(&of).set(1);
+        registry.register("daymark_build_info", "Which daymark this is", build);
         registry.register_with_unit(
             "daymark_programming_duration",
             "From a watch event to its commit in the kernel",
@@ -136,8 +142,9 @@ impl Default for Metrics {
         for family in model::Family::BOTH {
             // Present from the first, at 0.
             drop(metrics.loopback.get_or_create(&OfFamily::of(family)));
-            let failures = &metrics.loopback_failures;
-            drop(failures.get_or_create(&OfFamily::of(family)));
+            for failures in [&metrics.failures, &metrics.loopback_failures] {
+                drop(failures.get_or_create(&OfFamily::of(family)));
+            }
         }
         Self {
             registry,
@@ -147,12 +154,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The text of `/metrics`.
+    /// The families of `/metrics` as OpenMetrics writes them, without its end.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn families(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
+        text.truncate(text.strip_suffix(format::END).unwrap_or(&text).len());
         text
     }
 
@@ -236,8 +244,11 @@ impl Metrics {
         failures.inc();
     }
 
+    /// A commit failed, which is of both families.
     pub(crate) fn failed(&self) {
-        self.failures.inc();
+        for family in model::Family::BOTH {
+            self.failures.get_or_create(&OfFamily::of(family)).inc();
+        }
     }
 
     /// `now` things are left out, `more` of them since the last time.

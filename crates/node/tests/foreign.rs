@@ -101,7 +101,7 @@ fn what_another_program_does_to_the_tables_is_mended_within_a_second() {
             within(A_SECOND, what, || sizes(&held(&mut other)) == whole);
             // Counted behind the commit that was just seen.
             let repairs = format!("daymark_plane_repairs_total {}\n", index + 1);
-            within(A_SECOND, &repairs, || metrics.text().contains(&repairs));
+            within(A_SECOND, &repairs, || metrics.families().contains(&repairs));
             assert_nothing_to_do(&case, what);
         }
         agent.stop();

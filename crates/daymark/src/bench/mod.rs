@@ -12,7 +12,6 @@
 
 mod agent;
 mod api;
-pub(crate) mod clock;
 mod conntrack;
 mod figure;
 mod ground;
@@ -27,6 +26,8 @@ use daymark_store::bench::Settings;
 
 pub(crate) use figure::Figure;
 use ground::Folder;
+
+use crate::clock;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]

@@ -24,6 +24,7 @@ use daymark_sys::probe::{self, Answer, Capabilities};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
 
+use crate::client::Requests;
 use crate::kube_proxy::{self, Decided, flags::Flags};
 use crate::{agent_socket, exposition, logging, shutdown};
 
@@ -119,7 +120,9 @@ async fn serve(
     let Decided {
         settings, given, ..
     } = decided;
-    let client = given.access(&args.kube_proxy).client().await?;
+    let requests = Arc::new(Requests::default());
+    let access = given.access(&args.kube_proxy);
+    let client = access.client(Arc::clone(&requests)).await?;
     let node_name = settings.options.node_name.clone();
     let metrics = Arc::new(Metrics::default());
     let (status, plane) = plane_channel(PlaneStatus::Starting);
@@ -181,7 +184,11 @@ async fn serve(
     let extra = Arc::new({
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
         let refused = Refused::open()?;
-        move || exposition::of_parts(dns_metrics.as_deref(), &announced, &feed) + &refused.lines()
+        move || {
+            exposition::of_parts(dns_metrics.as_deref(), &announced, &feed)
+                + &requests.families()
+                + &refused.lines()
+        }
     });
     let pages = Pages {
         lines: extra,

@@ -10,10 +10,11 @@
 //!
 //! For each random cluster and each of its two states: the objects are written, both proxies are waited for
 //! ([`sentinel`]), connections are forgotten, the packets are sent in both labs, and what became of each
-//! ([`seen`]) is compared ([`difference`]).
+//! ([`seen`]) is compared ([`difference`]). At the end of each configuration the names of their counters are, too ([`metrics`]).
 
 mod api;
 mod difference;
+mod metrics;
 mod objects;
 mod report;
 mod seen;
@@ -89,6 +90,7 @@ pub(crate) fn run(runtime: &Runtime, plan: &Plan) -> anyhow::Result<bool> {
                     .with_context(|| format!("writing {}", file.display()))?;
             }
         }
+        report.metrics.extend(bench.metrics()?);
     }
     report.print();
     let good = report.is_good();
@@ -230,6 +232,12 @@ impl<'a, 'b> Bench<'a, 'b> {
         report.packets += questions.len();
         report.repeated += again.len();
         Ok(())
+    }
+
+    /// What differs between the names and labels of the two programs' counters.
+    fn metrics(&self) -> anyhow::Result<Vec<String>> {
+        let [kube, daymark] = &self.sites;
+        Ok(metrics::differences(&kube.metrics()?, &daymark.metrics()?))
     }
 
     /// What becomes of packets in the two labs.

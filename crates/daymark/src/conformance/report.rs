@@ -1,6 +1,6 @@
 //! What a run found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use daymark_case::Case;
 use daymark_model::Packet;
@@ -17,6 +17,8 @@ pub(crate) struct Report {
     pub(crate) packets: usize,
     /// Of those, asked a second time.
     pub(crate) repeated: usize,
+    /// What differs between the names and labels of `/metrics`.
+    pub(crate) metrics: BTreeSet<String>,
     found: BTreeMap<Finding, Vec<String>>,
 }
 
@@ -50,7 +52,7 @@ impl Report {
 
     /// Whether every difference is meant.
     pub(crate) fn is_good(&self) -> bool {
-        !self.found.contains_key(&Finding::Unknown)
+        !self.found.contains_key(&Finding::Unknown) && self.metrics.is_empty()
     }
 
     /// Prints the sum, and every difference that nobody meant.
@@ -68,6 +70,9 @@ impl Report {
                     }
                 }
             }
+        }
+        for line in &self.metrics {
+            println!("metrics  {line}");
         }
         let unknown = self.found.get(&Finding::Unknown).map_or(0, Vec::len);
         let meant: usize = self.found.values().map(Vec::len).sum::<usize>() - unknown;

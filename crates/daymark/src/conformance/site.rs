@@ -13,6 +13,7 @@ use daymark_model::{Family, Packet};
 use daymark_netlink::ct::Filter;
 use daymark_sys::netlink::NfSocket;
 
+use super::metrics::{self, Families};
 use super::seen::Seen;
 use super::sentinel::Sentinel;
 use crate::beside::Proxy;
@@ -95,6 +96,12 @@ impl Site {
             self.proxy.name(),
             (ROUND + PAUSE) * ROUNDS
         )
+    }
+
+    /// What the proxy counts.
+    pub(crate) fn metrics(&self) -> anyhow::Result<Families> {
+        let read = self.lab.ns(&self.here)?.within(metrics::read)?;
+        read.with_context(|| format!("what {} counts", self.proxy.name()))
     }
 
     /// Forgets every connection, so that none of an earlier state is taken up again.

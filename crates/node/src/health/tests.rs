@@ -33,7 +33,7 @@ fn fixture(status: PlaneStatus) -> Fixture {
 
 fn pages() -> Pages {
     Pages {
-        lines: Arc::new(|| "dns_queries_total 3\n".to_owned()),
+        lines: Arc::new(|| "# TYPE dns_queries counter\ndns_queries_total 3\n".to_owned()),
         configz: r#"{"kubeproxy.config.k8s.io":{}}"#.into(),
     }
 }
@@ -138,24 +138,63 @@ fn the_body_is_kube_proxys_to_the_byte() {
 }
 
 #[tokio::test]
-async fn metrics_end_once_and_hold_those_of_other_parts() {
+async fn metrics_hold_those_of_other_parts() {
     let it = fixture(COMMITTED);
     let routes = || metrics_routes(pages());
     let _ = ask(health_routes(), &it.shared, "/livez").await;
     let (code, text) = ask(routes(), &it.shared, "/metrics").await;
     assert_eq!(code, 200);
-    assert!(text.ends_with("dns_queries_total 3\n# EOF\n"), "{text}");
-    assert_eq!(text.matches("# EOF").count(), 1, "{text}");
+    assert!(
+        text.ends_with("# TYPE dns_queries_total counter\ndns_queries_total 3\n"),
+        "{text}"
+    );
+    assert!(!text.contains("# EOF"), "{text}");
+    assert!(
+        text.contains("# TYPE process_resident_memory_bytes gauge\n"),
+        "{text}"
+    );
     assert!(text.contains("daymark_frontends 0\n"), "{text}");
     assert!(
         text.contains("kubeproxy_proxy_livez_total{code=\"200\"} 1\n"),
         "{text}"
     );
 
+    let (_, slis) = ask(routes(), &it.shared, "/metrics/slis").await;
+    assert!(slis.contains("process_start_time_seconds "), "{slis}");
     let (_, mode) = ask(routes(), &it.shared, "/proxyMode").await;
     assert_eq!(mode, "nftables");
     let (_, config) = ask(routes(), &it.shared, "/configz").await;
     assert_eq!(config, r#"{"kubeproxy.config.k8s.io":{}}"#);
+}
+
+#[tokio::test]
+async fn metrics_are_written_in_the_form_that_is_asked_for() {
+    let it = fixture(COMMITTED);
+    for (accept, kind, end) in [
+        (
+            None,
+            "text/plain; version=0.0.4; charset=utf-8",
+            "dns_queries_total 3\n",
+        ),
+        (
+            Some("text/plain;q=0.1, application/openmetrics-text; version=1.0.0"),
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "# TYPE dns_queries counter\ndns_queries_total 3\n# EOF\n",
+        ),
+    ] {
+        let mut request = Request::get("/metrics");
+        if let Some(accept) = accept {
+            request = request.header(ACCEPT, accept);
+        }
+        let routes = metrics_routes(pages()).with_state(it.shared.clone());
+        let answer = routes.oneshot(request.body(Body::empty()).unwrap()).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.headers()[CONTENT_TYPE], kind);
+        let bytes = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        assert!(text.ends_with(end), "{text}");
+        assert_eq!(text.matches("# EOF").count(), end.matches("# EOF").count());
+    }
 }
 
 #[tokio::test]

@@ -299,7 +299,7 @@ fn what_the_kernel_refuses_costs_one_service_an_event_and_a_metric() {
         notice.message
     );
     assert_eq!(it.board.take(), None, "one Event");
-    let text = it.metrics.text();
+    let text = it.metrics.families();
     assert!(text.contains("daymark_isolated 1\n"), "{text}");
     assert!(text.contains("daymark_isolations_total 1\n"), "{text}");
 
@@ -321,7 +321,7 @@ fn what_the_kernel_refuses_costs_one_service_an_event_and_a_metric() {
         (notice.severity, notice.reason),
         (Severity::Normal, "Programmed")
     );
-    assert!(it.metrics.text().contains("daymark_isolated 0\n"));
+    assert!(it.metrics.families().contains("daymark_isolated 0\n"));
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn both_families_reach_every_endpoint_and_a_large_body_ends_on_both_sides() {
         writer.join().expect("a writer");
         assert!(got == body, "{} of {} bytes", got.len(), body.len());
 
-        let text = it.metrics.text();
+        let text = it.metrics.families();
         for family in ["IPv4", "IPv6"] {
             let listeners = format!("localhost_nodeport_listeners{{ip_family=\"{family}\"}} 1\n");
             assert!(text.contains(&listeners), "{text}");
@@ -194,7 +194,7 @@ fn an_endpoint_that_goes_leaves_its_connections_and_a_port_that_goes_ends_them()
         assert_ne!(standing.read(&mut [0]).ok(), Some(1), "it is cut");
         assert!(
             it.metrics
-                .text()
+                .families()
                 .contains("localhost_nodeport_listeners{ip_family=\"IPv4\"} 0\n")
         );
         it.next();
@@ -250,7 +250,7 @@ fn a_number_that_another_program_has_is_counted_told_once_and_served_when_it_is_
         it.next();
         let failures = "kubeproxy_nftables_localhost_nodeport_listener_creation_failures_total{ip_family=\"IPv4\"} ";
         let counted = |it: &Fixture| {
-            let text = it.metrics.text();
+            let text = it.metrics.families();
             let line = text.lines().find_map(|line| line.strip_prefix(failures));
             line.and_then(|count| count.parse::<u32>().ok())
                 .expect("a counter")

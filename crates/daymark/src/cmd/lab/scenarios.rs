@@ -14,7 +14,7 @@ use daymark_lab::scenario::{self, Lab, Manners, Scenario};
 use daymark_sys::ns::{Entered, UserNamespace};
 use futures::StreamExt;
 
-use crate::bench::clock;
+use crate::clock;
 
 use super::{control, enter, print, state};
 
