@@ -133,13 +133,14 @@ impl Cidr {
     /// The highest address.
     #[must_use]
     pub fn last(self) -> IpAddr {
+        // Bits after the prefix are zero in the first address, so that nothing is carried.
         let spare = u32::from(self.family().bits() - self.length);
         match self.first {
             IpAddr::V4(a) => IpAddr::V4(Ipv4Addr::from_bits(
-                a.to_bits() | 1u32.checked_shl(spare).map_or(u32::MAX, |bit| bit - 1),
+                a.to_bits() + 1u32.checked_shl(spare).map_or(u32::MAX, |bit| bit - 1),
             )),
             IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from_bits(
-                a.to_bits() | 1u128.checked_shl(spare).map_or(u128::MAX, |bit| bit - 1),
+                a.to_bits() + 1u128.checked_shl(spare).map_or(u128::MAX, |bit| bit - 1),
             )),
         }
     }

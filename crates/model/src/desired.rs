@@ -445,7 +445,7 @@ impl Delta {
         std::iter::from_fn(move || {
             let from = next?;
             let mut to = by_port.len().min(from + size.max(1));
-            while 0 < to && to < by_port.len() && by_port[to - 1].0 == by_port[to].0 {
+            while to < by_port.len() && by_port[to - 1].0 == by_port[to].0 {
                 to += 1;
             }
             let mut delta = Self::default();

@@ -2,6 +2,7 @@
 
 use daymark_case::Case;
 use daymark_case::random::{self, Size};
+use daymark_model::desire::{Wishes, desire};
 use daymark_model::desired::{OwnPods, Sources};
 use daymark_model::{Change, Delta, Desired, Family, Protocol, World};
 use proptest::prelude::*;
@@ -263,6 +264,55 @@ fn the_steps_from_nothing_are_whole_and_refer_to_nothing_later() {
             assert_eq!(&built, world.desired(), "seed {seed}, size {size}");
             assert!(steps >= 1 && (size < 10_000 || steps == 1));
         }
+    }
+}
+
+#[test]
+fn the_tcp_ports_of_endpoints_are_known_where_invalid_packets_are_dropped() {
+    let ports = |options: &str| {
+        let world = world(&format!(
+            "{options}service web ClusterIP http:80->8080/TCP dns:53->5353/UDP sig:90->9090/SCTP cluster=10.96.0.20\n\
+             endpoint 10.244.1.5 ready on node-1\nendpoint 10.244.1.6 ready on node-1\n\
+             service other ClusterIP 81->8081/TCP cluster=10.96.0.21\nendpoint 10.244.1.5 ready on node-1\n\
+             service away ClusterIP 82->8082/TCP cluster=10.96.0.22\nendpoint 10.244.1.5 not-ready on node-1\n"
+        ));
+        let ports = world.desired().endpoint_ports.iter().copied();
+        ports.collect::<Vec<u16>>()
+    };
+    assert_eq!(ports(""), [8080, 8081]);
+    assert_eq!(ports("options invalid=let-through\n"), []);
+}
+
+/// What one Service of a case asks for.
+fn wishes(text: &str) -> Wishes {
+    let case = Case::parse("here", text).expect("the text is a case");
+    let mut world = World::new(case.options.clone());
+    world.apply(case.steps[0].changes.iter().cloned());
+    let (key, service) = world.inputs().services.iter().next().expect("a Service");
+    let slices: Vec<_> = world.slices_of(key).collect();
+    desire(service, &slices, world.here())
+}
+
+#[test]
+fn a_service_that_asks_for_one_thing_alone_is_not_forgotten() {
+    for text in [
+        "service web ClusterIP 80/TCP\n",
+        "service web ClusterIP 80/TCP cluster=None\n",
+        "service web ExternalName=example.com 80/TCP\n",
+        "options unknown-ports=let-through\nmachine 10.96.0.20\nservice web ClusterIP cluster=10.96.0.20\n",
+    ] {
+        assert!(wishes(text).is_empty(), "{text}");
+        assert_eq!(wishes(text), Wishes::default(), "{text}");
+    }
+    for text in [
+        "service web ClusterIP cluster=10.96.0.20\n",
+        "machine 10.96.0.20\nservice web ClusterIP 80/TCP cluster=10.96.0.20\n",
+        "machine 10.96.0.20\nservice web ClusterIP cluster=10.96.0.20 external=172.30.0.200\n",
+        "machine 10.96.0.20\nservice web LoadBalancer cluster=10.96.0.20 external-policy=Local health=31000\n",
+        "options unknown-ports=let-through\nservice web ClusterIP cluster=10.96.0.20\n",
+        "service web ClusterIP 80/TCP cluster=10.96.0.20 proxy-name=mesh\n",
+    ] {
+        assert!(!wishes(text).is_empty(), "{text}");
     }
 }
 

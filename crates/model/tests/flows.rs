@@ -225,6 +225,40 @@ const ROWS: &[Row] = &[
         flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
     },
     Row {
+        what: "SCTP connections that stand are left alone even then",
+        before: "options gone-endpoints=reset
+service sig ClusterIP 80/SCTP cluster=10.96.0.20
+endpoint 10.244.1.5 ready on node-1",
+        after: "remove endpoint 10.244.1.5 of sig",
+        protocol: Protocol::Sctp,
+        stage: Stage::Answered,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
+        what: "the ports of a Service are apart by name",
+        before: PORTS,
+        after: "endpoint 10.244.1.6 ready on node-1 of web",
+        protocol: Protocol::Udp,
+        stage: Stage::Answered,
+        flows: &[
+            ("10.96.0.20:80", "10.244.1.5:8080", Stays),
+            ("10.96.0.20:80", "10.244.1.5:8081", Goes),
+            ("10.96.0.20:81", "10.244.1.5:8081", Stays),
+            ("10.96.0.20:81", "10.244.1.5:8080", Goes),
+        ],
+    },
+    Row {
+        what: "and by protocol, where they have one name",
+        before: PORTS,
+        after: "endpoint 10.244.1.6 ready on node-1 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Opening,
+        flows: &[
+            ("10.96.0.20:80", "10.244.1.5:9090", Stays),
+            ("10.96.0.20:80", "10.244.1.5:8080", Goes),
+        ],
+    },
+    Row {
         what: "nor at an address that served node ports",
         before: RESET,
         after: "node node-1 172.30.0.13 fd00:30::11 pods=10.244.1.0/24",
@@ -233,6 +267,10 @@ const ROWS: &[Row] = &[
         flows: &[("172.30.0.11:30080", "10.244.1.5:80", Stays)],
     },
 ];
+
+const PORTS: &str =
+    "service web ClusterIP a:80->8080/UDP b:81->8081/UDP a:80->9090/TCP cluster=10.96.0.20
+endpoint 10.244.1.5 ready on node-1";
 
 const RESET: &str = "options gone-endpoints=reset
 service web NodePort 80/TCP@30080 cluster=10.96.0.20
@@ -303,24 +341,179 @@ fn a_flow_goes_when_its_endpoint_answers_no_more() {
     }
 }
 
+/// What is judged after each step of a case.
+fn judged(text: &str) -> Vec<flows::Verdicts> {
+    let case = Case::parse("steps", text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let mut world = World::new(case.options.clone());
+    let judge = |step: &daymark_case::Step| {
+        let suspects = flows::suspects(&world, &step.changes);
+        world.apply(step.changes.iter().cloned());
+        suspects.judge(&world)
+    };
+    case.steps.iter().map(judge).collect()
+}
+
+fn answered(protocol: Protocol, original: &str, answers: &str) -> Flow {
+    Flow {
+        protocol,
+        stage: Stage::Answered,
+        original: original.parse().expect("an address and port"),
+        answers: answers.parse().expect("an address and port"),
+    }
+}
+
+fn udp(original: &str, answers: &str) -> Flow {
+    answered(Protocol::Udp, original, answers)
+}
+
 #[test]
 fn of_two_verdicts_the_newer_counts() {
     let text = format!(
-        "{NODE}{TWO}\nstep then\nremove endpoint 10.244.2.5 of dns\nstep again\nendpoint 10.244.2.5 ready on node-2 of dns\n"
+        "{NODE}{TWO}\nstep then\nremove endpoint 10.244.2.5 of dns\n\
+         step again\nendpoint 10.244.2.5 ready on node-2 of dns\n\
+         step elsewhere\nnode node-1 172.30.0.13 fd00:30::11 pods=10.244.1.0/24\n"
     );
-    let case = Case::parse("newer", &text).expect("a case");
-    let mut world = World::new(Options::default());
+    let flow = udp("10.96.0.10:53", "10.244.2.5:53");
+    let node_port = udp("172.30.0.11:30053", "10.244.1.5:53");
     let mut all = flows::Verdicts::default();
-    for step in &case.steps {
-        let suspects = flows::suspects(&world, &step.changes);
-        world.apply(step.changes.iter().cloned());
-        all.extend(suspects.judge(&world));
+    let mut stale = Vec::new();
+    for newer in judged(&text) {
+        all.extend(newer);
+        stale.push((all.is_stale(&flow), all.is_stale(&node_port)));
     }
-    let flow = Flow {
-        protocol: Protocol::Udp,
-        stage: Stage::Answered,
-        original: "10.96.0.10:53".parse().expect("an address"),
-        answers: "10.244.2.5:53".parse().expect("an address"),
+    let expected = [(false, false), (true, false), (false, false), (false, true)];
+    assert_eq!(stale, expected);
+}
+
+#[test]
+fn verdicts_say_what_they_are_about() {
+    let nothing = flows::Verdicts::default();
+    assert!(nothing.is_empty() && !nothing.concern_standing());
+    assert!(
+        !Protocol::ALL
+            .iter()
+            .any(|protocol| nothing.concern(*protocol))
+    );
+    let concern = |text: &str| {
+        let verdicts = judged(text).pop().expect("a step");
+        assert!(!verdicts.is_empty());
+        let protocols = Protocol::ALL.map(|protocol| verdicts.concern(protocol));
+        (protocols, verdicts.concern_standing())
     };
-    assert!(!all.is_stale(&flow));
+    assert_eq!(
+        concern(&format!("{NODE}{TWO}\n")),
+        ([false, true, false], false)
+    );
+    assert_eq!(
+        concern(&format!("{NODE}{WEB}\n")),
+        ([true, false, false], false)
+    );
+    assert_eq!(concern(&format!("{RESET}\n")), ([true, false, false], true));
+}
+
+/// Verdicts wait before they are carried out: what came back meanwhile is not forgotten, and what was spared is not
+/// condemned.
+#[test]
+fn verdicts_that_wait_learn_what_may_go_on_again_and_nothing_else() {
+    let text = format!(
+        "{NODE}{TWO}\nstep one goes\nremove endpoint 10.244.2.5 of dns\n\
+         step they change places\nremove endpoint 10.244.1.5 of dns\nendpoint 10.244.2.5 ready on node-2 of dns\n\
+         step the other family\nremove endpoint fd00:10:244:1::5 of dns\n"
+    );
+    let steps = judged(&text);
+    let mut waiting = steps[1].clone();
+    waiting.soften(&steps[1].clone());
+    assert_eq!(waiting, steps[1]);
+    waiting.soften(&flows::Verdicts::default());
+    assert_eq!(waiting, steps[1]);
+    waiting.soften(&steps[2]);
+    for (endpoint, stale) in [
+        ("10.244.1.5:53", false),
+        ("10.244.2.5:53", false),
+        ("10.244.3.5:53", true),
+    ] {
+        assert_eq!(
+            waiting.is_stale(&udp("10.96.0.10:53", endpoint)),
+            stale,
+            "{endpoint}"
+        );
+    }
+    waiting.soften(&steps[3]);
+    let six = udp("[fd00:10:96::a]:53", "[fd00:10:244:1::5]:53");
+    assert!(!waiting.is_stale(&six) && steps[3].is_stale(&six));
+}
+
+#[test]
+fn verdicts_that_wait_learn_of_connections_and_of_node_addresses() {
+    let text = format!(
+        "{RESET}\nstep one goes\nremove endpoint 10.244.1.5 of web\n\
+         step it comes back\nremove endpoint 10.244.2.5 of web\nendpoint 10.244.1.5 ready on node-1 of web\n"
+    );
+    let steps = judged(&text);
+    let mut waiting = steps[1].clone();
+    let stands = |endpoint| answered(Protocol::Tcp, "10.96.0.20:80", endpoint);
+    assert!(waiting.is_stale(&stands("10.244.1.5:80")));
+    waiting.soften(&steps[2]);
+    for (endpoint, stale) in [
+        ("10.244.1.5:80", false),
+        ("10.244.2.5:80", false),
+        ("10.244.3.5:80", true),
+    ] {
+        assert_eq!(waiting.is_stale(&stands(endpoint)), stale, "{endpoint}");
+    }
+    let moved = "node node-1 172.30.0.13 fd00:30::11 pods=10.244.1.0/24\n";
+    let steps = judged(&format!(
+        "{NODE}{TWO}\nstep away\n{moved}step and back\n{NODE}"
+    ));
+    let (there, back) = (&steps[1], &steps[2]);
+    let old = udp("172.30.0.11:30053", "10.244.1.5:53");
+    let new = udp("172.30.0.13:30053", "10.244.1.5:53");
+    assert!(there.is_stale(&old) && back.is_stale(&new));
+    let mut waiting = there.clone();
+    waiting.soften(back);
+    assert!(!waiting.is_stale(&old) && !waiting.is_stale(&new));
+}
+
+#[test]
+fn suspects_of_several_batches_are_judged_together() {
+    let text = format!(
+        "{NODE}{TWO}\n{WEB}\nstep the Service goes\nremove service web\n\
+         step the node moves\nnode node-1 172.30.0.13 fd00:30::11 pods=10.244.1.0/24\n\
+         step and again\nnode node-1 172.30.0.14 fd00:30::11 pods=10.244.1.0/24\n"
+    );
+    let case = Case::parse("batches", &text).expect("a case");
+    let mut world = World::new(case.options.clone());
+    world.apply(case.steps[0].changes.iter().cloned());
+    let mut all = flows::Suspects::default();
+    for step in &case.steps[1..] {
+        all.extend(flows::suspects(&world, &step.changes));
+        world.apply(step.changes.iter().cloned());
+    }
+    let verdicts = all.judge(&world);
+    let opening = Flow {
+        stage: Stage::Opening,
+        ..answered(Protocol::Tcp, "10.96.0.20:80", "10.244.1.5:80")
+    };
+    assert!(verdicts.is_stale(&opening), "the place of the first batch");
+    for (address, stale) in [("172.30.0.11", true), ("172.30.0.14", false)] {
+        let flow = udp(&format!("{address}:30053"), "10.244.1.5:53");
+        assert_eq!(verdicts.is_stale(&flow), stale, "{address}");
+    }
+}
+
+/// An agent that finds tables of before remembers their places: later batches add to them.
+#[test]
+fn what_is_remembered_is_kept_when_more_batches_come() {
+    let at = daymark_model::FrontendKey::NodePort {
+        family: daymark_model::Family::V4,
+        protocol: Protocol::Udp,
+        port: 30099,
+    };
+    let mut later = flows::Suspects::default();
+    later.remember([at], ["172.30.0.77".parse().expect("an address")]);
+    let mut all = flows::Suspects::default();
+    all.extend(later);
+    let verdicts = all.judge(&World::new(Options::default()));
+    assert!(verdicts.is_stale(&udp("172.30.0.77:30099", "10.244.1.5:53")));
+    assert!(!verdicts.is_stale(&udp("172.30.0.78:30099", "10.244.1.5:53")));
 }

@@ -7,6 +7,8 @@ mod desired;
 mod endpoints;
 mod explain;
 mod flows;
+mod interface;
 mod listeners;
 mod node_ports;
+mod rules;
 mod world;

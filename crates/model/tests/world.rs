@@ -71,6 +71,52 @@ fn a_holder_that_stays_is_not_in_the_delta() {
     assert_eq!(world.refusals().len(), 1);
 }
 
+/// Applies each text to one world, and says whether refusals may be others after it.
+fn stirred(texts: &[&str]) -> Vec<bool> {
+    let mut world = World::default();
+    let apply = |text: &&str| {
+        let case = Case::parse("here", text).expect("the text is a case");
+        world.apply(case.steps[0].changes.clone());
+        let stirred = world.take_refusals_stirred();
+        assert!(!world.take_refusals_stirred(), "it is asked once: {text}");
+        stirred
+    };
+    texts.iter().map(apply).collect()
+}
+
+#[test]
+fn refusals_are_stirred_where_several_ask_for_a_place_and_nowhere_else() {
+    let place = |name: &str, rest: &str| {
+        format!("service {name} LoadBalancer 80/TCP cluster=10.96.0.20 lb=172.30.0.200 {rest}\n")
+            .replace(
+                "10.96.0.20",
+                if name == "alpha" {
+                    "10.96.0.20"
+                } else {
+                    "10.96.0.21"
+                },
+            )
+    };
+    let (alpha, beta) = (place("alpha", ""), place("beta", ""));
+    let elsewhere = "service gamma ClusterIP 80/TCP cluster=10.96.0.22\n";
+    let gone = "service beta ClusterIP 80/TCP cluster=10.96.0.21\n";
+    let texts = [&*alpha, elsewhere, &beta, &beta, elsewhere, gone, &alpha];
+    let expected = [false, false, true, false, false, true, false];
+    assert_eq!(stirred(&texts), expected);
+    // The same for health checks, whose Services have no address in common, and for both at once.
+    let checked = |name: &str, ip: &str, lb: &str| {
+        format!(
+            "service {name} LoadBalancer 80/TCP cluster={ip} {lb} external-policy=Local health=31000\n"
+        )
+    };
+    let alpha = checked("alpha", "10.96.0.20", "");
+    let beta = checked("beta", "10.96.0.21", "");
+    assert_eq!(stirred(&[&alpha, &beta, gone]), [false, true, true]);
+    let alpha = checked("alpha", "10.96.0.20", "lb=172.30.0.200");
+    let beta = checked("beta", "10.96.0.21", "lb=172.30.0.200");
+    assert_eq!(stirred(&[&alpha, &beta, gone]), [false, true, true]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
