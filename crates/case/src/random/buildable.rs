@@ -7,6 +7,7 @@ use daymark_model::decide::Arrival;
 use daymark_model::input::Detector;
 use daymark_model::{Change, Options, Packet, Slice, World};
 
+use super::Random;
 use super::objects::{home, node_1};
 
 /// The change, as far as it can be built: one node that stays as it is, every endpoint a Pod on the
@@ -42,10 +43,24 @@ pub(super) fn start() -> [Change; 2] {
     ]
 }
 
+/// So many packets that a lab can send, no two alike. There are fewer only where the world does not have more.
+pub(super) fn packets(random: &mut Random, world: &World, count: usize) -> Vec<Packet> {
+    let mut kept: Vec<Packet> = Vec::new();
+    for _ in 0..DRAWS {
+        for mut packet in super::packets(random, world, count) {
+            packet.interface = None;
+            if kept.len() < count && can_be_sent(world, &packet) && !kept.contains(&packet) {
+                kept.push(packet);
+            }
+        }
+    }
+    kept
+}
+
 /// Whether a lab can send the packet and tell what became of it: the node sends from its own
 /// address, everybody else from one that is not the node's, and nobody gets a packet that claims to
 /// come from himself.
-pub(super) fn can_be_sent(world: &World, packet: &Packet) -> bool {
+fn can_be_sent(world: &World, packet: &Packet) -> bool {
     let desired = world.desired();
     let own = node_1().addresses;
     let backends = || desired.pools.values().flat_map(|pool| &pool.backends);
@@ -63,3 +78,6 @@ pub(super) fn is_pod(address: IpAddr) -> bool {
     let text = address.to_string();
     text.starts_with("10.244.") || text.starts_with("fd00:10:244:")
 }
+
+/// More than half of what is drawn can be sent.
+const DRAWS: usize = 6;

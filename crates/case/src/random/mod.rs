@@ -87,7 +87,7 @@ pub struct Size {
     pub steps: usize,
     /// Changes in each of them.
     pub changes: usize,
-    /// Packets in each step.
+    /// Packets in each step; of those that a lab sends, no two are alike.
     pub packets: usize,
 }
 
@@ -136,13 +136,12 @@ fn drawn(mut random: Random, seed: u64, size: Size, options: Options) -> Case {
         let drawn = changes(&mut random, seed, size, number);
         let changes = in_order(&world, drawn);
         world.apply(changes.iter().cloned());
-        let mut packets = packets(&mut random, &world, size.packets);
-        if size.manner != Manner::Anything {
-            packets
-                .iter_mut()
-                .for_each(|packet| packet.interface = None);
-            packets.retain(|packet| buildable::can_be_sent(&world, packet));
-        }
+        let packets = match size.manner {
+            Manner::Anything => packets(&mut random, &world, size.packets),
+            Manner::Buildable | Manner::Admissible => {
+                buildable::packets(&mut random, &world, size.packets)
+            }
+        };
         case.steps.push(Step {
             line: 0,
             name: if number == 0 {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use daymark_model::address::{Family, parse_address};
 use daymark_model::decide::Arrival;
-use daymark_model::{Desired, FrontendKey, Interface, Packet, Protocol, World};
+use daymark_model::{FrontendKey, Interface, Packet, Protocol, World};
 
 use super::Random;
 
@@ -42,7 +42,6 @@ pub fn packets(random: &mut Random, world: &World, count: usize) -> Vec<Packet> 
 }
 
 fn packet(random: &mut Random, world: &World, aims: &[FrontendKey]) -> Packet {
-    let desired = world.desired();
     let aim = (!aims.is_empty() && random.percent(85)).then(|| random.pick(aims));
     let (destination, protocol, port) = match aim {
         Some(FrontendKey::Address { ip, protocol, port }) => (ip, protocol, port),
@@ -52,7 +51,7 @@ fn packet(random: &mut Random, world: &World, aims: &[FrontendKey]) -> Packet {
             port,
         }) => (node_address(random, world, family), protocol, port),
         None => (
-            stray(random, desired),
+            stray(random, world),
             random.pick(&Protocol::ALL),
             random.pick(&PORTS),
         ),
@@ -110,10 +109,13 @@ fn client(random: &mut Random, family: Family) -> IpAddr {
     ip(random.pick(&CLIENTS[index(family)]))
 }
 
-/// An address that no frontend is sought at: a Service's with any port, an endpoint's, a stranger's.
-fn stray(random: &mut Random, desired: &Desired) -> IpAddr {
+/// An address that no frontend is sought at: a Service's with any port, be it another proxy's Service, or a stranger's.
+fn stray(random: &mut Random, world: &World) -> IpAddr {
     let family = random.pick(&Family::BOTH);
-    let known: Vec<IpAddr> = desired.service_addresses.iter().copied().collect();
+    let mut known: Vec<IpAddr> = world.desired().service_addresses.iter().copied().collect();
+    let services = world.inputs().services.values();
+    let others = services.filter(|service| service.proxy_name.is_some());
+    known.extend(others.flat_map(|service| service.cluster_ips.all()));
     let there = random.percent(50).then(|| one_of(random, &known)).flatten();
     there.unwrap_or_else(|| ip(random.pick(&ELSEWHERE[index(family)])))
 }

@@ -101,6 +101,25 @@ fn random_packets_meet_every_verdict_often() {
 }
 
 #[test]
+fn a_lab_gets_as_many_packets_as_were_asked_for_and_none_twice() {
+    for manner in [Manner::Buildable, Manner::Admissible] {
+        let size = Size {
+            manner,
+            packets: 60,
+            ..Size::default()
+        };
+        for seed in 0..50 {
+            for step in case(seed, size).steps {
+                let mut packets: Vec<_> = step.checks.iter().map(|check| check.packet).collect();
+                packets.sort_unstable_by_key(|packet| format!("{packet:?}"));
+                packets.dedup();
+                assert_eq!(packets.len(), 60, "seed {seed}, {manner:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_admissible_case_has_no_conflicts_and_meets_every_verdict() {
     let size = Size {
         manner: Manner::Admissible,

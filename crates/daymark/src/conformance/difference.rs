@@ -3,6 +3,7 @@
 //! Each meant difference has a row in docs/semantics.md, with its reason.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use daymark_model::{Verdict, World, decide};
 
@@ -23,17 +24,15 @@ pub(crate) enum Finding {
 /// A difference that is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Meant {
-    /// daymark refuses a port that no Service has at an external or load-balancer address; kube-proxy lets such a
-    /// packet out to wherever the address leads.
-    UnknownPortOutside,
+    /// daymark leaves the addresses of another proxy's Service alone; to kube-proxy they are unallocated, and it drops
+    /// what is sent there.
+    OtherProxysAddress,
 }
 
 impl fmt::Display for Meant {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::UnknownPortOutside => {
-                "an unknown port of an external or load-balancer address is refused"
-            }
+            Self::OtherProxysAddress => "an address of another proxy's Service is left alone",
         })
     }
 }
@@ -50,31 +49,33 @@ fn is_sticky(question: &Question) -> bool {
     matches!(question.tries, Tries::InTurn(_))
 }
 
-/// A sticky client has one endpoint, another one in each lab.
+/// A sticky client has one endpoint, perhaps another one in each lab: both must be among those that it may have, and see
+/// the same source.
 fn both_at_one_of(world: &World, question: &Question, kube: &Seen, daymark: &Seen) -> bool {
+    let client = question.packet.source;
     let Verdict::Forward(targets) = decide(world.desired(), &question.packet) else {
         return false;
     };
-    let one = |seen: &Seen| {
-        seen.is_forwarded()
-            && seen.reached.len() == 1
-            && seen.reached.iter().all(|(at, _)| {
-                targets
-                    .iter()
-                    .any(|target| (target.address, target.port) == (at.ip(), at.port()))
-            })
+    let may = |at: SocketAddr| {
+        targets
+            .iter()
+            .any(|target| (target.address, target.port) == (at.ip(), at.port()))
     };
-    one(kube) && one(daymark)
+    match (kube.only(), daymark.only()) {
+        (Some((kube, source)), Some((daymark, seen))) => {
+            // Whoever reaches himself is masqueraded, whatever the others see.
+            let hairpin = kube.ip() == client || daymark.ip() == client;
+            may(kube) && may(daymark) && (source == seen || (hairpin && kube.ip() != daymark.ip()))
+        }
+        _ => false,
+    }
 }
 
 fn meant(world: &World, question: &Question, kube: &Seen, daymark: &Seen) -> Option<Meant> {
     let to = question.packet.destination;
-    let outer = world.desired().service_addresses.contains(&to)
-        && !world
-            .inputs()
-            .services
-            .values()
-            .any(|service| service.cluster_ips.all().contains(&to));
-    (outer && daymark.is_always(&End::Refused) && kube.is_always(&End::Untouched))
-        .then_some(Meant::UnknownPortOutside)
+    let mut services = world.inputs().services.values();
+    let others = services
+        .any(|service| service.proxy_name.is_some() && service.cluster_ips.all().contains(&to));
+    (others && daymark.is_always(&End::Untouched) && kube.is_always(&End::Dropped))
+        .then_some(Meant::OtherProxysAddress)
 }

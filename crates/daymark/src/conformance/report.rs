@@ -1,12 +1,23 @@
 //! What a run found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use daymark_case::Case;
-use daymark_model::Packet;
+use daymark_model::{Packet, Protocol};
 
 use super::difference::Finding;
 use super::seen::Seen;
+use super::variant::Variant;
+
+/// Says which configuration is next.
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+pub(super) fn begin(variant: Variant, clusters: usize) {
+    println!("{clusters:>4} clusters: {variant}");
+}
 
 /// Counts and differences.
 #[derive(Debug, Default)]
@@ -19,10 +30,20 @@ pub(crate) struct Report {
     pub(crate) repeated: usize,
     /// What differs between the names and labels of `/metrics`.
     pub(crate) metrics: BTreeSet<String>,
+    met: BTreeMap<(&'static str, Protocol), usize>,
     found: BTreeMap<Finding, Vec<String>>,
 }
 
 impl Report {
+    /// Counts a packet by what became of it beside kube-proxy.
+    pub(crate) fn meets(&mut self, packet: &Packet, kube: &Seen) {
+        self.packets += 1;
+        *self
+            .met
+            .entry((kube.verdict(), packet.protocol))
+            .or_default() += 1;
+    }
+
     /// Notes a difference.
     pub(crate) fn differs(
         &mut self,
@@ -50,9 +71,15 @@ impl Report {
         unknown.is_some_and(|lines| lines.iter().any(|line| line.starts_with(&case.file)))
     }
 
-    /// Whether every difference is meant.
+    /// Whether every difference is meant, and something was compared: two labs in which no packet reaches anybody are
+    /// alike, and prove nothing.
     pub(crate) fn is_good(&self) -> bool {
-        !self.found.contains_key(&Finding::Unknown) && self.metrics.is_empty()
+        !self.found.contains_key(&Finding::Unknown) && self.metrics.is_empty() && self.reached() > 0
+    }
+
+    fn reached(&self) -> usize {
+        let reached = self.met.iter().filter(|((what, _), _)| *what == "reached");
+        reached.map(|(_, count)| count).sum()
     }
 
     /// Prints the sum, and every difference that nobody meant.
@@ -60,7 +87,7 @@ impl Report {
         clippy::disallowed_macros,
         reason = "the binary is the one place that prints"
     )]
-    pub(crate) fn print(&self) {
+    pub(crate) fn print(&self, seeds: &Range<u64>) {
         for (finding, lines) in &self.found {
             match finding {
                 Finding::Meant(meant) => println!("meant    {:>6} {meant}", lines.len()),
@@ -74,11 +101,19 @@ impl Report {
         for line in &self.metrics {
             println!("metrics  {line}");
         }
+        for ((what, protocol), count) in &self.met {
+            println!("met      {count:>6} {what}, {protocol}");
+        }
+        if self.reached() == 0 {
+            println!("no packet reached anybody: nothing was compared");
+        }
         let unknown = self.found.get(&Finding::Unknown).map_or(0, Vec::len);
         let meant: usize = self.found.values().map(Vec::len).sum::<usize>() - unknown;
         println!(
-            "{} clusters, {} packets in each lab: {} the same, {meant} meant to differ, {unknown} differ; {} asked twice",
+            "{} clusters (seeds {} to {}), {} packets in each lab: {} the same, {meant} meant to differ, {unknown} differ; {} asked twice",
             self.clusters,
+            seeds.start,
+            seeds.end.saturating_sub(1),
             self.packets,
             self.packets - meant - unknown,
             self.repeated

@@ -57,9 +57,22 @@ impl Seen {
         self.reached.is_empty() && self.ends.len() == 1 && self.ends.contains(end)
     }
 
-    /// Whether it reached endpoints, always.
-    pub(crate) fn is_forwarded(&self) -> bool {
-        !self.reached.is_empty() && self.ends.is_empty()
+    /// The endpoint that it reached, always, and the source that this one saw.
+    pub(crate) fn only(&self) -> Option<(SocketAddr, IpAddr)> {
+        let first = self.reached.first().copied();
+        first.filter(|_| self.reached.len() == 1 && self.ends.is_empty())
+    }
+
+    /// What became of it, in a word.
+    pub(crate) fn verdict(&self) -> &'static str {
+        let mut ends = self.ends.iter();
+        match (self.reached.is_empty(), ends.next(), ends.next()) {
+            (false, None, _) => "reached",
+            (true, Some(End::Refused), None) => "refused",
+            (true, Some(End::Dropped), None) => "dropped",
+            (true, Some(End::Untouched), None) => "untouched",
+            _ => "mixed",
+        }
     }
 }
 

@@ -74,6 +74,30 @@ impl Site {
         })
     }
 
+    /// Waits until the proxy drops what is sent to addresses of the ServiceCIDRs that no Service has. kube-proxy reads
+    /// the ServiceCIDRs at any time, and acts upon them with its next full sync.
+    pub(crate) fn await_ranges(&mut self) -> anyhow::Result<()> {
+        let probes = Family::BOTH.map(|family| Probe {
+            from: self.here.clone(),
+            source: None,
+            to: SocketAddr::new(of(family, UNALLOCATED), 9),
+            protocol: Protocol::Tcp,
+        });
+        for _ in 0..SYNCS {
+            self.child.check()?;
+            let answers = self.lab.probe_all(&probes, PATIENCE);
+            if answers.iter().all(|a| matches!(a, Ok(Outcome::Timeout))) {
+                return Ok(());
+            }
+            std::thread::sleep(PATIENCE);
+        }
+        bail!(
+            "{} does not drop what is sent to unallocated addresses after {:?}",
+            self.proxy.name(),
+            PATIENCE * SYNCS
+        )
+    }
+
     /// Waits until the proxy has done what the sentinel stands for, in both families.
     pub(crate) fn catch_up(&mut self, sentinel: &Sentinel) -> anyhow::Result<()> {
         for _ in 0..ROUNDS {
@@ -167,6 +191,10 @@ pub(crate) fn of(family: Family, [four, six]: [&str; 2]) -> IpAddr {
 
 /// The API server's address in each lab: the fabric's.
 pub(crate) const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(172, 30, 0, 1)), 6443);
+/// Of the ServiceCIDRs, one a family, and no Service's.
+const UNALLOCATED: [&str; 2] = ["10.96.0.251", "fd00:10:96::fb"];
+/// Looks at it: some ten of kube-proxy's full syncs long.
+const SYNCS: u32 = 100;
 /// How long a packet may take before it counts as dropped: everything is one machine.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long a proxy may take to follow a change: kube-proxy starts in some seconds.

@@ -1,5 +1,6 @@
 //! The configurations under which both programs are compared.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -24,13 +25,18 @@ pub(crate) enum Variant {
 }
 
 impl Variant {
-    /// All of them, in the order in which seeds are dealt out.
+    /// All of them.
     pub(crate) const ALL: [Self; 4] = [
         Self::Defaults,
         Self::EveryAddress,
         Self::Interfaces,
         Self::MasqueradeAll,
     ];
+
+    /// The one that the cluster of a seed is compared under, whatever the run begins with.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self::ALL[usize::try_from(seed % 4).expect("less than four")]
+    }
 
     /// What the configuration means to daymark.
     pub(crate) fn options(self, folder: &Path) -> anyhow::Result<Options> {
@@ -60,7 +66,8 @@ impl Variant {
 
     fn configuration(self, kubeconfig: &Path) -> Value {
         let mut config = beside::configuration(kubeconfig);
-        config["nftables"] = json!({"minSyncPeriod": "20ms", "syncPeriod": "30s"});
+        // kube-proxy acts upon a ServiceCIDR with a full sync alone.
+        config["nftables"] = json!({"minSyncPeriod": "20ms", "syncPeriod": "5s"});
         match self {
             Self::Defaults => {}
             Self::EveryAddress => {
@@ -79,5 +86,16 @@ impl Variant {
             }
         }
         config
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Defaults => "the defaults of the mode",
+            Self::EveryAddress => "node ports at every address, own Pods by the cluster's prefixes",
+            Self::Interfaces => "node ports at some prefixes, own Pods by interface",
+            Self::MasqueradeAll => "masqueradeAll, no detector that knows a Pod",
+        })
     }
 }
