@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::clock;
-use crate::events::{Notice, Notices, Severity};
+use crate::events::{Notice, Notices, Scope, Severity};
 use crate::health::Health;
 use crate::sockets::{self, Again, Connections, Sockets};
 
@@ -192,6 +192,7 @@ pub async fn serve(checks: Arc<HealthChecks>, health: AskHealth, notices: Notice
 fn unopened(service: &ServiceKey, at: SocketAddr, why: &io::Error) -> Notice {
     Notice {
         about: service.clone(),
+        scope: Scope::Node,
         severity: Severity::Warning,
         reason: "FailedToStartServiceHealthcheck",
         message: format!(

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::clock;
-use crate::events::{Notice, Notices, Severity};
+use crate::events::{Notice, Notices, Scope, Severity};
 use crate::metrics::Metrics;
 use crate::sockets::{self, Again, Sockets, accept};
 use pass::pass;
@@ -168,6 +168,7 @@ pub async fn serve(loopback: Arc<Loopback>, metrics: Arc<Metrics>, notices: Noti
 fn unopened(port: &PortName, at: SocketAddr, why: &io::Error) -> Notice {
     Notice {
         about: port.service.clone(),
+        scope: Scope::Node,
         severity: Severity::Warning,
         reason: "FailedToStartLocalhostNodePort",
         message: format!(

@@ -1,12 +1,12 @@
 //! Services that ask for what another one has a better right to: said once, and again when it is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use daymark_model::desired::Refusal;
 use daymark_model::listeners::HealthCheckRefusal;
 use daymark_model::{ServiceKey, World};
 
-use crate::events::{Notice, Severity};
+use crate::events::{Notice, Scope, Severity};
 
 /// What was said.
 #[derive(Debug, Default)]
@@ -23,13 +23,19 @@ impl Conflicts {
         }
         let places: BTreeSet<_> = world.refusals().into_iter().collect();
         let checks: BTreeSet<_> = world.health_check_refusals().into_iter().collect();
-        let lost = places.difference(&self.places).map(place_lost);
+        let lost = by_service(places.difference(&self.places));
+        let lost = lost
+            .into_iter()
+            .map(|(about, lost)| places_lost(about, &lost));
         let lost = lost.chain(checks.difference(&self.health_checks).map(check_lost));
         let exists = |service: &ServiceKey| world.inputs().services.contains_key(service);
         let ended = self.places.difference(&places);
         let ended = ended.filter(|old| exists(&old.port.service));
         // Another holder is another conflict, not the end of this one.
-        let ended = ended.filter(|old| !goes_on(&places, old)).map(place_won);
+        let ended = by_service(ended.filter(|old| !goes_on(&places, old)));
+        let ended = ended
+            .into_iter()
+            .map(|(about, won)| places_won(about, &won));
         let notices = lost.chain(ended).collect();
         self.places = places;
         self.health_checks = checks;
@@ -43,30 +49,62 @@ fn goes_on(places: &BTreeSet<Refusal>, old: &Refusal) -> bool {
         .any(|new| new.port == old.port && new.at == old.at)
 }
 
-fn place_lost(refusal: &Refusal) -> Notice {
-    let Refusal {
-        port,
-        at,
-        held_by,
-        why,
-    } = refusal;
+/// A Service may lose a thousand places at once: that is one notice.
+fn by_service<'a>(
+    all: impl Iterator<Item = &'a Refusal>,
+) -> BTreeMap<&'a ServiceKey, Vec<&'a Refusal>> {
+    let mut grouped: BTreeMap<&ServiceKey, Vec<&Refusal>> = BTreeMap::new();
+    for refusal in all {
+        grouped
+            .entry(&refusal.port.service)
+            .or_default()
+            .push(refusal);
+    }
+    grouped
+}
+
+fn places_lost(about: &ServiceKey, lost: &[&Refusal]) -> Notice {
+    let shown = few(lost, |refusal| {
+        let Refusal {
+            port,
+            at,
+            held_by,
+            why,
+        } = refusal;
+        format!("{port} is not served at {at}: {held_by} has it, because it {why}")
+    });
     Notice {
-        about: port.service.clone(),
+        about: about.clone(),
+        scope: Scope::Cluster,
         severity: Severity::Warning,
         reason: "Conflict",
-        message: format!(
-            "{port} is not served at {at}: {held_by} has it, because it {why}; give one of the Services another address or port"
-        ),
+        message: format!("{shown}; give one of the Services another address or port"),
     }
 }
 
-fn place_won(refusal: &Refusal) -> Notice {
-    let Refusal { port, at, .. } = refusal;
+fn places_won(about: &ServiceKey, won: &[&Refusal]) -> Notice {
+    let shown = few(won, |Refusal { port, at, .. }| {
+        format!("{at} is not contested by {port} any more")
+    });
     Notice {
-        about: port.service.clone(),
+        about: about.clone(),
+        scope: Scope::Cluster,
         severity: Severity::Normal,
         reason: "ConflictEnded",
-        message: format!("{at} is not contested by {port} any more"),
+        message: shown,
+    }
+}
+
+/// The first ones in words, and how many more there are.
+fn few(all: &[&Refusal], in_words: impl Fn(&Refusal) -> String) -> String {
+    const SHOWN: usize = 3;
+    let words: Vec<String> = all.iter().take(SHOWN).map(|one| in_words(one)).collect();
+    match all.len().saturating_sub(SHOWN) {
+        0 => words.join("; "),
+        more => format!(
+            "{}; and so at {more} more places, which daymark status lists",
+            words.join("; ")
+        ),
     }
 }
 
@@ -79,6 +117,7 @@ fn check_lost(refusal: &HealthCheckRefusal) -> Notice {
     } = refusal;
     Notice {
         about: service.clone(),
+        scope: Scope::Cluster,
         severity: Severity::Warning,
         reason: "Conflict",
         message: format!(
@@ -139,6 +178,49 @@ mod tests {
                 ],
             ]
         );
+    }
+
+    #[test]
+    fn a_service_that_loses_a_thousand_places_is_told_once() {
+        let ports: Vec<String> = (1..=1000)
+            .map(|port| format!("p{port:04}:{port}/TCP"))
+            .collect();
+        let service = |name: &str, ip: &str, created: u32| {
+            let ports = ports.join(" ");
+            format!(
+                "service {name} ClusterIP {ports} cluster={ip} external=172.30.0.200 created={created}\n"
+            )
+        };
+        let (one, two) = (
+            service("one", "10.96.0.20", 1),
+            service("two", "10.96.0.21", 2),
+        );
+        let steps = said(&format!("{one}{two}step it ends\nremove service one\n"));
+        let [lost, won] =
+            [&steps[0], &steps[1]].map(|said| <[String; 1]>::try_from(said.clone()).unwrap());
+        assert_eq!(
+            lost[0],
+            "default/two Conflict: default/two:p0001/TCP is not served at 172.30.0.200:1/TCP: default/one:p0001/TCP has it, \
+             because it is older"
+        );
+        assert!(
+            won[0].starts_with("default/two ConflictEnded: 172.30.0.200:1/TCP is not contested")
+        );
+        let case = Case::parse("here", &format!("{one}{two}")).unwrap();
+        let mut world = World::new(case.options.clone());
+        world.apply(case.steps[0].changes.iter().cloned());
+        let [notice] = <[Notice; 1]>::try_from(Conflicts::default().follow(&mut world)).unwrap();
+        assert!(
+            notice.message.contains("; and so at 997 more places,"),
+            "{}",
+            notice.message
+        );
+        assert!(
+            notice
+                .message
+                .ends_with("give one of the Services another address or port")
+        );
+        assert!(notice.message.len() < 1024);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use daymark_dataplane::nft::apply::{Why, Withheld};
 use daymark_dataplane::nft::compile::{Of, Subject};
 use daymark_model::{Desired, FrontendKey, Protocol, ServiceKey};
 
-use crate::events::{Notice, Severity};
+use crate::events::{Notice, Scope, Severity};
 
 /// What is left out of the tables, and when each is tried again.
 #[derive(Debug, Default)]
@@ -116,6 +116,7 @@ impl News {
         };
         Some(Notice {
             about,
+            scope: Scope::Node,
             severity,
             reason,
             message,
