@@ -76,7 +76,8 @@ fn every_proof_of_a_rule_exists() {
         let there = folders.iter().any(|folder| folder.join(case).exists());
         assert!(there, "docs/semantics.md names {case}, which is not there");
     }
-    for path in quoted().filter(|word| word.starts_with("crates/")) {
+    let is_path = |word: &&str| word.starts_with("crates/") || word.starts_with("examples/");
+    for path in quoted().filter(is_path) {
         let there = repository().join(path).exists();
         assert!(there, "docs/semantics.md names {path}, which is not there");
     }

@@ -119,6 +119,11 @@ fn node_ports_are_served_on_loopback() {
 }
 
 #[test]
+fn what_every_node_finds_is_one_event() {
+    scenario("one_event_for_all_nodes");
+}
+
+#[test]
 fn cluster_dns_answers_at_its_ipv6_address() {
     scenario("dns_by_ipv6");
 }

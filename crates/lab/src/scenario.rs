@@ -175,6 +175,17 @@ pub enum Action {
         /// The longest it may take.
         within: Duration,
     },
+    /// How many Events are about a Service, of one reason.
+    ExpectEvents {
+        /// Namespace and name.
+        service: Name,
+        /// The reason.
+        reason: String,
+        /// How many.
+        count: usize,
+        /// The longest it may take.
+        within: Duration,
+    },
     /// Run a command, which must end with exit code 0.
     Run {
         /// Where.

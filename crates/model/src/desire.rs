@@ -502,7 +502,8 @@ fn sources(service: &Service, ip: IpAddr, here: &Here) -> Sources {
     if allowed.iter().any(|range| range.length() == 0) {
         return Sources::Any;
     }
-    if allowed.is_empty() && here.options.rules.ranges_of_one_family == Gap::Open {
+    let open = here.options.rules.ranges_of_one_family == Gap::Open;
+    if open && names_other_family_alone(service, family) {
         return Sources::Any;
     }
     if here
@@ -514,6 +515,12 @@ fn sources(service: &Service, ip: IpAddr, here: &Here) -> Sources {
         allowed.push(Cidr::host(ip));
     }
     Sources::Only(without_nested(allowed).into())
+}
+
+/// Whether the source ranges say nothing about a family, but something about the other.
+pub(crate) fn names_other_family_alone(service: &Service, family: Family) -> bool {
+    let ranges = &service.source_ranges;
+    !ranges.is_empty() && ranges.iter().all(|range| range.family() != family)
 }
 
 /// The prefixes in order, without those that lie inside another.

@@ -16,7 +16,8 @@
 //! 8. [`world`]: the same, kept up to date change by change;
 //! 9. [`mod@decide`]: the reference verdict for one packet, the judge of every data plane;
 //! 10. [`mod@explain`]: how a verdict came about, in words;
-//! 11. [`flows`]: which tracked flows may stay when endpoints go.
+//! 11. [`flows`]: which tracked flows may stay when endpoints go;
+//! 12. [`laxity`]: what passes under kube-proxy's rules and would not under daymark's own.
 //!
 //! Nothing here does IO, reads a clock, draws a random number or fails: bad input becomes a value
 //! with a reason ([`desired::Refusal`]). The crate uses the standard library alone.
@@ -32,6 +33,7 @@ pub mod explain;
 pub mod flows;
 pub mod input;
 pub mod interface;
+pub mod laxity;
 pub mod listeners;
 pub mod node_ports;
 pub mod rules;

@@ -161,6 +161,14 @@ impl NodePortAddresses {
         self.0.iter().any(|entry| entry.names_address(ip, &[]))
     }
 
+    /// Whether an entry names a family: one that none names may be open at every address ([`UnnamedFamily`]). `node` are the
+    /// Node object's addresses.
+    #[must_use]
+    pub fn name_family(&self, family: Family, node: &[IpAddr]) -> bool {
+        let primary = primary(node);
+        self.0.iter().any(|entry| entry.names(family, &primary))
+    }
+
     /// Whether an entry names loopback of this family: asks for a listener there.
     #[must_use]
     pub fn name_loopback(&self, family: Family) -> bool {

@@ -8,6 +8,7 @@ mod endpoints;
 mod explain;
 mod flows;
 mod interface;
+mod laxity;
 mod listeners;
 mod node_ports;
 mod rules;

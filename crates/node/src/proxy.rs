@@ -7,6 +7,7 @@
 mod ask;
 mod conflicts;
 mod isolated;
+mod lax;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::metrics::kube_proxy::{Sync, families};
 use conflicts::Conflicts;
 use isolated::Isolated;
+use lax::Lax;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -75,6 +77,7 @@ pub struct Proxy<K> {
     isolated: Isolated,
     notices: Notices,
     conflicts: Conflicts,
+    lax: Lax,
     /// Whom load balancers ask for endpoints.
     health_checks: health_check::Teller,
     /// Who serves node ports on loopback.
@@ -146,6 +149,7 @@ impl<K: Kernel> Proxy<K> {
             isolated: Isolated::default(),
             notices,
             conflicts: Conflicts::default(),
+            lax: Lax::default(),
             health_checks: health_check::Teller::default(),
             loopback: loopback::Teller::default(),
             moment: 0,
@@ -238,6 +242,7 @@ impl<K: Kernel> Proxy<K> {
         let suspects = flows::suspects(&self.world, &changes);
         self.suspects.extend(suspects);
         self.metrics.kube_proxy.came(&changes, clock::timestamp());
+        self.lax.note(&self.world, &changes);
         let delta = self.world.apply(changes);
         self.metrics.kube_proxy.wanted(&delta);
         self.health_checks.before(&delta);
@@ -304,7 +309,10 @@ impl<K: Kernel> Proxy<K> {
         self.state = State::InStep;
         self.tell_isolated();
         let conflicts = self.conflicts.follow(&mut self.world);
-        conflicts.into_iter().for_each(|one| self.notices.put(one));
+        for notice in conflicts.into_iter().chain(self.lax.follow(&self.world)) {
+            info!(about = %notice.about, reason = notice.reason, "{}", notice.message);
+            self.notices.put(notice);
+        }
         self.health_checks
             .after(self.world.desired(), self.isolated.services());
         let verdicts = std::mem::take(&mut self.suspects).judge(&self.world);

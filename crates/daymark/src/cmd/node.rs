@@ -91,7 +91,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("--announce-lapse", args.announce_lapse),
     )?;
     let mut decided = kube_proxy::decide(&args.kube_proxy, &start::host_name())?;
-    start::choose(&mut decided.settings.options.rules, &args.choice)?;
+    decided.settings.choose(&args.choice)?;
     logging::start_at(decided.log_level());
     decided.tell();
     start::privileged(&decided.settings, &args.kube_proxy)?;

@@ -9,9 +9,11 @@ mod check;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use anyhow::Context;
 use daymark_model::input::MasqueradeAll;
+use daymark_model::laxity;
 use daymark_model::node_ports::UnnamedFamily;
-use daymark_model::rules::{Invalid, Mode, Rules, UnservedLoopback};
+use daymark_model::rules::{Invalid, Mode, NAMES, Rules, UnservedLoopback};
 use daymark_model::{Cidr, Options};
 use daymark_node::health::Busy;
 use daymark_node::sysctls;
@@ -53,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) oom_score: Option<i32>,
     /// Where virtual servers of IPVS are others'.
     pub(crate) spared: Vec<Cidr>,
+    /// Whose defaults hold.
+    pub(crate) defaults: Defaults,
     /// What the operator should hear of, as Events on the Node.
     pub(crate) notices: Vec<Notice>,
 }
@@ -103,6 +107,7 @@ pub(crate) fn settings(given: &Given, node_name: &str, report: &mut Report) -> S
         sysctls: check.sysctls(&full, mode),
         oom_score: check.oom_score(&full),
         spared: check.spared(&full),
+        defaults: given.defaults,
         notices: notices(given, mode),
     };
     check.others(&full);
@@ -147,6 +152,49 @@ fn sync_period(full: &Configuration, mode: Mode) -> (&'static str, Period) {
         Mode::Iptables => ("iptables.syncPeriod", full.iptables.sync_period),
         Mode::Ipvs => ("ipvs.syncPeriod", full.ipvs.sync_period),
         Mode::Nftables => ("nftables.syncPeriod", full.nftables.sync_period),
+    }
+}
+
+impl Settings {
+    /// Takes up the choices of `--choice`, and notes what passes here that daymark's own rules would refuse and that is no Service's
+    /// own: of the rest there is an Event on each Service. What was chosen by name is known.
+    ///
+    /// # Errors
+    /// A choice or word that there is not.
+    pub(crate) fn choose(&mut self, choices: &[String]) -> anyhow::Result<()> {
+        for choice in choices {
+            let known = choice
+                .split_once('=')
+                .and_then(|(name, word)| self.options.rules.set(name, word));
+            known.with_context(|| {
+                let names = NAMES.map(|(name, words)| format!("{name}={{{words}}}"));
+                format!(
+                    "--choice {choice}: there is no such choice or word; there are {}",
+                    names.join(" ")
+                )
+            })?;
+        }
+        let is_chosen = |name: &str| {
+            let mut names = choices.iter().filter_map(|choice| choice.split_once('='));
+            names.any(|(chosen, _)| chosen == name)
+        };
+        let mut passes = laxity::unowned(&self.options.rules);
+        passes.retain(|(name, _)| !is_chosen(name));
+        if self.defaults == Defaults::KubeProxy && !passes.is_empty() {
+            let passes: Vec<String> = passes
+                .iter()
+                .map(|(name, word)| format!("{name}={word}"))
+                .collect();
+            self.notices.push(Notice {
+                reason: "LetThrough",
+                message: format!(
+                    "as kube-proxy has it: {}; without the configuration's mode daymark would refuse or drop what these let through \
+                     (docs/semantics.md); start the node with --choice NAME=WORD to decide each",
+                    passes.join(", ")
+                ),
+            });
+        }
+        Ok(())
     }
 }
 

@@ -87,6 +87,40 @@ fn in_kube_proxys_place_the_defaults_are_those_of_its_mode() {
 }
 
 #[test]
+fn what_passes_in_kube_proxys_place_is_noted_unless_it_was_chosen() {
+    let noted = |flags: &str, choices: &[&str]| {
+        let choices: Vec<String> = choices.iter().map(ToString::to_string).collect();
+        let mut settings = by_flags(flags).unwrap().settings;
+        settings.notices.clear();
+        settings.choose(&choices).unwrap();
+        let notices = settings.notices.iter().map(|notice| {
+            let passes = notice.message.split(&[':', ';'][..]).nth(1).unwrap();
+            format!("{}{passes}", notice.reason)
+        });
+        notices.collect::<Vec<String>>()
+    };
+    let nftables = "--proxy-mode nftables";
+    assert_eq!(
+        noted(nftables, &[]),
+        ["LetThrough unknown-ports=refuse-at-cluster-ips, invalid=let-through"]
+    );
+    assert_eq!(
+        noted(nftables, &["invalid=drop", "unknown-ports=let-through"]),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        noted("", &["unallocated=let-through"]),
+        Vec::<String>::new()
+    );
+    let mut settings = by_flags("").unwrap().settings;
+    let error = settings
+        .choose(&["unallocated=refuse".to_owned()])
+        .unwrap_err();
+    let words = "--choice unallocated=refuse: there is no such choice or word; there are ranges-of-one-family={closed, open} ";
+    assert!(error.to_string().starts_with(words), "{error}");
+}
+
+#[test]
 fn a_file_is_read_to_what_the_agent_runs_with() {
     let body = "
 mode: nftables

@@ -248,6 +248,14 @@ impl Performance<'_> {
                 count,
                 within,
             } => self.expect_slices(service, *count, *within).await?,
+            Action::ExpectEvents {
+                service,
+                reason,
+                count,
+                within,
+            } => {
+                self.expect_events(service, reason, *count, *within).await?;
+            }
             Action::Run { place, command } => self.command(place, command).await?,
         }
         Ok(String::new())

@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use daymark_feed::{PlaneReceiver, PlaneStatus};
 use daymark_model::Cidr;
-use daymark_model::rules::{self, Rules};
 use daymark_node::ask::server::{Desk, Listener, SocketError};
 use daymark_node::events::{Severity, about_node};
 use daymark_node::health::{self, Pages, Place};
@@ -215,20 +214,3 @@ pub(super) async fn file_changed(path: Option<&Path>) -> anyhow::Error {
 
 /// How often the configuration file is read, and a socket that is taken is tried.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// Sets the choices of `--choice`.
-pub(super) fn choose(rules: &mut Rules, choices: &[String]) -> anyhow::Result<()> {
-    for choice in choices {
-        let known = choice
-            .split_once('=')
-            .and_then(|(name, word)| rules.set(name, word));
-        known.with_context(|| {
-            let names = rules::NAMES.map(|(name, words)| format!("{name}={{{words}}}"));
-            format!(
-                "--choice {choice}: there is no such choice or word; there are {}",
-                names.join(" ")
-            )
-        })?;
-    }
-    Ok(())
-}

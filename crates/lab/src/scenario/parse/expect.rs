@@ -23,6 +23,14 @@ pub(super) fn expect(words: &mut Words<'_>) -> Result<Action, String> {
             within: words.within()?,
         });
     }
+    if words.take("events") {
+        return Ok(Action::ExpectEvents {
+            service: words.name("NAME")?,
+            reason: words.next("REASON")?.to_owned(),
+            count: words.number("events")?,
+            within: words.within()?,
+        });
+    }
     let from = words.place()?;
     let (to, finding) = finding(words, &from)?;
     Ok(Action::Expect(Expectation {

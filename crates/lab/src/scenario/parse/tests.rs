@@ -154,6 +154,15 @@ fn every_step_is_read() {
             },
         ),
         (
+            "expect events shop/web Conflict 1 within 3s",
+            Action::ExpectEvents {
+                service: name("shop", "web"),
+                reason: "Conflict".into(),
+                count: 1,
+                within: Duration::from_secs(3),
+            },
+        ),
+        (
             "expect endpoints web are b:80,a:80 within 1s",
             Action::ExpectEndpoints {
                 service: name("default", "web"),

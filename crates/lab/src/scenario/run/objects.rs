@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
@@ -166,6 +166,31 @@ impl Performance<'_> {
         until(within, || async {
             let list = slices.list(&of_service).await;
             match list.map_err(|error| error.to_string())?.items.len() {
+                found if found == count => Ok(()),
+                found => Err(format!("there are {found}")),
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn expect_events(
+        &self,
+        service: &Name,
+        reason: &str,
+        count: usize,
+        within: Duration,
+    ) -> Result<(), StepError> {
+        let events: Api<Event> = Api::namespaced(self.client().await?, &service.namespace);
+        let is_meant = |event: &&Event| {
+            let about = &event.involved_object;
+            let about = (about.kind.as_deref(), about.name.as_deref());
+            about == (Some("Service"), Some(&service.name))
+                && event.reason.as_deref() == Some(reason)
+        };
+        until(within, || async {
+            let list = events.list(&ListParams::default()).await;
+            let list = list.map_err(|error| error.to_string())?;
+            match list.iter().filter(is_meant).count() {
                 found if found == count => Ok(()),
                 found => Err(format!("there are {found}")),
             }
