@@ -1,10 +1,14 @@
-//! Hears of other processes' commits to nf_tables, on kernels where the tables have no owner.
+//! Hears of other processes' commits to the plane's tables, on kernels where these have no owner.
+//!
+//! Other programs may commit to tables of their own as often as they like: reading ours back takes some hundred milliseconds on
+//! a large cluster, and nothing has happened to them.
 
 use std::io;
 use std::sync::mpsc::Sender;
 use std::thread;
 
-use daymark_sys::netlink::{GenerationWatch, OpenError, WatchEvent};
+use daymark_dataplane::nft::layout::all_tables;
+use daymark_sys::netlink::{OpenError, Reach, TableWatch};
 use thiserror::Error;
 use tracing::warn;
 
@@ -21,15 +25,15 @@ pub enum FollowError {
     Thread(#[source] io::Error),
 }
 
-/// Starts a thread that tells the plane of every commit that did not come through the socket with this
-/// netlink port. It ends at the first commit after the plane's thread has ended.
+/// Starts a thread that tells the plane of every commit to its tables that did not come through the socket with this
+/// netlink port. It ends at the first such commit after the plane's thread has ended.
 ///
 /// # Errors
 /// If the watch or the thread cannot be had.
 pub fn follow(own: u32, orders: Sender<Order>) -> Result<(), FollowError> {
-    let watch = GenerationWatch::open()?;
+    let watch = TableWatch::open(own, all_tables().collect())?;
     let listen = move || {
-        if let Err(error) = listen(watch, own, &orders) {
+        if let Err(error) = listen(watch, &orders) {
             warn!(%error, "edits of the tables by other processes are no longer noticed");
         }
     };
@@ -40,15 +44,11 @@ pub fn follow(own: u32, orders: Sender<Order>) -> Result<(), FollowError> {
     Ok(())
 }
 
-fn listen(mut watch: GenerationWatch, own: u32, orders: &Sender<Order>) -> io::Result<()> {
+fn listen(mut watch: TableWatch, orders: &Sender<Order>) -> io::Result<()> {
     loop {
         watch.wait()?;
-        while let Some(event) = watch.read()? {
-            let foreign = match event {
-                WatchEvent::Commit { port, .. } => port != own,
-                WatchEvent::Lost => true,
-            };
-            if foreign && orders.send(Order::ForeignCommit).is_err() {
+        while let Some(reach) = watch.read()? {
+            if reach == Reach::Here && orders.send(Order::ForeignCommit).is_err() {
                 return Ok(());
             }
         }
@@ -67,9 +67,16 @@ mod tests {
 
     use super::*;
 
+    fn table(name: &str) -> TableId {
+        TableId::new(nft::Family::Ip, name)
+    }
+
     /// A set, and a commit for each number that is added to it.
-    fn add(socket: &mut NfSocket, numbers: std::ops::Range<u32>) {
-        let id = TableId::new(nft::Family::Ip, "busy");
+    fn add(socket: &mut NfSocket, name: &str, numbers: std::ops::Range<u32>) {
+        if numbers.is_empty() {
+            return;
+        }
+        let id = table(name);
         let create = [
             Message::NewTable {
                 table: Table::new(id.clone()),
@@ -100,33 +107,35 @@ mod tests {
     fn a_commit_that_an_overrun_swallowed_is_heard_of_all_the_same() {
         let test = "foreign::tests::a_commit_that_an_overrun_swallowed_is_heard_of_all_the_same";
         isolated_test(test, || {
-            let open = || NfSocket::open().expect("a netfilter socket");
             let mut next = 0;
-            let mut heard = |foreign: bool, commits: u32| {
-                let watch = GenerationWatch::open().expect("a watch");
+            // How many commits are ours, of others elsewhere, and of others to our table, in this order.
+            let mut heard = |commits: [(u32, &str); 3]| {
+                let open = || NfSocket::open().expect("a netfilter socket");
                 let (mut own, mut other) = (open(), open());
-                add(&mut own, next..next + commits);
-                next += commits;
-                if foreign {
-                    add(&mut other, next..next + 1);
-                    next += 1;
+                let tables = vec![table("ours")];
+                let watch = TableWatch::open(own.port(), tables).expect("a watch");
+                for (at, (count, name)) in commits.into_iter().enumerate() {
+                    let socket = if at == 0 { &mut own } else { &mut other };
+                    add(socket, name, next..next + count);
+                    next += count;
                 }
                 let (orders, inbox) = channel();
-                let port = own.port();
-                let thread = thread::spawn(move || listen(watch, port, &orders));
+                let thread = thread::spawn(move || listen(watch, &orders));
                 let first = inbox.recv_timeout(std::time::Duration::from_millis(500));
                 drop(inbox);
                 // It ends with a commit once nobody listens.
-                add(&mut other, next..next + 1);
+                add(&mut other, "ours", next..next + 1);
                 next += 1;
                 thread.join().expect("the thread").expect("readable");
                 matches!(first, Ok(Order::ForeignCommit))
             };
-            assert!(!heard(false, 10), "own commits are none of its business");
-            assert!(heard(true, 10));
-            // Far more than the receive buffer holds: the foreign commit is not among what is left.
-            assert!(heard(true, 1_000), "whoever misses commits says so");
-            assert!(heard(false, 1_000), "and does not know whose they were");
+            let (none, many) = ((0, "ours"), (1_000, "ours"));
+            assert!(!heard([many, none, none]), "own commits");
+            assert!(!heard([many, (20, "theirs"), none]), "other tables");
+            assert!(heard([many, (20, "theirs"), (1, "ours")]));
+            // Far more than the receive buffer holds: the commit that matters is not among what is left.
+            assert!(heard([none, (1_000, "theirs"), (1, "ours")]));
+            assert!(heard([none, (1_000, "theirs"), none]), "nor can it tell");
         });
     }
 }

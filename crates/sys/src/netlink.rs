@@ -11,7 +11,7 @@ mod watch;
 
 pub use daymark_netlink::frame::Refusal;
 pub use error::{Completeness, OpenError, QueryError, TransactError};
-pub use watch::{GenerationWatch, WatchEvent};
+pub use watch::{GenerationWatch, Reach, TableWatch, WatchEvent};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -108,15 +108,21 @@ pub(crate) fn load_and_change(sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<
     let of = format!("{services} Services x {endpoints} endpoints");
     let mut load_kernel = Vec::new();
     let mut load_whole = Vec::new();
+    let mut load_read = Vec::new();
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     for _ in 0..runs {
-        let (kernel, whole, mut times) = alone(|| {
+        let (kernel, whole, mut times, read) = alone(|| {
             let mut loaded = load(services, endpoints)?;
             let times = loaded.change(sizes.changes)?;
-            Ok((loaded.kernel, loaded.whole, times))
+            let started = clock::now();
+            let mended = loaded.plane.verify()?;
+            anyhow::ensure!(mended == 0, "{mended} elements were not as they should be");
+            let read = clock::now() - started;
+            Ok((loaded.kernel, loaded.whole, times, read))
         })?;
         load_kernel.push(kernel.as_secs_f64());
         load_whole.push(whole.as_secs_f64());
+        load_read.push(read.as_secs_f64());
         p50.push(percentile(&mut times, 50));
         p99.push(percentile(&mut times, 99) / 1000.0);
     }
@@ -145,6 +151,14 @@ pub(crate) fn load_and_change(sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<
             "the same, with translating".to_owned(),
             "s",
             load_whole,
+            None,
+        ),
+        figure(
+            load,
+            "nft-verify",
+            "the same tables read back and compared, as after another program's edit".to_owned(),
+            "s",
+            load_read,
             None,
         ),
         figure(

@@ -43,4 +43,4 @@ pub use object::{
     ObjectType, Policy, Role, Rule, Ruleset, Set, SetElem, SetFlags, SetKind, SetPolicy, Table,
     TableFlags, TableId, Value,
 };
-pub use reply::{Generation, Held, Reply, Snapshot};
+pub use reply::{Generation, Held, Notice, Reply, Snapshot};

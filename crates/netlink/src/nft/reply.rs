@@ -42,6 +42,18 @@ pub enum Reply {
     Generation(Generation),
 }
 
+/// What the kernel tells of a commit: one message for each thing that changed, and last the generation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// Something came, changed or went.
+    Change {
+        /// In this table; it may be the table itself.
+        table: TableId,
+    },
+    /// The commit is done (`NFT_MSG_NEWGEN`).
+    Generation,
+}
+
 /// A generation of the ruleset: each commit makes a new one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Generation {

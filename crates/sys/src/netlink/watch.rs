@@ -3,13 +3,13 @@
 //! Every listener of the nftables group makes every commit of the machine slower: the kernel builds one
 //! notification for each element. A socket filter that keeps only `NFT_MSG_NEWGEN` (one a commit) drops the
 //! rest before it is queued, so that nothing is lost and a load of 110,000 elements takes twice as long, not
-//! fifteen times.
+//! fifteen times. Who must know what others changed ([`TableWatch`]) drops the own commits so, and reads the rest.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use daymark_netlink::frame;
-use daymark_netlink::nft::{Generation, Reply};
+use daymark_netlink::nft::{Generation, Notice, Reply, TableId};
 use netlink_sys::Socket;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -109,6 +109,116 @@ impl AsFd for GenerationWatch {
     }
 }
 
+/// Sees which commits of other sockets change some tables. Never blocks: poll it by its file descriptor.
+///
+/// What it does not see: elements that packets add, and that time out. Those are no commits.
+#[derive(Debug)]
+pub struct TableWatch {
+    socket: Socket,
+    buffer: Vec<u8>,
+    tables: Vec<TableId>,
+    /// Whether the commit that is being told of has changed one of them so far.
+    reach: Reach,
+}
+
+/// What somebody else's commit changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// None of the tables.
+    Elsewhere,
+    /// One of the tables; or commits were missed (the receive buffer was full), and perhaps one of these did.
+    Here,
+}
+
+impl TableWatch {
+    /// Opens a watch in the network namespace of this thread, on these tables; commits of the socket with the netlink port `own`
+    /// are not told of.
+    ///
+    /// # Errors
+    /// [`OpenError`]; EPERM at the group without `CAP_NET_ADMIN`.
+    pub fn open(own: u32, tables: Vec<TableId>) -> Result<Self, OpenError> {
+        let (socket, _) = open(netlink_sys::protocols::NETLINK_NETFILTER)?;
+        let at = |step| move |source| OpenError { step, source };
+        // The filter first: nothing else may be queued in between.
+        SockRef::from(&socket)
+            .attach_filter(&not_from(own))
+            .map_err(at("SO_ATTACH_FILTER"))?;
+        socket
+            .add_membership(NFNLGRP_NFTABLES)
+            .map_err(at("NETLINK_ADD_MEMBERSHIP"))?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; DATAGRAM],
+            tables,
+            reach: Reach::Elsewhere,
+        })
+    }
+
+    /// Sleeps until something waits, for threads that do nothing else.
+    ///
+    /// # Errors
+    /// As `poll(2)`.
+    pub fn wait(&self) -> io::Result<()> {
+        let mut events = [PollFd::new(&self.socket, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut events, None))?;
+        Ok(())
+    }
+
+    /// The next commit that waits; `None` if none does.
+    ///
+    /// After an overrun all that waits is read before it says so, as [`GenerationWatch::read`] does and for the same reason.
+    /// What cannot be decoded may be a change of any table.
+    ///
+    /// # Errors
+    /// As `recv(2)`.
+    pub fn read(&mut self) -> io::Result<Option<Reach>> {
+        let mut overrun = None;
+        loop {
+            let datagram = match receive(&self.socket, &mut self.buffer) {
+                Ok(_) if overrun.is_some() => continue,
+                Ok(datagram) => datagram,
+                Err(Errno::AGAIN) => return Ok(overrun),
+                Err(Errno::NOBUFS) => {
+                    overrun = Some(Reach::Here);
+                    self.reach = Reach::Elsewhere;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            // The kernel tells of a generation by a datagram of its own.
+            let mut done = false;
+            for frame in frame::walk(datagram) {
+                match frame.and_then(|frame| Notice::decode(&frame)) {
+                    Ok(Notice::Generation) => done = true,
+                    Ok(Notice::Change { table }) if !self.tables.contains(&table) => {}
+                    Ok(Notice::Change { .. }) | Err(_) => self.reach = Reach::Here,
+                }
+            }
+            if done {
+                return Ok(Some(std::mem::replace(&mut self.reach, Reach::Elsewhere)));
+            }
+        }
+    }
+}
+
+impl AsFd for TableWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Drops datagrams whose first message was caused by the socket with this port. All of one datagram are of one commit.
+fn not_from(port: u32) -> [SockFilter; 4] {
+    // In host order, as in [`only`].
+    let port = u32::from_be_bytes(port.to_ne_bytes());
+    [
+        SockFilter::new(BPF_LD_W_ABS, 0, 0, NLMSG_PORT_AT),
+        SockFilter::new(BPF_JEQ, 0, 1, port),
+        SockFilter::new(BPF_RET, 0, 0, 0),
+        SockFilter::new(BPF_RET, 0, 0, u32::MAX),
+    ]
+}
+
 /// Keeps datagrams whose first message has this type, and drops all others.
 ///
 /// `nlmsg_type` is in host order and the filter loads in network order.
@@ -124,10 +234,13 @@ fn only(kind: u16) -> [SockFilter; 4] {
 
 // `linux/bpf_common.h`.
 const BPF_LD_H_ABS: u16 = 0x28;
+const BPF_LD_W_ABS: u16 = 0x20;
 const BPF_JEQ: u16 = 0x15;
 const BPF_RET: u16 = 0x06;
 /// `offsetof(struct nlmsghdr, nlmsg_type)`.
 const NLMSG_TYPE_AT: u32 = 4;
+/// `offsetof(struct nlmsghdr, nlmsg_pid)`.
+const NLMSG_PORT_AT: u32 = 12;
 
 /// `NFNLGRP_NFTABLES` of `linux/netfilter/nfnetlink.h`.
 const NFNLGRP_NFTABLES: u32 = 7;

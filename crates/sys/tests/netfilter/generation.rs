@@ -1,7 +1,7 @@
 //! Who committed what.
 
 use daymark_netlink::nft::*;
-use daymark_sys::netlink::{GenerationWatch, WatchEvent};
+use daymark_sys::netlink::{GenerationWatch, Reach, TableWatch, WatchEvent};
 
 use crate::Outcome;
 use crate::everything::everything;
@@ -70,5 +70,76 @@ pub(crate) fn quiet() -> Outcome {
         seen += 1;
     }
     assert_eq!(seen, commits);
+    Outcome::Passed
+}
+
+/// A table with a set of some numbers.
+fn filled(name: &str, numbers: std::ops::Range<u32>) -> Vec<Message> {
+    let id = TableId::new(Family::Ip, name);
+    let elems = numbers.map(|key| SetElem::key(Data::host(key)));
+    vec![
+        Message::NewTable {
+            table: Table::new(id.clone()),
+            exists: Exists::Keep,
+        },
+        Message::NewSet {
+            table: id.clone(),
+            set: Set::new("s", Field::Mark, SetKind::Set),
+            exists: Exists::Keep,
+        },
+        Message::NewElems {
+            table: id,
+            elements: Elements {
+                set: "s".into(),
+                elems: elems.collect(),
+            },
+            exists: Exists::Keep,
+        },
+    ]
+}
+
+pub(crate) fn reach() -> Outcome {
+    let ours = TableId::new(Family::Ip, "ours");
+    let (mut own, mut foreign) = (socket(), socket());
+    let tables = vec![ours.clone(), TableId::new(Family::Ip6, "ours")];
+    let mut watch = TableWatch::open(own.port(), tables).expect("root of its namespace may listen");
+    own.commit(&filled("ours", 0..500)).expect("accepted");
+    assert_eq!(watch.read().expect("readable"), None, "own commits");
+    let flush = Message::FlushSet {
+        table: ours.clone(),
+        set: "s".into(),
+    };
+    // More than a datagram in front of the one thing that matters.
+    let hidden = [filled("theirs", 900..1_200), filled("ours", 7..8)].concat();
+    let rows = [
+        (filled("theirs", 0..300), Reach::Elsewhere),
+        (filled("our", 0..1), Reach::Elsewhere),
+        (hidden, Reach::Here),
+        (vec![flush], Reach::Here),
+        (filled("theirs", 300..301), Reach::Elsewhere),
+        (
+            vec![Message::DelTable {
+                table: TableId::new(Family::Ip, "our"),
+            }],
+            Reach::Elsewhere,
+        ),
+        (vec![Message::DelTable { table: ours }], Reach::Here),
+    ];
+    for (number, (messages, expected)) in rows.into_iter().enumerate() {
+        foreign.commit(&messages).expect("accepted");
+        let seen = watch.read().expect("readable");
+        assert_eq!(seen, Some(expected), "row {number}");
+        assert_eq!(watch.read().expect("readable"), None, "row {number}");
+    }
+    // More than the receive buffer holds: the watch does not know, and says so once.
+    for number in 0..1_000 {
+        let one = filled("theirs", number..number + 1);
+        foreign.commit(&one).expect("accepted");
+    }
+    let mut seen = std::iter::from_fn(|| watch.read().expect("readable"));
+    assert!(seen.any(|reach| reach == Reach::Here), "an overrun");
+    assert_eq!(watch.read().expect("readable"), None);
+    foreign.commit(&filled("theirs", 0..1)).expect("accepted");
+    assert_eq!(watch.read().expect("readable"), Some(Reach::Elsewhere));
     Outcome::Passed
 }

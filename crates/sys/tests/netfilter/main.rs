@@ -75,6 +75,10 @@ const TESTS: &[Test] = &[
     ("one_element_commits_in_microseconds", load::single_element),
     ("a_commit_is_seen_with_its_sender", generation::watch),
     ("elements_are_not_heard_by_a_watch", generation::quiet),
+    (
+        "whoever_changes_a_table_is_told_from_those_who_change_others",
+        generation::reach,
+    ),
     ("probes_say_what_works_and_change_nothing", probes::probes),
     ("show_prints_what_nft_prints", nft_tool::same_text),
     ("nft_can_list_what_daymark_writes", nft_tool::can_list),

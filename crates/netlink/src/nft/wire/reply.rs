@@ -9,7 +9,7 @@ use super::set::take_set;
 use crate::attr::{DecodeError, Fields};
 use crate::frame::{self, Frame};
 use crate::nft::object::TableId;
-use crate::nft::reply::{Generation, Held, Reply};
+use crate::nft::reply::{Generation, Held, Notice, Reply};
 
 impl Reply {
     /// Decodes one message of an answer.
@@ -58,6 +58,26 @@ impl Reply {
             },
             _ => return Err(DecodeError::Kind { kind }),
         })
+    }
+}
+
+impl Notice {
+    /// Decodes one message of the group that tells of commits, as far as it says which table it is about.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the message is none of nf_tables'.
+    pub fn decode(frame: &Frame<'_>) -> Result<Self, DecodeError> {
+        let kind = frame.header.kind;
+        if kind >> 8 != frame::SUBSYS_NFTABLES {
+            return Err(DecodeError::Kind { kind });
+        }
+        if kind & 0xff == NFT_MSG_NEWGEN {
+            return Ok(Self::Generation);
+        }
+        let (family, attrs) = frame.netfilter()?;
+        let fields = Fields::parse("notice", attrs)?;
+        let table = TableId::new(family_of(family)?, fields.name(NFTA_TABLE)?);
+        Ok(Self::Change { table })
     }
 }
 
