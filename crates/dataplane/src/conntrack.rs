@@ -4,10 +4,11 @@
 //! once a family, and held against it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use daymark_model::flows::{self, Stage, Verdicts};
 use daymark_model::{Family, Protocol};
-use daymark_netlink::ct::{Filter, Flow, Ports, Status, Tuple, TupleFilter};
+use daymark_netlink::ct::{Filter, Flow, Ports, Status, TcpState, Tuple, TupleFilter};
 use daymark_netlink::nft;
 use daymark_sys::netlink::{NfSocket, QueryError, TransactError};
 use thiserror::Error;
@@ -78,6 +79,91 @@ pub fn forget(
     Ok(forgotten)
 }
 
+/// Half-closed connections that would be stale if they were abandoned, as a look found them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HalfClosed {
+    flows: Vec<Flow>,
+}
+
+impl HalfClosed {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Whether a flow was among them and no packet has come for it in the time since: each would have set its timeout anew.
+    fn is_silent(&self, flow: &Flow, since: Duration) -> bool {
+        let same = |old: &&Flow| old.id == flow.id && old.original == flow.original;
+        let (Some(before), Some(now)) = (
+            self.flows.iter().find(same).and_then(|old| old.timeout),
+            flow.timeout,
+        ) else {
+            return false;
+        };
+        // Whole seconds, cut off at both ends.
+        u64::from(now) <= (u64::from(before) + 1).saturating_sub(since.as_secs())
+    }
+}
+
+/// Forgets the connections that the verdicts call stale once they are abandoned: those that are half-closed and of which nothing was
+/// heard since a look `since` before, which is [`flows::SILENCE`] or longer. Returns what this look found and left, for
+/// the next one. One walk a family.
+///
+/// # Errors
+/// [`ForgetError`]; it is safe to try again.
+pub fn forget_abandoned(
+    socket: &mut NfSocket,
+    verdicts: &Verdicts,
+    before: &HalfClosed,
+    since: Duration,
+) -> Result<(HalfClosed, Forgotten), ForgetError> {
+    let (mut left, mut forgotten) = (HalfClosed::default(), Forgotten::default());
+    let mut stale = Vec::new();
+    for (family, count) in Family::BOTH.into_iter().zip(&mut forgotten.flows) {
+        let is_half_closed = |flow: &Flow| flow.tcp.is_some_and(TcpState::is_half_closed);
+        let would_be_stale = |flow: &Flow| {
+            let seen = as_the_model_sees(flow).filter(|_| is_half_closed(flow));
+            let abandoned = |seen| flows::Flow {
+                stage: Stage::Abandoned,
+                ..seen
+            };
+            seen.is_some_and(|seen| verdicts.is_stale(&abandoned(seen)))
+        };
+        let listed = socket.flows_that(&translated_tcp(family), would_be_stale);
+        let listed = listed.map_err(|source| ForgetError::List { family, source })?;
+        forgotten.walks += 1;
+        let (silent, others): (Vec<_>, Vec<_>) = listed
+            .into_iter()
+            .partition(|flow| before.is_silent(flow, since));
+        *count = silent.len();
+        stale.extend(silent);
+        left.flows.extend(others);
+    }
+    socket.remove_flows(&stale)?;
+    Ok((left, forgotten))
+}
+
+/// What the kernel copies of a look for abandoned connections: those of TCP that were answered from where a rule sent them.
+fn translated_tcp(family: Family) -> Filter {
+    Filter {
+        family: Some(as_nft(family)),
+        original: TupleFilter {
+            protocol: Some(Protocol::Tcp.number()),
+            ..TupleFilter::default()
+        },
+        status: Status::SEEN_REPLY | Status::DST_NAT,
+        ..Filter::default()
+    }
+}
+
+const fn as_nft(family: Family) -> nft::Family {
+    match family {
+        Family::V4 => nft::Family::Ip,
+        Family::V6 => nft::Family::Ip6,
+    }
+}
+
 impl Which {
     fn includes(self, protocol: Protocol) -> bool {
         (self == Self::Datagrams) == (protocol == Protocol::Udp)
@@ -93,10 +179,7 @@ impl Which {
         let protocol = (self == Self::Datagrams).then(|| Protocol::Udp.number());
         let openings_alone = self == Self::Connections && !verdicts.concern_standing();
         Filter {
-            family: Some(match family {
-                Family::V4 => nft::Family::Ip,
-                Family::V6 => nft::Family::Ip6,
-            }),
+            family: Some(as_nft(family)),
             original: TupleFilter {
                 protocol,
                 ..TupleFilter::default()

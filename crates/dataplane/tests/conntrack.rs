@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use daymark_case::Case;
-use daymark_dataplane::conntrack::{Which, forget};
+use daymark_dataplane::conntrack::{HalfClosed, Which, forget, forget_abandoned};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::Plane;
 use daymark_dataplane::nft::kernel::Netlink;
@@ -312,5 +312,129 @@ fn a_connection_to_a_pod_that_is_gone_is_reset_if_that_is_asked_for() {
             let kind = read.as_ref().map_err(io::Error::kind);
             assert_eq!(kind, Err(io::ErrorKind::WouldBlock), "it waits");
         }
+    });
+}
+
+const ABANDONED: &str = "\
+node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
+service web ClusterIP 80->9090/TCP cluster=10.96.0.20,fd00:10:96::14
+endpoint 10.244.2.5 ready on node-2
+endpoint fd00:10:244:2::5 ready on node-2
+service other ClusterIP 80->9090/TCP cluster=10.96.0.21,fd00:10:96::15
+endpoint 10.244.1.5 ready on node-1
+endpoint fd00:10:244:1::5 ready on node-1
+step one Pod is dead, another lives on without its Service, and a third is ready
+remove endpoint 10.244.2.5 of web
+remove endpoint fd00:10:244:2::5 of web
+endpoint 10.244.1.6 ready on node-1 of web
+endpoint fd00:10:244:1::6 ready on node-1 of web
+remove endpoint 10.244.1.5 of other
+remove endpoint fd00:10:244:1::5 of other
+endpoint 10.244.1.6 ready on node-1 of other
+endpoint fd00:10:244:1::6 ready on node-1 of other
+";
+
+/// A connection from a port that the client chose. The client is the Pod 9.
+fn connect_from(lab: &BareLab, port: u16, service: &str) -> io::Result<TcpStream> {
+    let service: SocketAddr = service.parse().expect("an address and port");
+    let pod = lab.ns(&Place::Pod("pod-9".to_owned())).expect("a Pod");
+    let connect = || {
+        let kind = socket2::Domain::for_address(service);
+        let socket = socket2::Socket::new(kind, socket2::Type::STREAM, None)?;
+        let any: SocketAddr = match service {
+            SocketAddr::V4(_) => ([0; 4], port).into(),
+            SocketAddr::V6(_) => ([0; 16], port).into(),
+        };
+        socket.set_reuse_address(true)?;
+        socket.bind(&any.into())?;
+        socket.connect_timeout(&service.into(), Duration::from_millis(900))?;
+        Ok(TcpStream::from(socket))
+    };
+    pod.within(connect).expect("in the Pod")
+}
+
+/// A listener of a Pod, where Services lead to.
+fn listen(lab: &BareLab, pod: &str) -> TcpListener {
+    let pod = lab.ns(&Place::Pod(pod.to_owned())).expect("a Pod");
+    let bound = pod.within(|| TcpListener::bind("[::]:9090"));
+    bound.expect("in the Pod").expect("a listener")
+}
+
+#[test]
+fn a_half_closed_connection_to_a_pod_that_is_gone_gives_its_port_free() {
+    let name = "a_half_closed_connection_to_a_pod_that_is_gone_gives_its_port_free";
+    isolated_test(name, || {
+        let mut lab = lab();
+        let (mut plane, mut socket) = plane_of_node(&lab);
+        let case = Case::parse("inline", ABANDONED).expect("a case");
+        let mut world = World::default();
+        let [before, after] = &case.steps[..] else {
+            panic!("two steps")
+        };
+        let first = world.apply(before.changes.iter().cloned());
+        plane.update(&first).expect("a commit");
+        let dead = listen(&lab, "pod-2-5");
+        let leaver = listen(&lab, "pod-5");
+        let _ready = listen(&lab, "pod-6");
+        // So that the client's own memory of a closed connection is no reason for what is seen.
+        let client = lab.ns(&Place::Pod("pod-9".to_owned())).expect("a Pod");
+        let short = client.within(|| std::fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "1"));
+        short.expect("in the Pod").expect("a sysctl of the Pod");
+        let half_close = |port, service: &str, listener: &TcpListener| {
+            let client = connect_from(&lab, port, service).expect("connected");
+            let (server, _) = listener.accept().expect("accepted");
+            client.shutdown(std::net::Shutdown::Write).expect("closed");
+            let mut rest = Vec::new();
+            (&server).read_to_end(&mut rest).expect("the client's last");
+            (client, server)
+        };
+        let families = [
+            ("10.96.0.20:80", "10.96.0.21:80"),
+            ("[fd00:10:96::14]:80", "[fd00:10:96::15]:80"),
+        ];
+        let (mut ended, mut lasting) = (Vec::new(), Vec::new());
+        for (web, other) in families {
+            // Its client closes it whole: of the client nothing will come any more.
+            let (client, server) = half_close(4077, web, &dead);
+            drop(client);
+            ended.push(server);
+            lasting.push(half_close(4078, other, &leaver));
+        }
+        // The acknowledgement of the last may be delayed, and then the client forgets.
+        std::thread::sleep(Duration::from_millis(1_500));
+        lab.set_cable("node-2", Cable::Cut).expect("a cable");
+        let suspects = flows::suspects(&world, &after.changes);
+        let second = world.apply(after.changes.iter().cloned());
+        plane.update(&second).expect("a commit");
+        let verdicts = suspects.judge(&world);
+        assert!(verdicts.concern_abandoned() && !verdicts.concern_standing());
+        for (web, _) in families {
+            let error = connect_from(&lab, 4077, web).expect_err("it meets what the kernel kept");
+            assert!(matches!(error.kind(), io::ErrorKind::TimedOut), "{error}");
+        }
+        let nothing = HalfClosed::default();
+        let look = |socket: &mut NfSocket, before: &HalfClosed, seconds| {
+            forget_abandoned(socket, &verdicts, before, Duration::from_secs(seconds))
+        };
+        let (seen, forgotten) = look(&mut socket, &nothing, 3).expect("a look");
+        assert_eq!((forgotten.flows, forgotten.walks), ([0, 0], 2));
+        // Two that live say something, the others nothing.
+        std::thread::sleep(Duration::from_secs(2));
+        for (client, server) in &mut lasting {
+            server.write_all(b"still").expect("sent");
+            client.read_exact(&mut [0; 5]).expect("it stands");
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        let (seen, forgotten) = look(&mut socket, &seen, 3).expect("a look");
+        assert_eq!(forgotten.flows, [1, 1], "those of which nothing was heard");
+        assert!(!seen.is_empty(), "the others are watched on");
+        for (client, server) in &mut lasting {
+            server.write_all(b"still").expect("sent");
+            client.read_exact(&mut [0; 5]).expect("it stands");
+        }
+        for (web, _) in families {
+            connect_from(&lab, 4077, web).expect("the Pod that is ready");
+        }
+        drop(ended);
     });
 }

@@ -7,8 +7,9 @@
 //!
 //! A flow is stale, in this order:
 //! 1. it was sent to no place of a Service: never, it is not ours;
-//! 2. it is a connection that was answered: it belongs to its endpoint. Only if [`GoneEndpoints::Reset`] says so, one of TCP
-//!    is stale whose place is a frontend and whose endpoint no slice names any more, in whatever condition;
+//! 2. it is a connection that was answered: it belongs to its endpoint. One of TCP is stale whose place is a frontend, whose endpoint
+//!    no slice names any more, in whatever condition, and of which one side has taken leave while the other has been silent
+//!    since ([`Stage::Abandoned`]); or whatever its stage, if [`GoneEndpoints::Reset`] says so;
 //! 3. that place is no frontend any more, or the address serves node ports no more: always;
 //! 4. the endpoint that it was sent to is neither ready nor serving while it terminates, in no slice of the
 //!    frontend's Service port: yes.
@@ -16,10 +17,17 @@
 //! Policies, hints and affinity are not asked: they choose an endpoint for a new flow and end none that works. A flow that
 //! no rule translated went through before its Service was there, and is stale as soon as it is. kube-proxy knows
 //! UDP alone.
+//!
+//! Why an endpoint that no slice names is not enough to end a connection: a Pod that is taken out of its Service by a label, or by a
+//! selector that moves on to another version, serves its clients to the end, and is told from a dead one by nothing but what
+//! it sends. Why an abandoned connection goes all the same: the kernel keeps it for as long as an hour
+//! (`nf_conntrack_tcp_timeout_close_wait` as kube-proxy sets it), no packet opens it anew (`tcp_conntracks` of
+//! `nf_conntrack_proto_tcp.c` ignores a SYN), and a client that comes by the same port talks to nobody all that time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::address::{Family, Protocol};
 use crate::desired::{FrontendKey, PortName};
@@ -48,7 +56,13 @@ pub enum Stage {
     Opening,
     /// Packets went both ways.
     Answered,
+    /// The same of TCP, and one side has sent its last (`FIN`), and for [`SILENCE`] no packet came from either.
+    Abandoned,
 }
+
+/// How long a half-closed connection must be silent to be [`Stage::Abandoned`]. Longer than the pauses of a client that sends its
+/// `FIN` again and again (RFC 6298: 0.2 s, doubling) for the first dozen of seconds.
+pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// Where flows may go on, for the places that some changes touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +70,15 @@ pub struct Verdicts {
     places: BTreeMap<FrontendKey, Place>,
     /// Addresses at which the node ports among them answer, or did.
     node_addresses: BTreeMap<IpAddr, Serves>,
+    departures: Departures,
+}
+
+/// Whether some endpoint may have left the slices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Departures {
+    #[default]
+    Nobody,
+    Somebody,
 }
 
 /// The endpoints of a place, sorted; none at one that is no frontend any more.
@@ -63,8 +86,10 @@ pub struct Verdicts {
 struct Place {
     /// Those that still answer.
     living: Arc<[SocketAddr]>,
-    /// Those that some slice names, whatever their condition; `None` where connections that stand are nobody's business.
+    /// Those that some slice names, whatever their condition; `None` at what is no frontend any more.
     named: Option<Arc<[SocketAddr]>>,
+    /// What happens to connections that stand.
+    gone: GoneEndpoints,
 }
 
 /// Whether an address serves node ports.
@@ -85,6 +110,7 @@ impl Verdicts {
     pub fn extend(&mut self, newer: Self) {
         self.places.extend(newer.places);
         self.node_addresses.extend(newer.node_addresses);
+        self.departures = self.departures.max(newer.departures);
     }
 
     /// For places that `newer` verdicts are about too: what may go on by those may go on here. For verdicts that wait for
@@ -114,14 +140,21 @@ impl Verdicts {
     /// Whether connections that were answered can be stale.
     #[must_use]
     pub fn concern_standing(&self) -> bool {
-        self.places.values().any(|place| place.named.is_some())
+        let mut places = self.places.values();
+        places.any(|place| place.named.is_some() && place.gone == GoneEndpoints::Reset)
+    }
+
+    /// Whether connections can be stale as soon as they are abandoned: some endpoint has left.
+    #[must_use]
+    pub fn concern_abandoned(&self) -> bool {
+        self.departures == Departures::Somebody && self.concern(Protocol::Tcp)
     }
 
     /// Whether a flow must be forgotten.
     #[must_use]
     pub fn is_stale(&self, flow: &Flow) -> bool {
         let place = self.at(flow.protocol, flow.original);
-        let stands = flow.protocol != Protocol::Udp && flow.stage == Stage::Answered;
+        let stands = flow.protocol != Protocol::Udp && flow.stage != Stage::Opening;
         let among = |all: &[SocketAddr]| all.binary_search(&flow.answers).is_ok();
         match place {
             None => false,
@@ -129,8 +162,9 @@ impl Verdicts {
             Some(At::Place(place)) if !stands => !among(&place.living),
             Some(At::Place(place)) => {
                 let is_ours = flow.protocol == Protocol::Tcp && flow.answers != flow.original;
+                let may_end = flow.stage == Stage::Abandoned || place.gone == GoneEndpoints::Reset;
                 let named = place.named.as_deref();
-                is_ours && named.is_some_and(|named| !among(named))
+                is_ours && may_end && named.is_some_and(|named| !among(named))
             }
         }
     }
@@ -186,6 +220,7 @@ pub struct Suspects {
     node_addresses: BTreeSet<IpAddr>,
     /// The addresses that served node ports before one of the changes that may alter that.
     served: Option<BTreeSet<IpAddr>>,
+    departures: Departures,
 }
 
 /// The places that `changes` may make flows stale at, while `world` has not taken them in.
@@ -197,6 +232,9 @@ pub fn suspects(world: &World, changes: &[Change]) -> Suspects {
             Change::Service(key, _) => suspects.services.extend([key.clone()]),
             Change::Slice(key, new) => {
                 let old = world.inputs().slices.get(key);
+                if old.is_some_and(|old| loses_somebody(old, new.as_deref())) {
+                    suspects.departures = Departures::Somebody;
+                }
                 let owners = old.into_iter().chain(new).map(|slice| owner(slice));
                 suspects.services.extend(owners);
             }
@@ -218,6 +256,7 @@ impl Suspects {
         self.node_addresses.extend(further.node_addresses);
         // The oldest is what the last judgement left.
         self.served = self.served.take().or(further.served);
+        self.departures = self.departures.max(further.departures);
     }
 
     /// Adds places that were captured before: those of tables that an agent found when it came.
@@ -228,6 +267,8 @@ impl Suspects {
     ) {
         self.frontends.extend(frontends);
         self.node_addresses.extend(node_addresses);
+        // Who left meanwhile, nobody knows.
+        self.departures = Departures::Somebody;
     }
 
     /// What may go on of the flows to these places, now that `world` has taken the changes in.
@@ -254,6 +295,7 @@ impl Suspects {
         Verdicts {
             places: self.frontends.iter().map(|at| (*at, place(at))).collect(),
             node_addresses: addresses.map(|ip| (*ip, serves(ip))).collect(),
+            departures: self.departures,
         }
     }
 
@@ -282,6 +324,14 @@ impl Suspects {
     }
 }
 
+/// Whether a new version of a slice lacks an endpoint of the old one, or one of its ports, or is of another Service.
+fn loses_somebody(old: &Slice, new: Option<&Slice>) -> bool {
+    let Some(new) = new else { return true };
+    let has = |address| new.endpoints.iter().any(|one| one.address == address);
+    let same = owner(old) == owner(new) && old.ports == new.ports;
+    !same || !old.endpoints.iter().all(|one| has(one.address))
+}
+
 fn owner(slice: &Slice) -> ServiceKey {
     ServiceKey {
         namespace: slice.key.namespace.clone(),
@@ -301,10 +351,10 @@ impl Place {
         };
         let sorted = |all: BTreeSet<SocketAddr>| all.into_iter().collect();
         let slices = || world.slices_of(&name.service);
-        let resets = world.options().rules.gone_endpoints == GoneEndpoints::Reset;
         Self {
             living: sorted(endpoints::serving(slices(), port, family)),
-            named: resets.then(|| sorted(endpoints::named(slices(), port, family))),
+            named: Some(sorted(endpoints::named(slices(), port, family))),
+            gone: world.options().rules.gone_endpoints,
         }
     }
 }

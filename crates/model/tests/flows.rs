@@ -201,6 +201,45 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        what: "an abandoned connection goes with its endpoint, whatever was asked for",
+        before: WEB,
+        after: "remove endpoint 10.244.1.5 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Abandoned,
+        flows: &[
+            ("10.96.0.20:80", "10.244.1.5:80", Goes),
+            ("172.30.0.11:30080", "10.244.1.5:80", Goes),
+            ("10.96.0.20:80", "10.244.2.5:80", Stays),
+            ("10.96.0.21:80", "10.244.1.5:80", Stays),
+            ("10.96.0.20:80", "10.96.0.20:80", Stays),
+            ("172.30.0.12:30080", "10.244.1.5:80", Stays),
+        ],
+    },
+    Row {
+        what: "not while a slice names it, in whatever condition",
+        before: WEB,
+        after: "endpoint 10.244.1.5 not-ready on node-1 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Abandoned,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
+        what: "nor when its Service is gone: there nobody comes by the same port",
+        before: WEB,
+        after: "remove service web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Abandoned,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
+        what: "nor one of SCTP",
+        before: "service sig ClusterIP 80/SCTP cluster=10.96.0.20\nendpoint 10.244.1.5 ready on node-1",
+        after: "remove endpoint 10.244.1.5 of sig",
+        protocol: Protocol::Sctp,
+        stage: Stage::Abandoned,
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
         what: "even then not while it terminates",
         before: RESET,
         after: "endpoint 10.244.1.5 terminating on node-1 of web",
@@ -516,4 +555,48 @@ fn what_is_remembered_is_kept_when_more_batches_come() {
     let verdicts = all.judge(&World::new(Options::default()));
     assert!(verdicts.is_stale(&udp("172.30.0.77:30099", "10.244.1.5:53")));
     assert!(!verdicts.is_stale(&udp("172.30.0.78:30099", "10.244.1.5:53")));
+}
+
+/// Whether a change of the cluster makes it worth to look for abandoned connections.
+fn concerns_abandoned(change: &str) -> bool {
+    let text = format!("{NODE}{WEB}\nstep then\n{change}\n");
+    let case = Case::parse("abandoned", &text).expect("a case");
+    let mut world = World::new(Options::default());
+    world.apply(case.steps[0].changes.iter().cloned());
+    let changes = case.steps[1].changes.clone();
+    let suspects = flows::suspects(&world, &changes);
+    world.apply(changes);
+    suspects.judge(&world).concern_abandoned()
+}
+
+#[test]
+fn abandoned_connections_are_looked_for_when_an_endpoint_has_left() {
+    let rows = [
+        ("remove endpoint 10.244.1.5 of web", true),
+        ("endpoint 10.244.1.5 not-ready on node-1 of web", false),
+        ("endpoint 10.244.1.6 ready on node-1 of web", false),
+        (
+            "service web NodePort 80/TCP@30081 cluster=10.96.0.20",
+            false,
+        ),
+        (
+            "node node-1 172.30.0.13 fd00:30::11 pods=10.244.1.0/24",
+            false,
+        ),
+    ];
+    for (change, expected) in rows {
+        assert_eq!(concerns_abandoned(change), expected, "{change}");
+    }
+    let suspects = || {
+        let mut suspects = flows::Suspects::default();
+        let at = daymark_model::FrontendKey::Address {
+            ip: "10.96.0.20".parse().expect("an address"),
+            protocol: Protocol::Tcp,
+            port: 80,
+        };
+        suspects.remember([at], []);
+        suspects
+    };
+    let verdicts = suspects().judge(&World::new(Options::default()));
+    assert!(verdicts.concern_abandoned(), "after a restart");
 }

@@ -26,6 +26,29 @@ pub struct Flow {
     pub timeout: Option<u32>,
     /// The number of the entry: a new connection of the same tuple has another.
     pub id: Option<u32>,
+    /// How far a TCP connection has come.
+    pub tcp: Option<TcpState>,
+}
+
+/// The state of a TCP connection (`enum tcp_conntrack`, `linux/netfilter/nf_conntrack_tcp.h`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TcpState(pub u8);
+
+impl TcpState {
+    /// Both sides may send.
+    pub const ESTABLISHED: Self = Self(3);
+    /// One side has sent its last.
+    pub const FIN_WAIT: Self = Self(4);
+    /// And the other has heard that.
+    pub const CLOSE_WAIT: Self = Self(5);
+    /// Both have, or one has said it again.
+    pub const LAST_ACK: Self = Self(6);
+
+    /// Whether somebody has sent his last, and not yet both and in order.
+    #[must_use]
+    pub fn is_half_closed(self) -> bool {
+        [Self::FIN_WAIT, Self::CLOSE_WAIT, Self::LAST_ACK].contains(&self)
+    }
 }
 
 /// One direction of a connection.

@@ -3,8 +3,10 @@
 //! It is told after each commit and works off the commit's path: listing the flows of a busy node takes longer than a
 //! commit. UDP flows are looked at at once. Connections that nobody has answered are looked at once the answer of
 //! an endpoint that was alive would have come ([`SETTLE`]), and before the client sends its SYN again (a second after the
-//! first). What comes meanwhile is one more look, not one each, and looks take at most a twentieth of a core.
+//! first). What comes meanwhile is one more look, not one each, and looks take at most a twentieth of a core. Half-closed connections
+//! to endpoints that no slice names any more have looks of their own ([`abandoned`]), which take at most a hundredth.
 
+mod abandoned;
 mod pending;
 
 use std::io;
@@ -13,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use daymark_dataplane::conntrack::forget;
+use daymark_dataplane::conntrack::{Forgotten, forget, forget_abandoned};
 use daymark_model::flows::Verdicts;
 use daymark_sys::netlink::{NfSocket, OpenError};
 use thiserror::Error;
@@ -21,6 +23,7 @@ use tracing::{debug, warn};
 
 use crate::clock;
 use crate::metrics::Metrics;
+use abandoned::Abandoned;
 use pending::Pending;
 
 /// Why flows cannot be followed.
@@ -50,13 +53,13 @@ pub fn start(metrics: Arc<Metrics>) -> Result<Sender<Verdicts>, CleanerError> {
 
 fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
     let mut pending = Pending::default();
+    let mut abandoned = Abandoned::default();
     let mut failures = Failures::default();
     // Not before this is the table walked again.
     let mut rest: Option<Instant> = None;
     loop {
-        let due = pending
-            .due()
-            .map(|due| rest.map_or(due, |rest| rest.max(due)));
+        let due = pending.due().into_iter().chain(abandoned.due()).min();
+        let due = due.map(|due| rest.map_or(due, |rest| rest.max(due)));
         let news = match due {
             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(due) => inbox.recv_timeout(due.saturating_duration_since(clock::now())),
@@ -64,8 +67,10 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
         match news {
             Ok(verdicts) => {
                 let now = clock::now();
-                pending.add(now, verdicts);
-                inbox.try_iter().for_each(|more| pending.add(now, more));
+                for verdicts in [verdicts].into_iter().chain(inbox.try_iter()) {
+                    abandoned.add(now, &verdicts);
+                    pending.add(now, verdicts);
+                }
                 if due.is_none_or(|due| now < due) {
                     continue;
                 }
@@ -77,13 +82,15 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
         let looked = pending.look(clock::now(), |verdicts, which| {
             let begun = clock::now();
             let forgotten = forget(&mut socket, verdicts, which)?;
-            metrics
-                .kube_proxy
-                .walked(clock::now() - begun, forgotten.flows);
-            let [ipv4, ipv6] = forgotten.flows;
-            debug!(ipv4, ipv6, ?which, "forgot flows of endpoints that left");
+            tell(metrics, begun, forgotten);
             Ok(())
         });
+        let looked = looked.and(abandoned.look(clock::now(), |verdicts, before, since| {
+            let (begun, before_work) = (clock::now(), clock::thread_time());
+            let (left, forgotten) = forget_abandoned(&mut socket, verdicts, before, since)?;
+            tell(metrics, begun, forgotten);
+            Ok((left, clock::thread_time().saturating_sub(before_work)))
+        }));
         let worked = clock::thread_time().saturating_sub(before);
         let failure = looked.as_ref().err().map(ToString::to_string);
         metrics.set_conntrack_failure(failure);
@@ -93,6 +100,13 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
         };
         rest = Some(clock::now() + wait.max(worked * SHARE));
     }
+}
+
+fn tell(metrics: &Metrics, begun: Instant, forgotten: Forgotten) {
+    let took = clock::now() - begun;
+    metrics.kube_proxy.walked(took, forgotten.flows);
+    let [ipv4, ipv6] = forgotten.flows;
+    debug!(ipv4, ipv6, "forgot flows of endpoints that left");
 }
 
 /// Longer waits, the more looks fail in a row.

@@ -147,6 +147,7 @@ fn flow(number: usize, places: usize) -> Flow {
         mark: 0,
         timeout: Some(3600),
         id: None,
+        tcp: None,
     }
 }
 

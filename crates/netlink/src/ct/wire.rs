@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Filter, Flow, Ports, Request, Status, Tuple, TupleFilter};
+use super::{Filter, Flow, Ports, Request, Status, TcpState, Tuple, TupleFilter};
 use crate::attr::{DecodeError, Fields, Writer};
 use crate::frame::{self, Frame, Header};
 use crate::nft::Family;
@@ -60,6 +60,7 @@ impl Flow {
             mark: fields.opt_be32(CTA_MARK)?.unwrap_or_default(),
             timeout: fields.opt_be32(CTA_TIMEOUT)?,
             id: fields.opt_be32(CTA_ID)?,
+            tcp: take_tcp(&fields)?,
         })
     }
 
@@ -79,7 +80,26 @@ impl Flow {
         if let Some(id) = self.id {
             out.be32(CTA_ID, id);
         }
+        if let Some(TcpState(state)) = self.tcp {
+            out.nest(CTA_PROTOINFO, |out| {
+                out.nest(CTA_PROTOINFO_TCP, |out| {
+                    out.u8(CTA_PROTOINFO_TCP_STATE, state)
+                });
+            });
+        }
     }
+}
+
+fn take_tcp(fields: &Fields<'_>) -> Result<Option<TcpState>, DecodeError> {
+    let Some(bytes) = fields.opt(CTA_PROTOINFO) else {
+        return Ok(None);
+    };
+    let info = Fields::parse("protocol state", bytes)?;
+    let Some(bytes) = info.opt(CTA_PROTOINFO_TCP) else {
+        return Ok(None);
+    };
+    let tcp = Fields::parse("TCP state", bytes)?;
+    Ok(tcp.opt_u8(CTA_PROTOINFO_TCP_STATE)?.map(TcpState))
 }
 
 fn put_zone(out: &mut Writer, zone: u16) {
@@ -272,6 +292,7 @@ const IPCTNL_MSG_CT_DELETE: u16 = 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
+const CTA_PROTOINFO: u16 = 4;
 const CTA_TIMEOUT: u16 = 7;
 const CTA_MARK: u16 = 8;
 const CTA_ID: u16 = 12;
@@ -279,6 +300,10 @@ const CTA_ZONE: u16 = 18;
 const CTA_MARK_MASK: u16 = 21;
 const CTA_FILTER: u16 = 25;
 const CTA_STATUS_MASK: u16 = 26;
+
+// `enum ctattr_protoinfo`, `ctattr_protoinfo_tcp`.
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 
 // `enum ctattr_tuple`, `ctattr_ip`, `ctattr_l4proto`.
 const CTA_TUPLE_IP: u16 = 1;

@@ -22,6 +22,7 @@ fn flow(client: u8, endpoint: u8) -> Flow {
         mark: u32::from(client),
         timeout: Some(120),
         id: None,
+        tcp: None,
     }
 }
 

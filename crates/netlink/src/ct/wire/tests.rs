@@ -25,10 +25,10 @@ fn flow() -> impl Strategy<Value = Flow> {
         any::<u16>(),
         any::<u32>(),
         of(any::<u32>()),
-        of(any::<u32>()),
+        (of(any::<u32>()), of(any::<u8>().prop_map(TcpState))),
     );
     (tuple(), tuple(), rest).prop_map(
-        |(original, reply, (zone, status, mark, timeout, id))| Flow {
+        |(original, reply, (zone, status, mark, timeout, (id, tcp)))| Flow {
             original,
             reply,
             zone,
@@ -36,6 +36,7 @@ fn flow() -> impl Strategy<Value = Flow> {
             mark,
             timeout,
             id,
+            tcp,
         },
     )
 }

@@ -1,0 +1,202 @@
+//! When the kernel's flows are looked through for connections that were abandoned with their endpoint.
+//!
+//! That such a connection is silent shows only by two looks; and a client may take a while to give up on an endpoint that is
+//! dead. So there are several looks after an endpoint has left, each after twice the wait of the one before.
+
+use std::time::{Duration, Instant};
+
+use daymark_dataplane::conntrack::HalfClosed;
+use daymark_model::flows::{SILENCE, Verdicts};
+
+/// The looks that are to come.
+#[derive(Debug, Default)]
+pub(super) struct Abandoned {
+    watch: Option<Watch>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    due: Instant,
+    /// The wait after the next look.
+    wait: Duration,
+    verdicts: Verdicts,
+    /// What the last look found, and when that was.
+    seen: HalfClosed,
+    looked: Option<Instant>,
+}
+
+impl Abandoned {
+    /// Takes verdicts in that a commit has just made true.
+    pub(super) fn add(&mut self, now: Instant, verdicts: &Verdicts) {
+        let leaves = verdicts.concern_abandoned();
+        match &mut self.watch {
+            Some(watch) => {
+                // Also those by which an endpoint is back.
+                watch.verdicts.extend(verdicts.clone());
+                if leaves {
+                    watch.due = watch.due.min(now + SILENCE);
+                    watch.wait = SILENCE;
+                }
+            }
+            None if leaves => {
+                self.watch = Some(Watch {
+                    due: now + SILENCE,
+                    wait: SILENCE,
+                    verdicts: verdicts.clone(),
+                    seen: HalfClosed::default(),
+                    looked: None,
+                });
+            }
+            None => {}
+        }
+    }
+
+    /// When the next look is due; `None` if nobody has left.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.watch.as_ref().map(|watch| watch.due)
+    }
+
+    /// Looks, if it is due. `look` is handed what the last look found, how long ago that was, and says what it found and how
+    /// long it worked.
+    ///
+    /// # Errors
+    /// The failure of `look`, which comes again after the same wait.
+    pub(super) fn look<E>(
+        &mut self,
+        now: Instant,
+        look: impl FnOnce(&Verdicts, &HalfClosed, Duration) -> Result<(HalfClosed, Duration), E>,
+    ) -> Result<(), E> {
+        let Some(watch) = self.watch.as_mut().filter(|watch| watch.due <= now) else {
+            return Ok(());
+        };
+        watch.due = now + watch.wait;
+        let since = watch.looked.map_or(Duration::ZERO, |at| now - at);
+        let (found, worked) = look(&watch.verdicts, &watch.seen, since)?;
+        watch.seen = found;
+        watch.looked = Some(now);
+        watch.due = now + watch.wait.max(worked * SHARE);
+        let is_last = watch.wait >= LONGEST && watch.seen.is_empty();
+        watch.wait = (watch.wait * 2).min(LONGEST);
+        if is_last {
+            self.watch = None;
+        }
+        Ok(())
+    }
+}
+
+/// The longest wait between two looks. Connections that are half-closed and not silent are watched on at this pace.
+const LONGEST: Duration = Duration::from_secs(320);
+/// The rest after a look, in times of its work: nothing of this is urgent.
+const SHARE: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use daymark_model::{Change, World, flows};
+
+    use super::*;
+
+    /// Verdicts after a step of a Service with these endpoints, one step each.
+    fn verdicts(steps: &[&[&str]]) -> Vec<Verdicts> {
+        let mut world = World::default();
+        let mut all = Vec::new();
+        for endpoints in steps {
+            let lines = endpoints
+                .iter()
+                .map(|ip| format!("endpoint {ip} ready on n\n"));
+            let text = format!(
+                "service a ClusterIP 80/TCP cluster=10.96.0.9\n{}",
+                lines.collect::<String>()
+            );
+            let case = daymark_case::Case::parse("inline", &text).expect("a case");
+            let changes: Vec<Change> = case.steps[0].changes.clone();
+            let suspects = flows::suspects(&world, &changes);
+            world.apply(changes);
+            all.push(suspects.judge(&world));
+        }
+        all
+    }
+
+    /// When looks come, in seconds after the first verdicts, if each finds nothing and costs nothing.
+    fn looks(abandoned: &mut Abandoned, start: Instant) -> Vec<u64> {
+        let mut all = Vec::new();
+        while let Some(due) = abandoned.due() {
+            let nothing = |_: &Verdicts, _: &HalfClosed, _| {
+                Ok::<_, ()>((HalfClosed::default(), Duration::ZERO))
+            };
+            abandoned.look(due, nothing).expect("it went well");
+            all.push((due - start).as_secs());
+            assert!(all.len() < 20, "{all:?}");
+        }
+        all
+    }
+
+    const TWO: &[&str] = &["10.244.1.5", "10.244.1.6"];
+    const ONE: &[&str] = &["10.244.1.5"];
+
+    #[test]
+    fn looks_come_after_an_endpoint_has_left_and_end() {
+        let [comes, leaves] = &verdicts(&[TWO, ONE])[..] else {
+            panic!("two steps")
+        };
+        let start = crate::clock::now();
+        let mut abandoned = Abandoned::default();
+        abandoned.add(start, comes);
+        assert_eq!(abandoned.due(), None);
+        abandoned.add(start, leaves);
+        assert_eq!(looks(&mut abandoned, start), [10, 20, 40, 80, 160, 320]);
+    }
+
+    #[test]
+    fn who_leaves_later_has_looks_of_his_own_and_who_is_back_is_known() {
+        let [_, leaves, back] = &verdicts(&[TWO, ONE, TWO])[..] else {
+            panic!("three steps")
+        };
+        let start = crate::clock::now();
+        let second = Duration::from_secs(1);
+        let mut abandoned = Abandoned::default();
+        abandoned.add(start, leaves);
+        let flow = flows::Flow {
+            protocol: daymark_model::Protocol::Tcp,
+            stage: flows::Stage::Abandoned,
+            original: "10.96.0.9:80".parse().expect("an address"),
+            answers: "10.244.1.6:80".parse().expect("an address"),
+        };
+        let mut seen = Vec::new();
+        for (at, news) in [(10, None), (20, Some(back)), (50, Some(leaves))] {
+            let now = start + second * at;
+            news.into_iter().for_each(|news| abandoned.add(now, news));
+            let looked = abandoned.look(now, |verdicts, _, since| {
+                seen.push((at, verdicts.is_stale(&flow), since));
+                Ok::<_, ()>((HalfClosed::default(), Duration::ZERO))
+            });
+            looked.expect("it went well");
+        }
+        let zero = Duration::ZERO;
+        let expected = [
+            (10, true, zero),
+            (20, false, second * 10),
+            (50, true, second * 30),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(abandoned.due(), Some(start + second * 60));
+    }
+
+    #[test]
+    fn a_look_that_fails_or_is_dear_comes_again_later() {
+        let [_, leaves] = &verdicts(&[TWO, ONE])[..] else {
+            panic!("two steps")
+        };
+        let start = crate::clock::now();
+        let second = Duration::from_secs(1);
+        let mut abandoned = Abandoned::default();
+        abandoned.add(start, leaves);
+        let failed = abandoned.look(start + SILENCE, |_, _, _| Err("no"));
+        assert_eq!(failed, Err("no"));
+        assert_eq!(abandoned.due(), Some(start + SILENCE * 2));
+        let dear = |_: &Verdicts, _: &HalfClosed, _| Ok::<_, ()>((HalfClosed::default(), second));
+        abandoned
+            .look(start + SILENCE * 2, dear)
+            .expect("it went well");
+        assert_eq!(abandoned.due(), Some(start + SILENCE * 2 + second * SHARE));
+    }
+}
