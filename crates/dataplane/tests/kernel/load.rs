@@ -2,9 +2,10 @@
 
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Found, Plane};
+use daymark_dataplane::nft::compile::Compiler;
 use daymark_dataplane::nft::layout::set;
 use daymark_model::Delta;
-use daymark_netlink::nft::{Value, Verdict};
+use daymark_netlink::nft::{Expr, Value, Verdict};
 use daymark_sys::ns::isolated_test;
 
 use crate::common::{EVERY_CHAIN, compiled, every_plan, sizes, world_of};
@@ -51,6 +52,28 @@ fn adopting_what_is_wanted_sends_nothing() {
         assert!(update == 0, "{update}");
         assert_eq!(held(), before);
     });
+}
+
+#[test]
+fn tables_that_have_counted_packets_are_adopted() {
+    let world = every_plan();
+    let mut busy = compiled(&world);
+    let mut counters = 0;
+    for table in busy.tables_mut() {
+        let rules = table.chains.values_mut().flat_map(|(_, rules)| rules);
+        for expr in rules.flat_map(|rule| &mut rule.exprs) {
+            if let Expr::Counter(counter) = expr {
+                (counter.packets, counter.bytes) = (3, 180);
+                counters += 1;
+            }
+        }
+    }
+    assert!(counters > 20, "only {counters} counters");
+    let adopted = Compiler::adopt(busy, TableFlags::NONE);
+    let mut adopted = adopted.expect("of this layout, whatever was counted");
+    let update = adopted.reconcile(world.desired().clone());
+    let sent: usize = update.transactions.iter().map(Vec::len).sum();
+    assert_eq!(sent, 0, "nothing is to be changed");
 }
 
 /// A load balancer for clients in these prefixes.

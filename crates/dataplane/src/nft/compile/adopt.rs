@@ -329,7 +329,7 @@ fn same_base(
             && rules
                 .iter()
                 .zip(&wanted)
-                .all(|(rule, exprs)| rule.exprs == *exprs);
+                .all(|(rule, exprs)| rule.at_rest().exprs == *exprs);
         same.then_some(())
             .ok_or_else(|| format!("chain {name} was changed"))?;
     }
