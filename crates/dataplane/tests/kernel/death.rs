@@ -29,15 +29,23 @@ fn after_a_death_at_any_commit_the_next_agent_ends_right() {
             world.apply(case.steps[0].changes.iter().cloned());
             let old = world.desired().clone();
             let delta = world.apply(case.steps[1].changes.iter().cloned());
-            for _ in 0..8 {
+            let (mut first, _) = plane(TableFlags::NONE);
+            first.reconcile(old.clone()).expect("the old state");
+            let all = pieces(&first.compiler().clone().update(&delta)).len();
+            drop(first);
+            // Behind each of them, for the first of the clusters; behind some of them, for the others.
+            let cuts: Vec<usize> = match seed {
+                0..2 => (0..=all).collect(),
+                _ => (0..8).map(|_| random.below(all + 1)).collect(),
+            };
+            for cut in cuts {
                 let (mut first, _) = plane(TableFlags::NONE);
                 first.reconcile(old.clone()).expect("the old state");
                 let mut compiler = first.compiler().clone();
                 drop(first);
                 let pieces = pieces(&compiler.update(&delta));
-                let cut = random.below(pieces.len() + 1);
                 let mut dying = Netlink::open().expect("a netfilter socket");
-                for piece in &pieces[..cut] {
+                for piece in pieces.iter().take(cut) {
                     dying.commit(piece).expect("what the compiler sends");
                 }
                 drop(dying);
