@@ -18,7 +18,7 @@ use daymark_model::World;
 use daymark_sys::ns::{NetNs, isolated_test};
 use daymark_sys::packet::{self, Traffic};
 
-use traffic::{ip, kernel, lab_of, lead, node};
+use traffic::{checksum, ip, kernel, lab_of, lead, node};
 
 const CASE: &str = "\
 node node-1 172.30.0.11 fd00:30::11 pods=10.244.1.0/24,fd00:10:244:1::/64
@@ -96,17 +96,6 @@ fn frame(from: SocketAddr, to: SocketAddr, sequence: u32) -> Vec<u8> {
     }
     frame.extend(tcp);
     frame
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2);
-    let sum: u32 = words
-        .map(|two| u32::from(two[0]) << 8 | u32::from(*two.get(1).unwrap_or(&0)))
-        .sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = (folded & 0xffff) + (folded >> 16);
-    !u16::try_from(folded).expect("folded twice")
 }
 
 /// What became of a connection whose endpoint sent packets outside of the window.

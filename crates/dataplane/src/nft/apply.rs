@@ -41,6 +41,15 @@ pub trait Kernel {
     /// What went wrong on the socket.
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError>;
 
+    /// Reads a table without the elements that packets write, which nobody adopts: clients with affinity, at most some hundred
+    /// thousands, and while there are more every moment they cannot even be read. `None` if there is no such table.
+    ///
+    /// # Errors
+    /// What went wrong on the socket.
+    fn read_program(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
+        self.read(table)
+    }
+
     /// One element of a set, by its key; `None` if there is none.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! The kernel itself, by netlink.
 
 use daymark_netlink::nft::{
-    Batch, BatchError, Message, Name, Part, Query, Reply, Rule, Ruleset, SetElem, Table, TableId,
-    Transaction,
+    Batch, BatchError, Message, Name, Part, Query, Reply, Rule, Ruleset, Set, SetElem, SetFlags,
+    Table, TableId, Transaction,
 };
 use daymark_sys::netlink::{NfSocket, OpenError, QueryError, Refusal, TransactError};
 
@@ -61,6 +61,13 @@ impl Kernel for Netlink {
 
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
         let snapshot = self.socket.snapshot(table);
+        let snapshot = snapshot.map_err(|error| unread(table, error))?;
+        Ok(snapshot.map(|snapshot| snapshot.ruleset()))
+    }
+
+    fn read_program(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
+        let by_us = |set: &Set| !set.flags.contains(SetFlags::DYNAMIC);
+        let snapshot = self.socket.snapshot_with(table, by_us);
         let snapshot = snapshot.map_err(|error| unread(table, error))?;
         Ok(snapshot.map(|snapshot| snapshot.ruleset()))
     }

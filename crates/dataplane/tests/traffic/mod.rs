@@ -77,6 +77,17 @@ pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
+/// RFC 1071.
+pub(crate) fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2);
+    let sum: u32 = words
+        .map(|two| u32::from(two[0]) << 8 | u32::from(*two.get(1).unwrap_or(&0)))
+        .sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    !u16::try_from(folded).expect("folded twice")
+}
+
 /// A netfilter socket of the node.
 pub(crate) fn kernel(lab: &BareLab) -> Netlink {
     let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use daymark_netlink::nft::{Elements, Name, Query, Reply, Rule, SetElem, Snapshot, TableId};
+use daymark_netlink::nft::{Elements, Name, Query, Reply, Rule, Set, SetElem, Snapshot, TableId};
 
 use super::{NfSocket, QueryError, TRIES};
 
@@ -12,9 +12,21 @@ impl NfSocket {
     /// # Errors
     /// [`QueryError`].
     pub fn snapshot(&mut self, table: &TableId) -> Result<Option<Snapshot>, QueryError> {
+        self.snapshot_with(table, |_| true)
+    }
+
+    /// The same, but elements only of those sets that are wanted: packets may fill a set faster than it can be read.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn snapshot_with(
+        &mut self,
+        table: &TableId,
+        wanted: impl Fn(&Set) -> bool,
+    ) -> Result<Option<Snapshot>, QueryError> {
         for _ in 0..TRIES {
             let before = self.generation()?.id;
-            match self.read_table(table, before) {
+            match self.read_table(table, before, &wanted) {
                 Err(error) if error.is_not_found() => {
                     if self.generation()?.id == before {
                         return Ok(None);
@@ -101,7 +113,12 @@ impl NfSocket {
         Ok(rules.collect())
     }
 
-    fn read_table(&mut self, table: &TableId, generation: u32) -> Result<Snapshot, QueryError> {
+    fn read_table(
+        &mut self,
+        table: &TableId,
+        generation: u32,
+        wanted: &impl Fn(&Set) -> bool,
+    ) -> Result<Snapshot, QueryError> {
         let (held, owner) = match self.query(&Query::Table(table.clone()))?.pop() {
             Some(Reply::Table { held, owner }) => (held, owner),
             _ => return Err(QueryError::Cut),
@@ -121,10 +138,10 @@ impl NfSocket {
                 .into_iter()
                 .for_each(|reply| add(&mut snapshot, table, reply));
         }
-        let sets: Vec<_> = snapshot
-            .sets
-            .iter()
-            .map(|set| set.object.name.clone())
+        let sets = snapshot.sets.iter().map(|set| &set.object);
+        let sets: Vec<_> = sets
+            .filter(|set| wanted(set))
+            .map(|set| set.name.clone())
             .collect();
         for set in sets {
             let elems = self.elements(table, &set)?;

@@ -167,7 +167,7 @@ fn read(
     }
     let mut rulesets = Vec::new();
     for id in ids {
-        if let Some(ruleset) = kernel.read(&id)? {
+        if let Some(ruleset) = kernel.read_program(&id)? {
             is_ours(&ruleset)
                 .then_some(())
                 .ok_or(StartError::Foreign(id))?;
