@@ -43,13 +43,13 @@ impl<At: Ord + Copy, Who: Ord, Right: Ord, Wish> Claims<At, Who, Right, Wish> {
     pub(crate) fn enter(&mut self, at: At, claim: Claim<Who, Right, Wish>) {
         let claims = self.places.entry(at).or_default();
         if let Some(known) = claims.iter().position(|known| known.who == claim.who) {
-            if claims[known].right < claim.right {
+            if claims[known].right <= claim.right {
                 return;
             }
             claims.remove(known);
         }
         let is_before = |known: &Claim<Who, Right, Wish>| {
-            (&known.right, &known.who) < (&claim.right, &claim.who)
+            (&known.right, &known.who) <= (&claim.right, &claim.who)
         };
         let place = claims.partition_point(is_before);
         claims.reserve_exact(1);

@@ -1,5 +1,7 @@
 //! What the kernel should do, as a value: its differences, its conflicts, its names.
 
+use std::collections::BTreeSet;
+
 use daymark_case::Case;
 use daymark_case::random::{self, Size};
 use daymark_model::desire::{Wishes, desire};
@@ -263,6 +265,11 @@ fn the_steps_from_nothing_are_whole_and_refer_to_nothing_later() {
             }
             assert_eq!(&built, world.desired(), "seed {seed}, size {size}");
             assert!(steps >= 1 && (size < 10_000 || steps == 1));
+            if size <= 1 {
+                let frontends = world.desired().frontends.values();
+                let ports: BTreeSet<_> = frontends.map(|frontend| &frontend.port).collect();
+                assert_eq!(steps, ports.len().max(1), "a step for each Service port");
+            }
         }
     }
 }
