@@ -10,13 +10,8 @@ out=$(cd "$out" && pwd)
 export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local
 
 # The version that the programs say they have: what a release build links in (component-base/version).
-kubernetes_version=$(sed -n 's|^\tk8s.io/kubernetes ||p; s|^require k8s.io/kubernetes ||p' "$here/kubernetes/go.mod" | head -n 1)
-minor=${kubernetes_version#v1.}
-link="-s -w"
-for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-  link+=" -X $package.gitVersion=$kubernetes_version -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
-  link+=" -X $package.gitTreeState=clean"
-done
+kubernetes_version=$(sed -nE 's|^(require)?[[:space:]]+k8s.io/kubernetes (v[0-9.]+).*|\2|p' "$here/kubernetes/go.mod")
+source "$here/version.sh"
 
 build() { # part, linker flags, output, packages...
   local part=$1 flags=$2 target=$3
@@ -26,7 +21,7 @@ build() { # part, linker flags, output, packages...
 
 for part in "$@"; do
   stamp=$out/.$part
-  sum=$(cat "$here/build.sh" "$here/$part/go.mod" "$here/$part/go.sum" | sha256sum)
+  sum=$(cat "$here/build.sh" "$here/version.sh" "$here/$part/go.mod" "$here/$part/go.sum" | sha256sum)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then
     continue
   fi
@@ -35,7 +30,7 @@ for part in "$@"; do
     kubernetes)
       # One after the other: all at once needs more memory than small machines have.
       for program in kube-proxy kube-apiserver kube-controller-manager kubectl; do
-        build kubernetes "$link" "$out/" "k8s.io/kubernetes/cmd/$program"
+        build kubernetes "$(linked "$kubernetes_version")" "$out/" "k8s.io/kubernetes/cmd/$program"
       done
       ;;
     etcd) build etcd "-s -w" "$out/etcd" go.etcd.io/etcd/server/v3 ;;
