@@ -57,7 +57,7 @@ impl Access {
             (None, None) => bail!("{}", self.nowhere()),
         };
         if let Some(server) = &self.server {
-            config.cluster_url = url(server)?;
+            config.cluster_url = url(server).context("--master")?;
         }
         let host = config.cluster_url.host().unwrap_or_default();
         if self.is_a_service(host) {
@@ -74,7 +74,7 @@ impl Access {
     /// The credential of a Pod, for the server that a flag names.
     fn config_of_account(&self) -> anyhow::Result<Config> {
         let server = self.server.as_deref().unwrap_or_default();
-        let mut config = Config::new(url(server)?);
+        let mut config = Config::new(url(server).context("--master")?);
         let [token, ca] = ["token", "ca.crt"].map(|file| self.account.join(file));
         if token.exists() {
             config.root_cert_file = Some(ca);
@@ -114,8 +114,17 @@ fn url(server: &str) -> anyhow::Result<http::Uri> {
     } else {
         format!("https://{server}")
     };
-    full.parse()
-        .map_err(|error| anyhow!("--master {server}: {error}; write it as https://ADDRESS:6443"))
+    let remedy = "write it as https://ADDRESS:6443";
+    let url: http::Uri = full
+        .parse()
+        .map_err(|error| anyhow!("{server}: {error}; {remedy}"))?;
+    // What is behind the last colon of an address is a port, or nothing.
+    let place = url.authority().map_or("", |place| place.as_str());
+    let place = place.rsplit_once(']').map_or(place, |(_, rest)| rest);
+    if place.contains(':') && url.port_u16().is_none() {
+        bail!("{server}: that is no port; {remedy}");
+    }
+    Ok(url)
 }
 
 /// A client for the current context of the file.
@@ -160,17 +169,22 @@ async fn config_of(path: &Path) -> anyhow::Result<Config> {
         }
         error => anyhow!(error).context(unusable(path)),
     })?;
-    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .with_context(|| unusable(path))
+        .with_context(|| unusable(path))?;
+    let server = config.cluster_url.to_string();
+    config.cluster_url = url(&server).map_err(|why| {
+        anyhow!("the kubeconfig {shown} cannot be used: clusters[].cluster.server: {why}")
+    })?;
+    Ok(config)
 }
 
 fn unusable(path: &Path) -> String {
     format!("the kubeconfig {} cannot be used; {REMEDY}", path.display())
 }
 
-const REMEDY: &str = "name another one with --kubeconfig: daymark api --issue ROLE=FILE writes one, and \
-    daymark lab kubeconfig says where a lab's is";
+const REMEDY: &str = "name another one with --kubeconfig (of an agent with a configuration file: in its field \
+    clientConnection.kubeconfig); daymark api --issue ROLE=FILE writes one for daymark's own API, daymark lab kubeconfig says where a lab's is";
 /// Where kubelet puts the credential of a Pod.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -226,11 +240,12 @@ mod tests {
             url("http://[fd00::1]:8080").unwrap().to_string(),
             "http://[fd00::1]:8080/"
         );
-        assert!(
-            url("https://")
-                .unwrap_err()
-                .to_string()
-                .contains("--master https://:")
-        );
+        for wrong in ["https://", "https://192.0.2.1:99999", "[fd00::1]:x", "a b"] {
+            let said = url(wrong).unwrap_err().to_string();
+            let whole =
+                said.starts_with(&format!("{wrong}: ")) && said.contains("https://ADDRESS:6443");
+            assert!(whole, "{said}");
+        }
+        assert_eq!(url("[fd00::1]:6443").unwrap().port_u16(), Some(6443));
     }
 }

@@ -13,8 +13,13 @@ pub(crate) fn start() {
 pub(crate) fn start_at(level: &str) {
     let filter = EnvFilter::try_from_env("DAYMARK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     // It tells each failed connection a second time, without saying why it failed.
-    let twice = "kube_client::client::builder=off".parse();
-    let filter = filter.add_directive(twice.expect("a directive"));
+    let twice = [
+        "kube_client::client::builder=off",
+        "rustls_platform_verifier=off",
+    ];
+    let filter = twice.into_iter().fold(filter, |filter, directive| {
+        filter.add_directive(directive.parse().expect("a directive"))
+    });
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

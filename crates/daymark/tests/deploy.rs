@@ -390,7 +390,7 @@ fn an_agent_asks_for_what_its_manifest_grants_and_for_nothing_else() {
                     .await;
                 agent.end();
                 let said = agent.said();
-                for wrong in ["403", "orbidden", "cannot ", "no such field"] {
+                for wrong in ["answered 403", "orbidden", "cannot ", "no such field"] {
                     assert!(!said.contains(wrong), "{wrong} in\n{said}");
                 }
                 ground.assert_used(&granted, NODE);

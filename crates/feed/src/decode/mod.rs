@@ -164,13 +164,25 @@ pub(crate) struct ListMeta {
 
 /// Decodes the body of a failed request; its HTTP code stands in for what is missing.
 pub(crate) fn status(code: u16, body: &[u8]) -> StatusError {
-    let status: StatusJson<'_> = serde_json::from_slice(body).unwrap_or_default();
+    let Ok(status) = serde_json::from_slice::<StatusJson<'_>>(body) else {
+        // A proxy in front of the API, or another server: its first line says most.
+        let text = String::from_utf8_lossy(body);
+        let first = text.lines().next().unwrap_or_default();
+        return StatusError {
+            code,
+            reason: String::new(),
+            message: first.chars().take(LONGEST_LINE).collect(),
+        };
+    };
     StatusError {
         code,
         reason: status.reason.text().to_owned(),
         message: status.message.text().to_owned(),
     }
 }
+
+/// How much of an answer that is no Status is told, characters.
+const LONGEST_LINE: usize = 200;
 
 /// The light form of a kind's JSON.
 trait Json<'a>: Deserialize<'a> + Default + Shape {

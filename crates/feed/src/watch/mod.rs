@@ -14,6 +14,7 @@ mod lines;
 mod request;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,7 @@ use self::backoff::Backoff;
 use self::items::{Items, ItemsError};
 use self::lines::{Lines, TooLong};
 use self::request::{Ask, request};
+use self::trouble::{Told, Trouble, remedy};
 use crate::config::{Config, Kind};
 use crate::decode::{self, Context, Frame, InitialEvents, ListMeta, Meaning, Object, StatusError};
 use crate::intern::Interner;
@@ -65,6 +67,7 @@ pub(crate) struct Watch {
     /// The revision to resume from.
     position: Option<String>,
     known: Known,
+    trouble: Trouble,
 }
 
 /// How this server is asked for its state.
@@ -96,7 +99,7 @@ enum Broken {
     Client(#[from] kube::Error),
     #[error("no answer within {} s", .0.as_secs())]
     NoAnswer(Duration),
-    #[error("the API answered {} {}: {}", .0.code, .0.reason, .0.message)]
+    #[error("the API answered {}", answered(.0))]
     Status(StatusError),
     #[error("nothing heard for {} s", .0.as_secs())]
     Silence(Duration),
@@ -114,9 +117,23 @@ enum Broken {
     Stopped,
 }
 
+/// The code, and the words that came with it.
+fn answered(status: &StatusError) -> String {
+    let words = [status.reason.as_str(), status.message.as_str()];
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    format!("{} {}", status.code, words.join(": "))
+        .trim_end()
+        .to_owned()
+}
+
 /// An error and what it came from, each told once: what a connection failed of stands at the end of the chain.
 fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    // kube's and hyper's words for "the client failed" say nothing.
+    let whole = error.to_string();
+    let text = whole.trim_start_matches("ServiceError: ");
+    let mut text = text
+        .trim_start_matches("client error (Connect): ")
+        .to_owned();
     let mut next = error.source();
     while let Some(cause) = next {
         let cause_text = cause.to_string();
@@ -147,6 +164,7 @@ impl Watch {
             lists: Lists::Streamed,
             position: None,
             known: Known::Nothing,
+            trouble: Trouble::default(),
         }
     }
 
@@ -159,6 +177,7 @@ impl Watch {
             // A line without end is likely to come again, and is much to read each time.
             if progress == Progress::Some && !matches!(result, Err(Broken::TooLong(_))) {
                 backoff.reset();
+                self.trouble.is_over();
             }
             let wait = match result {
                 Ok(()) if progress == Progress::Some => Duration::ZERO,
@@ -213,7 +232,10 @@ impl Watch {
             let _closed = self.hub.send(nothing).await;
             return self.config.absent;
         }
+        // Where an operator has to do something, another way to ask changes nothing.
+        let is_ours = remedy(broken).is_none();
         if streaming
+            && is_ours
             && (matches!(code, 400 | 422 | 500) || matches!(broken, Broken::StreamedListIgnored))
         {
             info!(%kind, %error, "the API streams no lists; asking for pages");
@@ -222,17 +244,36 @@ impl Watch {
         }
         add(&self.counters().failures, 1);
         let wait = backoff.wait(rand::random());
-        let refused =
-            matches!(broken, Broken::Status(_)) && !matches!(code, 401 | 403 | 429 | 502 | 503);
+        let refused = is_ours
+            && matches!(broken, Broken::Status(_))
+            && !matches!(code, 401 | 403 | 429 | 502 | 503);
         if refused || matches!(broken, Broken::TooLong(_)) {
             // 410 above all; but whatever the server has against this revision, a list gets past it. And
             // what a line without end would have said, only a list can tell.
             info!(%kind, %error, "the watch cannot go on; listing again");
             self.position = None;
         } else {
-            warn!(%kind, %error, wait_ms = wait.as_millis(), "the watch broke; the last state stands");
+            self.tell(broken, &error, wait);
         }
         wait
+    }
+
+    /// Says what keeps the watch from its work, and what helps.
+    fn tell(&mut self, broken: &Broken, error: &str, wait: Duration) {
+        let (kind, wait_ms) = (self.kind, wait.as_millis());
+        if self.trouble.again(error, wait) == Told::Lately {
+            debug!(%kind, %error, wait_ms, "the watch broke again, for the same reason");
+            return;
+        }
+        let remedy = remedy(broken);
+        match self.known {
+            Known::AList => {
+                warn!(%kind, %error, remedy, wait_ms, "the watch broke; the last state stands until it works again");
+            }
+            Known::Nothing => {
+                warn!(%kind, %error, remedy, wait_ms, "the API cannot be read yet; it is asked again, and the kernel keeps what it has");
+            }
+        }
     }
 
     /// Whether this failure means that there are no objects of this kind: the cluster need not have it (404), and

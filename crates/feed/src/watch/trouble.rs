@@ -1,0 +1,150 @@
+//! What an operator reads of a watch that fails: each reason once, with what helps, and again when it changes or has
+//! lasted; otherwise four watches that are tried again would fill the log with one sentence.
+
+use std::time::Duration;
+
+use super::Broken;
+
+/// What was told of the failures since the last success.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    told: String,
+    /// Waited since.
+    quiet: Duration,
+}
+
+/// Whether a failure is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It is new, or the last word about it is a while ago.
+    Now,
+    /// It was told lately.
+    Lately,
+}
+
+impl Trouble {
+    /// Another failure, after which `wait` passes.
+    pub(super) fn again(&mut self, error: &str, wait: Duration) -> Told {
+        self.quiet += wait;
+        if self.told == error && self.quiet < REMIND {
+            return Told::Lately;
+        }
+        error.clone_into(&mut self.told);
+        self.quiet = Duration::ZERO;
+        Told::Now
+    }
+
+    /// Something worked.
+    pub(super) fn is_over(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// How long one reason is not told again.
+const REMIND: Duration = Duration::from_secs(60);
+
+/// What can be done about a failure; nothing where waiting is all there is.
+pub(super) fn remedy(broken: &Broken) -> Option<&'static str> {
+    if let Broken::Status(status) = broken {
+        return match status.code {
+            401 => Some(
+                "the API knows no such user: the token or client certificate of the kubeconfig (or of the service account) is wrong or \
+                 has expired",
+            ),
+            403 => Some(
+                "grant the verbs list and watch on that resource to that user, as the ClusterRole of deploy/node.yaml does",
+            ),
+            400 if status.message.contains("HTTP request to an HTTPS server") => Some(
+                "write https:// in clusters[].cluster.server of the kubeconfig, or in --master",
+            ),
+            _ => None,
+        };
+    }
+    let Broken::Client(_) = broken else {
+        return None;
+    };
+    let said = broken.to_string();
+    let row = REMEDIES.iter().find(|(words, _)| said.contains(words));
+    row.map(|(_, remedy)| *remedy)
+}
+
+/// Words of an error's chain of causes (rustls, hyper, the resolver), and what helps.
+const REMEDIES: &[(&str, &str)] = &[
+    (
+        "UnknownIssuer",
+        "the server's certificate is not signed by the CA that is trusted: put the cluster's into certificate-authority of the kubeconfig",
+    ),
+    (
+        "certificate not valid for name",
+        "name the server in the kubeconfig as its certificate does, or set tls-server-name to one of those names",
+    ),
+    (
+        "certificate expired",
+        "renew the API server's certificate, or set this machine's clock",
+    ),
+    (
+        "certificate not valid yet",
+        "set this machine's clock, or wait until the API server's certificate is valid",
+    ),
+    (
+        "CertificateExpired",
+        "renew the client certificate of the kubeconfig: the API server says that it has expired",
+    ),
+    (
+        "BadCertificate",
+        "the API server does not take the client certificate of the kubeconfig: its CA signs another one",
+    ),
+    (
+        "Connection refused",
+        "nothing listens at that address and port: is the API server up, and is clusters[].cluster.server (or --master) right?",
+    ),
+    (
+        "dns error",
+        "the server's name cannot be looked up: clusters[].cluster.server (or --master) should be an address that needs no cluster DNS",
+    ),
+    (
+        "InvalidContentType",
+        "the server does not speak TLS: write its https:// port in clusters[].cluster.server (or --master)",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::StatusError;
+
+    #[test]
+    fn a_reason_is_told_when_it_is_new_when_it_changes_and_each_minute() {
+        let mut trouble = Trouble::default();
+        let second = Duration::from_secs(1);
+        assert_eq!(trouble.again("a", second), Told::Now);
+        assert_eq!(trouble.again("a", second), Told::Lately);
+        assert_eq!(trouble.again("b", second), Told::Now);
+        assert_eq!(trouble.again("b", second * 59), Told::Lately);
+        assert_eq!(trouble.again("b", second), Told::Now);
+        assert_eq!(trouble.again("b", second), Told::Lately);
+        trouble.is_over();
+        assert_eq!(trouble.again("b", second), Told::Now);
+    }
+
+    #[test]
+    fn a_refusal_names_what_to_grant_or_to_renew() {
+        let status = |code, message: &str| {
+            Broken::Status(StatusError {
+                code,
+                reason: String::new(),
+                message: message.to_owned(),
+            })
+        };
+        let has = |broken: Broken, words: &str| {
+            let said = remedy(&broken).unwrap_or_default();
+            assert!(said.contains(words), "{words} is not in: {said}");
+        };
+        has(status(401, "Unauthorized"), "token");
+        has(status(403, "services is forbidden"), "deploy/node.yaml");
+        let plain = "Client sent an HTTP request to an HTTPS server.";
+        has(status(400, plain), "https://");
+        assert_eq!(remedy(&status(503, "")), None);
+        assert_eq!(remedy(&Broken::ListCut), None);
+    }
+}
