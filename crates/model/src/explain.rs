@@ -57,11 +57,33 @@ pub enum PortAsked {
     Name(Arc<str>),
 }
 
+/// What a client is to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The node itself.
+    Node,
+    /// A Pod of this node. Where Pods are known by their interface, its packets come in at one.
+    OwnPod,
+    /// Whoever comes by a link. Where Pods are known by their interface, it is one if the Node's prefixes have its address.
+    Somebody,
+}
+
+impl Sender {
+    /// How its packets come in.
+    #[must_use]
+    pub fn arrival(self) -> Arrival {
+        match self {
+            Self::Node => Arrival::Node,
+            Self::OwnPod | Self::Somebody => Arrival::Link,
+        }
+    }
+}
+
 /// Who sends the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asker {
-    /// How its packets come in.
-    pub arrival: Arrival,
+    /// What it is to this node.
+    pub sender: Sender,
     /// Its addresses; the first of each family counts. Of the node itself none means its own.
     pub addresses: Vec<IpAddr>,
 }
@@ -207,7 +229,7 @@ impl<'a> Scene<'a> {
         let (protocol, port) = at.protocol_port();
         let source = self.source(family).ok_or(Cause::ClientWithout(family))?;
         Ok(Packet {
-            arrival: self.question.client.arrival,
+            arrival: self.question.client.sender.arrival(),
             interface: self.interface(source),
             source,
             destination,
@@ -223,16 +245,19 @@ impl<'a> Scene<'a> {
             return None;
         };
         let own = &here.node.pod_cidrs;
-        let is_own = self.question.client.arrival == Arrival::Link
-            && own.iter().any(|cidr| cidr.contains(source));
+        let is_own = match self.question.client.sender {
+            Sender::Node => false,
+            Sender::OwnPod => true,
+            Sender::Somebody => own.iter().any(|cidr| cidr.contains(source)),
+        };
         is_own.then(|| pattern.least())
     }
 
     fn source(&self, family: Family) -> Option<IpAddr> {
-        let Asker { arrival, addresses } = &self.question.client;
+        let Asker { sender, addresses } = &self.question.client;
         let here = self.world.here();
         let own = here.node.addresses.iter().chain(&*here.machine_addresses);
-        let own = own.filter(|_| *arrival == Arrival::Node && addresses.is_empty());
+        let own = own.filter(|_| *sender == Sender::Node && addresses.is_empty());
         let mut all = addresses.iter().chain(own).copied();
         all.find(|ip| Family::of(*ip) == family)
     }

@@ -7,8 +7,7 @@ mod words;
 use std::net::IpAddr;
 
 use daymark_case::Case;
-use daymark_model::decide::Arrival;
-use daymark_model::explain::{Asker, Cause, Question, explain};
+use daymark_model::explain::{Asker, Cause, Question, Sender, explain};
 use daymark_model::{ServiceKey, World};
 
 pub(crate) const NODE: &str = "node node-1 172.30.0.11 pods=10.244.1.0/24 zone=a\n";
@@ -29,11 +28,11 @@ pub(crate) fn from(source: &str) -> Asker {
     let parse = |ip: &str| ip.parse::<IpAddr>().expect("an address");
     match source {
         "node" => Asker {
-            arrival: Arrival::Node,
+            sender: Sender::Node,
             addresses: Vec::new(),
         },
         ips => Asker {
-            arrival: Arrival::Link,
+            sender: Sender::Somebody,
             addresses: ips.split(',').map(parse).collect(),
         },
     }

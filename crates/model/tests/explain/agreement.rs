@@ -2,7 +2,7 @@
 
 use daymark_case::random::{self, Random, packets};
 use daymark_model::decide::{Arrival, decision};
-use daymark_model::explain::{Answer, Asker, PortAsked, Question, Standing, explain};
+use daymark_model::explain::{Answer, Asker, PortAsked, Question, Sender, Standing, explain};
 use daymark_model::input::Detector;
 use daymark_model::{Target, Verdict, World, decide};
 use proptest::prelude::*;
@@ -91,7 +91,13 @@ proptest! {
                 service: frontend.port.service.clone(),
                 port: Some(PortAsked::Number(packet.port)),
                 address: Some(packet.destination),
-                client: Asker { arrival: packet.arrival, addresses: vec![packet.source] },
+                client: Asker {
+                    sender: match packet.arrival {
+                        Arrival::Node => Sender::Node,
+                        Arrival::Link => Sender::Somebody,
+                    },
+                    addresses: vec![packet.source],
+                },
             };
             let answers = explain(&world, &question).expect("the Service has the place");
             let mut its = answers.iter().filter(|a| a.packet == Some(packet) && a.port == frontend.port);
@@ -126,4 +132,30 @@ proptest! {
             }
         }
     }
+}
+
+/// Where Pods are known by their interface, an address says nothing: whoever asks for a Pod of this node knows that it is one.
+#[test]
+fn a_pod_of_this_node_comes_in_at_the_interface_that_the_detector_names() {
+    // The detector's names, and a Node without prefixes.
+    let text = "options detector=interface:veth*\n\
+                node node-1 172.30.0.11\n\
+                service web ClusterIP 80->8080/TCP cluster=10.96.0.7 internal-policy=Cluster\n\
+                endpoint 10.244.2.5 ready on node-2\n";
+    let case = daymark_case::Case::parse("here", text).expect("the text is a case");
+    let mut world = World::new(case.options.clone());
+    world.apply(case.steps[0].changes.iter().cloned());
+    let seen = |sender| {
+        let question = Question {
+            client: Asker {
+                sender,
+                addresses: vec!["10.244.7.9".parse().expect("an address")],
+            },
+            ..super::ask("node")
+        };
+        let answers = explain(&world, &question).expect("the Service has a place");
+        answers[0].endpoints[0].standing
+    };
+    let told = [Sender::OwnPod, Sender::Somebody].map(|sender| seen(sender).to_string());
+    assert_ne!(told[0], told[1], "the one keeps its source: {told:?}");
 }

@@ -32,7 +32,7 @@ fn the_usual_questions_have_their_cause() {
         POD,
         None,
         "none-ready",
-        "none of 1 endpoint is ready",
+        "its one endpoint is not ready",
     );
     check(
         &format!(
@@ -334,6 +334,6 @@ fn a_long_list_is_cut_and_a_label_that_hides_is_named() {
         POD,
         None,
         "port-not-named",
-        "endpoints are there, but without the port an unnamed one/TCP: their slices name \"web\"/TCP",
+        "endpoints are there, but without an unnamed port/TCP: their slices name \"web\"/TCP",
     );
 }

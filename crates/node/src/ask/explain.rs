@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
 use daymark_dataplane::nft::inspect::{Held, Inspection, Kept};
 use daymark_model::decide::{Arrival, decision};
-use daymark_model::explain::{self, Asker, PortAsked, Question, Step, explain};
+use daymark_model::explain::{self, Asker, PortAsked, Question, Sender, Step, explain};
 use daymark_model::{Family, Packet, ServiceKey, Verdict, World};
 
 use super::wire;
@@ -62,12 +62,12 @@ fn port(word: &str) -> PortAsked {
 
 fn client(world: &World, from: &wire::From) -> Asker {
     let here = world.here();
-    let (arrival, addresses) = match from {
+    let (sender, addresses) = match from {
         wire::From::Node => {
             let own = here.node.addresses.iter().chain(&*here.machine_addresses);
             let first = |family| own.clone().copied().find(|ip| Family::of(*ip) == family);
             let both = Family::BOTH.into_iter().filter_map(first);
-            (Arrival::Node, both.collect())
+            (Sender::Node, both.collect())
         }
         wire::From::OwnPod => {
             // The last address of a prefix is hardly ever a Pod's. Where Pods are not known by their addresses, those of
@@ -78,12 +78,21 @@ fn client(world: &World, from: &wire::From) -> Asker {
             }
             let last: Vec<IpAddr> = own.iter().map(|cidr| cidr.last()).collect();
             let nobodys = last.is_empty().then_some(OUTSIDE).into_iter().flatten();
-            (Arrival::Link, last.into_iter().chain(nobodys).collect())
+            (Sender::OwnPod, last.into_iter().chain(nobodys).collect())
         }
-        wire::From::Outside => (Arrival::Link, OUTSIDE.to_vec()),
-        wire::From::Addresses(ips) => (Arrival::Link, ips.clone()),
+        wire::From::Outside => (Sender::Somebody, OUTSIDE.to_vec()),
+        wire::From::Addresses(ips) => (Sender::Somebody, ips.clone()),
+        wire::From::Pod { addresses, node } => {
+            let is_here = node.as_deref() == Some(&*here.node.name);
+            let sender = if is_here {
+                Sender::OwnPod
+            } else {
+                Sender::Somebody
+            };
+            (sender, addresses.clone())
+        }
     };
-    Asker { arrival, addresses }
+    Asker { sender, addresses }
 }
 
 /// Addresses that nobody has.
@@ -163,11 +172,16 @@ fn endpoint(considered: &explain::Considered) -> wire::Endpoint {
 }
 
 fn skipped(skipped: &explain::Skipped) -> wire::Skipped {
+    // An empty slice names no port either, which is not what is wrong with it.
+    let (why, text) = match skipped.endpoints {
+        0 => ("empty", "it has no endpoint".to_owned()),
+        _ => (skipped.why.code(), skipped.why.to_string()),
+    };
     wire::Skipped {
         slice: skipped.slice.to_string(),
         endpoints: skipped.endpoints,
-        why: skipped.why.code().to_owned(),
-        text: skipped.why.to_string(),
+        why: why.to_owned(),
+        text,
     }
 }
 

@@ -64,6 +64,14 @@ pub enum From {
     Outside,
     /// Whoever has these addresses, by a link.
     Addresses(Vec<IpAddr>),
+    /// A Pod.
+    Pod {
+        /// Its addresses.
+        addresses: Vec<IpAddr>,
+        /// The node that it is on, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
+    },
 }
 
 /// What becomes of the client's packets.

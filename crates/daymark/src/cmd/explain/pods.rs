@@ -13,6 +13,8 @@ use kube::{Client, ResourceExt};
 use serde::Serialize;
 use tokio::time::timeout;
 
+use crate::failure;
+
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Pods {
@@ -56,7 +58,11 @@ pub(super) async fn client(
     if addresses.is_empty() {
         bail!("pod/{name} has no address yet: it cannot send anything");
     }
-    Ok((From::Addresses(addresses), node))
+    let from = From::Pod {
+        addresses,
+        node: node.clone(),
+    };
+    Ok((from, node))
 }
 
 fn addresses(pod: &Pod) -> Vec<String> {
@@ -85,7 +91,7 @@ pub(super) async fn read(api: &Client, namespace: &str, name: &str, explained: &
             "the API did not answer within {} s",
             PATIENCE.as_secs()
         )),
-        Ok(Err(error)) => unread(error.to_string()),
+        Ok(Err(error)) => unread(failure::sentence(&error.into())),
         Ok(Ok((None, _))) => Pods {
             selector: Some(format!("the API has no Service {namespace}/{name}")),
             ..Pods::default()

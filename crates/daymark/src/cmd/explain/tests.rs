@@ -127,7 +127,7 @@ fn findings(answers: Vec<Answer>) -> Findings {
 fn cause() -> Cause {
     Cause {
         code: "none-ready".to_owned(),
-        text: "none of 1 endpoint is ready".to_owned(),
+        text: "its one endpoint is not ready".to_owned(),
         remedy: "look at the probes".to_owned(),
     }
 }
@@ -140,12 +140,12 @@ fn a_place_is_told_in_full_with_its_cause_and_remedy() {
         table::table(&findings, false),
         "Service default/web at node-1, from pod/client-1 (10.244.1.9)\n\n\
          PLACE             KIND        VERDICT\n\
-         10.96.0.7:80/TCP  cluster IP  refused: none of 1 endpoint is ready\n\n\
+         10.96.0.7:80/TCP  cluster IP  refused: its one endpoint is not ready\n\n\
          10.96.0.7:80/TCP (cluster IP)\n  \
            rules\n    policy  Cluster: any endpoint of the cluster  spec.internalTrafficPolicy\n  \
            endpoints\n    10.244.1.5:8080  node-1  web-1  left out: not ready\n  \
            kernel: table ip daymark, as it should be\n    fe-a  plan 3 (to-1)  same\n  \
-           why:    none of 1 endpoint is ready\n  \
+           why:    its one endpoint is not ready\n  \
            remedy: look at the probes\n"
     );
 }

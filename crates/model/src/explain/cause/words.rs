@@ -146,8 +146,12 @@ fn port_not_named(
             format!("{name:?}/{protocol}")
         }
     };
-    let wanted = quoted(name, protocol);
-    write!(out, "endpoints are there, but without the port {wanted}")?;
+    let wanted = if name.is_empty() {
+        format!("an unnamed port/{protocol}")
+    } else {
+        format!("the port {}", quoted(name, protocol))
+    };
+    write!(out, "endpoints are there, but without {wanted}")?;
     let known: Vec<String> = known.iter().map(|(n, p)| quoted(n, *p)).collect();
     if known.is_empty() {
         return out.write_str(": their slices name no port");
@@ -157,10 +161,11 @@ fn port_not_named(
 
 fn none_ready(out: &mut fmt::Formatter<'_>, not_ready: usize, terminating: usize) -> fmt::Result {
     let all = not_ready + terminating;
-    let s = if all == 1 { "" } else { "s" };
     match (not_ready, terminating) {
-        (_, 0) => write!(out, "none of {all} endpoint{s} is ready"),
-        (0, _) => write!(out, "all of {all} endpoint{s} terminate, and serve no more"),
+        (1, 0) => out.write_str("its one endpoint is not ready"),
+        (0, 1) => out.write_str("its one endpoint terminates, and serves no more"),
+        (_, 0) => write!(out, "none of {all} endpoints is ready"),
+        (0, _) => write!(out, "all of {all} endpoints terminate, and serve no more"),
         _ => write!(
             out,
             "none of {all} endpoints is ready: {not_ready} not ready, {terminating} terminating"
