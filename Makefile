@@ -49,7 +49,8 @@ peers: ## the real kube-proxy, API server, controllers, kubectl and etcd, from t
 
 conformance: build ## daymark beside the real kube-proxy, under the real API server
 	@$(WITH_PEERS) && $(DAYMARK) conformance --peers $(PEERS) --clusters $(CLUSTERS) && \
-	 $(DAYMARK) lab run --peers $(PEERS) examples/e2e && peers/kubectl/run.sh $(DAYMARK) $(PEERS)
+	 $(DAYMARK) lab run --peers $(PEERS) examples/e2e && peers/kubectl/run.sh $(DAYMARK) $(PEERS) && \
+	 peers/move/run.sh $(DAYMARK) $(PEERS)
 
 release: ## the optimised binary
 	$(CARGO) build --locked --release -p daymark

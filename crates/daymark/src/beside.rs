@@ -35,14 +35,19 @@ impl Proxy {
         programs: &Path,
         config: &Path,
     ) -> anyhow::Result<(PathBuf, Vec<String>)> {
-        let config = config.to_string_lossy().into_owned();
-        let config = ["--config".to_owned(), config];
+        let word = |path: &Path| path.to_string_lossy().into_owned();
+        // Beside the configuration: the usual place is one of the whole machine.
+        let socket = ["--socket".to_owned(), word(&config.with_extension("sock"))];
+        let config = ["--config".to_owned(), word(config)];
         Ok(match self {
             Self::Kube => (programs.join("kube-proxy"), config.into()),
             Self::Daymark => {
                 let program = std::env::current_exe().context("this program's path")?;
                 let verb = ["node".to_owned()];
-                (program, verb.into_iter().chain(config).collect())
+                (
+                    program,
+                    verb.into_iter().chain(config).chain(socket).collect(),
+                )
             }
         })
     }
