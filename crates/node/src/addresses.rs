@@ -36,7 +36,7 @@ pub async fn follow(mut changed: impl FnMut(Arc<[IpAddr]>) -> Listen) -> Result<
     tasks.spawn(connection);
     let mut known: Option<Arc<[IpAddr]>> = None;
     loop {
-        let now: Arc<[IpAddr]> = list(&handle).await?.into();
+        let now: Arc<[IpAddr]> = steady(&handle).await?.into();
         if known.as_ref() != Some(&now) && changed(now.clone()) == Listen::Stop {
             break;
         }
@@ -72,6 +72,48 @@ pub enum Listen {
     Stop,
 }
 
+/// A list that two looks in a row agree on.
+async fn steady(handle: &Handle) -> Result<Vec<IpAddr>, AddressError> {
+    let mut looks = Looks::default();
+    loop {
+        if let Some(addresses) = looks.saw(list(handle).await?) {
+            return Ok(addresses);
+        }
+    }
+}
+
+/// What looks at the addresses have seen. The kernel hands a long list out in parts, and while interfaces come and go in between some
+/// address may be missing that is there (`NLM_F_DUMP_INTR`): its node ports would close, and flows to them be forgotten.
+#[derive(Debug, Default)]
+struct Looks {
+    count: usize,
+    last: Option<Vec<IpAddr>>,
+}
+
+impl Looks {
+    /// Takes one in: what is to be believed, once it is the same as the one before. If there is no rest for long, what either of
+    /// the last two saw.
+    fn saw(&mut self, mut now: Vec<IpAddr>) -> Option<Vec<IpAddr>> {
+        self.count += 1;
+        match self.last.take() {
+            Some(last) if last == now => Some(now),
+            Some(last) if self.count >= MOST_LOOKS => {
+                now.extend(last);
+                now.sort_unstable();
+                now.dedup();
+                Some(now)
+            }
+            _ => {
+                self.last = Some(now);
+                None
+            }
+        }
+    }
+}
+
+/// How often the list is read while it changes.
+const MOST_LOOKS: usize = 10;
+
 async fn list(handle: &Handle) -> Result<Vec<IpAddr>, AddressError> {
     let mut found = Vec::new();
     let mut dump = handle.address().get().execute();
@@ -105,6 +147,33 @@ mod tests {
     use daymark_model::input::Node;
 
     use super::*;
+
+    /// What is believed of these looks, the last of them again and again.
+    fn believed(looks: &[&[&str]]) -> (Vec<String>, usize) {
+        let mut count = 0;
+        let mut state = Looks::default();
+        loop {
+            let look = looks[count.min(looks.len() - 1)];
+            count += 1;
+            let now = look.iter().map(|ip| ip.parse().unwrap()).collect();
+            if let Some(all) = state.saw(now) {
+                return (all.iter().map(IpAddr::to_string).collect(), count);
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_that_one_look_misses_is_not_gone() {
+        const BOTH: &[&str] = &["192.0.2.1", "192.0.2.2"];
+        const ONE: &[&str] = &["192.0.2.1"];
+        let of = |all: &[&str]| all.iter().map(|ip| (*ip).to_owned()).collect::<Vec<_>>();
+        assert_eq!(believed(&[BOTH]), (of(BOTH), 2));
+        assert_eq!(believed(&[ONE, BOTH]), (of(BOTH), 3));
+        assert_eq!(believed(&[BOTH, ONE, BOTH]), (of(BOTH), 4));
+        assert_eq!(believed(&[BOTH, ONE]), (of(ONE), 3));
+        let restless: Vec<&[&str]> = [BOTH, ONE].into_iter().cycle().take(20).collect();
+        assert_eq!(believed(&restless), (of(BOTH), MOST_LOOKS));
+    }
 
     #[test]
     fn a_given_primary_address_goes_before_those_of_the_node() {
