@@ -53,6 +53,10 @@ const TESTS: &[Test] = &[
         refusals::several,
     ),
     (
+        "more_refusals_than_the_socket_holds_are_told_to_be_missing",
+        refusals::overrun,
+    ),
+    (
         "a_refused_expression_is_named_by_its_index",
         refusals::expression,
     ),

@@ -1,7 +1,7 @@
 //! An error of the kernel leads back to what caused it.
 
 use daymark_netlink::nft::*;
-use daymark_sys::netlink::{Refusal, TransactError};
+use daymark_sys::netlink::{Completeness, Refusal, TransactError};
 
 use crate::Outcome;
 use crate::objects::{socket, table_id};
@@ -208,5 +208,30 @@ pub(crate) fn unprivileged() -> Outcome {
         (0, libc::EPERM),
         "{refused:?}"
     );
+    Outcome::Passed
+}
+
+/// More refusals than the receive buffer holds (`ENOBUFS`): what fits is told, what does not is told to be missing, and the socket goes on.
+pub(crate) fn overrun() -> Outcome {
+    let mut socket = socket();
+    // The kernel makes it the least that it allows.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1).expect("a buffer");
+    let good = map();
+    let missing = |number: u32| Message::FlushSet {
+        table: table_id(),
+        set: format!("missing-{number}").as_str().into(),
+    };
+    let all: Vec<Message> = good.iter().cloned().chain((0..300).map(missing)).collect();
+    match socket.commit(&all) {
+        Err(TransactError::Refused { refusals, complete }) => {
+            assert_eq!(complete, Completeness::Lost);
+            assert!((1..300).contains(&refusals.len()), "{}", refusals.len());
+        }
+        other => panic!("expected refusals, not {other:?}"),
+    }
+    let nothing = socket.snapshot(&table_id()).expect("readable").is_none();
+    assert!(nothing, "nothing of it happened");
+    socket.commit(&good).expect("the next transaction");
+    assert!(socket.snapshot(&table_id()).expect("readable").is_some());
     Outcome::Passed
 }
