@@ -201,9 +201,15 @@ impl NodePortAddress {
 
 /// The Node object's first address of each family; a loopback address is nobody's.
 fn primary(node: &[IpAddr]) -> Vec<IpAddr> {
-    let first = |family| node.iter().copied().find(|ip| Family::of(*ip) == family);
-    let both = Family::BOTH.into_iter().filter_map(first);
-    both.filter(|ip| !ip.is_loopback()).collect()
+    let mut first: Vec<IpAddr> = Vec::new();
+    for ip in node {
+        let is_other = |known: &IpAddr| Family::of(*known) != Family::of(*ip);
+        if first.iter().all(is_other) {
+            first.push(*ip);
+        }
+    }
+    first.retain(|ip| !ip.is_loopback());
+    first
 }
 
 /// What becomes of a family that no entry names, or for which `primary` finds no address.

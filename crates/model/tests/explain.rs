@@ -71,5 +71,6 @@ pub(crate) fn check(text: &str, source: &str, address: Option<&str>, code: &str,
     let found = causes_of(&world, &question);
     let told: Vec<(&str, String)> = found.iter().map(|c| (c.code(), c.to_string())).collect();
     assert_eq!(told, [(code, words.to_owned())], "{text}");
-    assert!(!found[0].remedy().is_empty());
+    let remedy = found[0].remedy();
+    assert!(remedy.split(' ').count() >= 3, "no sentence: {remedy}");
 }

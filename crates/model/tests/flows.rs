@@ -558,8 +558,8 @@ fn what_is_remembered_is_kept_when_more_batches_come() {
 }
 
 /// Whether a change of the cluster makes it worth to look for abandoned connections.
-fn concerns_abandoned(change: &str) -> bool {
-    let text = format!("{NODE}{WEB}\nstep then\n{change}\n");
+fn concerns_abandoned(before: &str, change: &str) -> bool {
+    let text = format!("{NODE}{before}\nstep then\n{change}\n");
     let case = Case::parse("abandoned", &text).expect("a case");
     let mut world = World::new(Options::default());
     world.apply(case.steps[0].changes.iter().cloned());
@@ -585,7 +585,24 @@ fn abandoned_connections_are_looked_for_when_an_endpoint_has_left() {
         ),
     ];
     for (change, expected) in rows {
-        assert_eq!(concerns_abandoned(change), expected, "{change}");
+        assert_eq!(concerns_abandoned(WEB, change), expected, "{change}");
+    }
+    // A slice is whole in every change: what of it matters is whom it names, at which ports, for whom.
+    let slice = |of: &str, ports: &str, endpoint: &str| {
+        format!("slice solo of {of} IPv4 {ports}\nendpoint {endpoint} on node-1\n")
+    };
+    let before = slice("web", "80/TCP", "10.244.1.5 ready");
+    for (after, expected) in [
+        (before.clone(), false),
+        (slice("web", "80/TCP", "10.244.1.5 terminating"), false),
+        (slice("web", "80/TCP", "10.244.1.6 ready"), true),
+        (slice("web", "8080/TCP", "10.244.1.5 ready"), true),
+        (slice("other", "80/TCP", "10.244.1.5 ready"), true),
+        ("remove slice solo".to_owned(), true),
+    ] {
+        let web = "service web ClusterIP 80/TCP cluster=10.96.0.20\n";
+        let before = format!("{web}{before}");
+        assert_eq!(concerns_abandoned(&before, &after), expected, "{after}");
     }
     let suspects = || {
         let mut suspects = flows::Suspects::default();

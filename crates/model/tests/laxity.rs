@@ -156,6 +156,20 @@ fn a_laxity_names_the_field_and_the_remedy() {
 }
 
 #[test]
+fn one_lax_setting_is_enough() {
+    for word in [
+        "unnamed-family=open",
+        "ranges-of-one-family=open",
+        "without-local=cluster",
+    ] {
+        let case = Case::parse("here", &format!("options {word}\n")).expect("a case");
+        assert!(is_lax(&case.options), "{word}");
+    }
+    let case = Case::parse("here", "options unallocated=let-through\n").expect("a case");
+    assert!(!is_lax(&case.options), "what is no Service's");
+}
+
+#[test]
 fn every_mode_is_lax_and_daymark_is_not() {
     assert!(!is_lax(&Options::default()));
     assert_eq!(unowned(&Rules::default()), []);

@@ -1,6 +1,6 @@
 //! The usual questions, and their causes in words.
 
-use daymark_model::explain::{PortAsked, Question, explain};
+use daymark_model::explain::{Asker, PortAsked, Question, Sender, explain};
 
 use super::{OUTSIDE, POD, ask, causes_of, check, world};
 
@@ -205,6 +205,19 @@ fn the_loser_of_a_conflict_is_told_who_won_and_why() {
              endpoint 10.244.1.6 ready on node-1\n"
         )
     };
+    let question = Question {
+        address: Some("172.30.0.200".parse().expect("an address")),
+        ..ask(OUTSIDE)
+    };
+    let lost = world(&two(
+        "created=2 lb=172.30.0.200",
+        "created=1 lb=172.30.0.200",
+    ));
+    let answers = explain(&lost, &question).expect("a place");
+    assert!(
+        !answers[0].is_forwarded(),
+        "the other Service forwards, not this one"
+    );
     check(
         &two("created=2 lb=172.30.0.200", "created=1 lb=172.30.0.200"),
         OUTSIDE,
@@ -252,6 +265,33 @@ fn a_family_that_one_side_lacks_says_which() {
         "client-without-family",
         "the client has no IPv6 address",
     );
+    // What sends from an address that was named has no other, the node neither.
+    for sender in [Sender::Somebody, Sender::OwnPod, Sender::Node] {
+        let question = Question {
+            address: six.map(|ip| ip.parse().expect("an address")),
+            client: Asker {
+                sender,
+                addresses: vec!["172.30.0.11".parse().expect("an address")],
+            },
+            ..ask(POD)
+        };
+        let two = format!("machine 172.30.0.11 fd00:30::11\n{text}");
+        let found = causes_of(&world(&two), &question);
+        assert_eq!(found[0].code(), "client-without-family", "{sender:?}");
+        let nobody = Question {
+            client: Asker {
+                sender,
+                addresses: Vec::new(),
+            },
+            ..question
+        };
+        let found = causes_of(&world(&two), &nobody);
+        let expected = match sender {
+            Sender::Somebody | Sender::OwnPod => "client-without-family",
+            Sender::Node => "other-family-only",
+        };
+        assert_eq!(found[0].code(), expected, "{sender:?}");
+    }
     let text = "service web NodePort 80/TCP@30080 cluster=fd00:10:96::7\n\
                 endpoint fd00:10:244:1::5 ready on node-1\n";
     let question = Question {
@@ -335,5 +375,15 @@ fn a_long_list_is_cut_and_a_label_that_hides_is_named() {
         None,
         "port-not-named",
         "endpoints are there, but without an unnamed port/TCP: their slices name \"web\"/TCP",
+    );
+    // The slices of the other family have ports of their own.
+    check(
+        "service web ClusterIP web:80/TCP cluster=10.96.0.7\n\
+         slice four of web IPv4 a:80/TCP\nendpoint 10.244.1.5 ready on node-1\n\
+         slice six of web IPv6 b:80/TCP\nendpoint fd00:10:244:1::5 ready on node-1\n",
+        POD,
+        None,
+        "port-not-named",
+        "endpoints are there, but without the port \"web\"/TCP: their slices name \"a\"/TCP",
     );
 }

@@ -249,6 +249,20 @@ fn each_rule_says_what_it_came_to() {
         "client",
         "inside: 10.244.1.9 is a Pod of this node [clusterCIDR]",
     );
+    let bridge = web("options detector=interface:cni0\n", "");
+    for (source, expected) in [
+        (
+            POD,
+            "inside: 10.244.1.9 is a Pod of this node [detectLocal]",
+        ),
+        (
+            OUTSIDE,
+            "outside: 192.0.2.7 is none of this node's Pods (cni0) [detectLocal]",
+        ),
+        ("node", "inside: the node itself [detectLocal]"),
+    ] {
+        check(&bridge, source, ip, "client", expected);
+    }
     check(
         &plain,
         POD,
