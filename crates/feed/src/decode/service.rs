@@ -1,6 +1,6 @@
 //! Services.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use daymark_model::address::parse_address;
@@ -292,8 +292,21 @@ fn source_ranges(spec: &Spec<'_>, reader: &mut Reader<'_, '_>) -> Vec<Cidr> {
             }
         }
     }
+    let is_there = !list.is_empty() || spec.load_balancer_source_ranges.unreadable;
+    if ranges.is_empty() && is_there {
+        let why =
+            "has no entry that can be read: nobody may come; write prefixes such as 192.0.2.0/24";
+        reader.refuse("spec.loadBalancerSourceRanges", why);
+        ranges.extend(NOBODY.map(Cidr::host));
+    }
     ranges
 }
+
+/// Whoever lists clients does not mean everybody: addresses from which nothing comes.
+const NOBODY: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+];
 
 fn ingress(status: &LoadBalancer<'_>, reader: &mut Reader<'_, '_>) -> Vec<Ingress> {
     let mut all = Vec::with_capacity(status.ingress.len());

@@ -170,6 +170,13 @@ fn unreadable_values_of_a_service_are_named_and_the_rest_stands() {
             &["spec.loadBalancerSourceRanges[1]"],
         ),
         (
+            r#""spec":{"loadBalancerSourceRanges":["all"]}"#,
+            &[
+                "spec.loadBalancerSourceRanges[0]",
+                "spec.loadBalancerSourceRanges",
+            ],
+        ),
+        (
             r#""spec":{"internalTrafficPolicy":"Zone"}"#,
             &["spec.internalTrafficPolicy"],
         ),
@@ -185,6 +192,21 @@ fn unreadable_values_of_a_service_are_named_and_the_rest_stands() {
     for (json, expected) in cases {
         let (_, object) = service(json);
         assert_eq!(reasons(&object), *expected, "{json}");
+    }
+}
+
+#[test]
+fn source_ranges_of_which_none_can_be_read_let_nobody_in() {
+    let ranges = |json: &str| {
+        let (service, _) = service(&format!(r#""spec":{{"loadBalancerSourceRanges":{json}}}"#));
+        let ranges = service.source_ranges.iter().map(ToString::to_string);
+        ranges.collect::<Vec<String>>()
+    };
+    assert_eq!(ranges("null"), [""; 0]);
+    assert_eq!(ranges("[]"), [""; 0]);
+    assert_eq!(ranges(r#"["10.0.0.0/8","all"]"#), ["10.0.0.0/8"]);
+    for nobody in [r#"["all"]"#, "[7,null]", r#""10.0.0.0/8""#, "{}"] {
+        assert_eq!(ranges(nobody), ["0.0.0.0/32", "::/128"], "{nobody}");
     }
 }
 

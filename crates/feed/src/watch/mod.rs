@@ -12,6 +12,9 @@ mod backoff;
 mod items;
 mod lines;
 mod request;
+/// So many values of an object that cannot be used are named in the log.
+const SHOWN: usize = 5;
+
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -417,11 +420,16 @@ impl Watch {
         }
     }
 
-    /// Counts and logs what could not be read of an object.
+    /// Counts and logs what could not be read of an object: the first of it, since an annotation has room for a hundred thousand
+    /// wrong values.
     fn put(&self, object: Object) -> Message {
-        for reason in &object.reasons {
-            add(&self.counters().unreadable, 1);
+        add(&self.counters().unreadable, object.reasons.len());
+        for reason in object.reasons.iter().take(SHOWN) {
             warn!(kind = %self.kind, object = %object.key, "{reason}");
+        }
+        let more = object.reasons.len().saturating_sub(SHOWN);
+        if more > 0 {
+            warn!(kind = %self.kind, object = %object.key, more, "more of its values cannot be used");
         }
         Message::Put(self.kind, object.key, object.meaning)
     }
