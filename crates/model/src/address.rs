@@ -184,6 +184,24 @@ impl fmt::Display for Cidr {
     }
 }
 
+/// Whether an address means something on one host or link alone, or is nobody's: unspecified, loopback, link-local, multicast,
+/// broadcast. No Pod or load balancer has one that others could reach (kubernetes `validation.ValidateNonSpecialIP`).
+///
+/// ```
+/// use daymark_model::address::{is_special, parse_address};
+/// let special = |text| parse_address(text).is_some_and(is_special);
+/// assert!(special("127.0.0.1") && special("169.254.169.254") && special("fe80::1") && special("ff02::1"));
+/// assert!(!special("10.0.0.1") && !special("fd00::1"));
+/// ```
+#[must_use]
+pub fn is_special(ip: IpAddr) -> bool {
+    let here_alone = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    here_alone || ip.is_unspecified() || ip.is_loopback() || ip.is_multicast()
+}
+
 /// Reads an address as leniently as Kubernetes does for stored objects: surrounding spaces, leading
 /// zeros (decimal, never octal) and IPv4 written inside IPv6 are understood, everything that comes
 /// out is canonical (k8s.io/utils/net, `ParseIPSloppy`).

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::address::{Cidr, Family, Protocol};
+use crate::address::{Cidr, Family, Protocol, is_special};
 use crate::audience::{self, NotProxied};
 use crate::decide::Client;
 use crate::desired::{
@@ -369,6 +369,9 @@ pub enum NotServed {
     NoNodePorts,
     /// An external IP that this node's settings do not allow ([`ExternalIps`]).
     NotAllowed,
+    /// An external IP or a load balancer's that is special ([`is_special`]): the node's own connections to itself, or every Pod's to
+    /// its link, would be caught.
+    Special,
 }
 
 /// Every place that a Service's port names in one family, the cluster IP first.
@@ -435,7 +438,15 @@ fn has_node_ports(service: &Service) -> Result<(), NotServed> {
     Ok(())
 }
 
+fn is_ordinary(ip: IpAddr) -> Result<(), NotServed> {
+    if is_special(ip) {
+        return Err(NotServed::Special);
+    }
+    Ok(())
+}
+
 fn is_allowed(ip: IpAddr, external_ips: &ExternalIps) -> Result<(), NotServed> {
+    is_ordinary(ip)?;
     match external_ips {
         ExternalIps::Within(prefixes) if !prefixes.iter().any(|cidr| cidr.contains(ip)) => {
             Err(NotServed::NotAllowed)
@@ -462,7 +473,7 @@ fn is_captured(service: &Service, ingress: &Ingress) -> Result<(), NotServed> {
     } else if ingress.mode == IngressMode::Proxy {
         Err(NotServed::ProxyMode)
     } else {
-        Ok(())
+        is_ordinary(ingress.ip)
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::address::Family;
+use crate::address::{Family, is_special};
 use crate::audience;
 use crate::desired::{Backend, List, Place};
 use crate::input::{Conditions, Endpoint, Hints, Node, ServicePort, Slice, SlicePort};
@@ -321,6 +321,8 @@ pub enum Why {
     PortNotNamed,
     /// The endpoint's address is of the other family than its slice.
     ForeignAddress,
+    /// The endpoint's address is special ([`is_special`]): what went there would go to the node itself, or to its link.
+    Special,
     /// Another copy of the same address and port counts.
     Duplicate,
 }
@@ -356,6 +358,10 @@ fn gather<'a>(
                 };
                 if Family::of(endpoint.address) != family {
                     pass_over(slice, endpoint, Why::ForeignAddress);
+                    continue;
+                }
+                if is_special(endpoint.address) {
+                    pass_over(slice, endpoint, Why::Special);
                     continue;
                 }
                 let new = Candidate {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use daymark_model::address::parse_address;
+use daymark_model::address::{is_special, parse_address};
 use daymark_model::{Cidr, Family, Protocol};
 use proptest::prelude::*;
 
@@ -225,5 +225,45 @@ proptest! {
     fn no_text_makes_reading_panic(text in ".{0,60}") {
         let _ = parse_address(&text);
         let _ = Cidr::parse(&text);
+    }
+}
+
+#[test]
+fn special_addresses_are_those_of_one_host_or_link_and_nobodys() {
+    let is = |text: &str| is_special(parse_address(text).expect("an address"));
+    for special in [
+        "0.0.0.0",
+        "127.0.0.1",
+        "127.255.255.255",
+        "169.254.0.0",
+        "169.254.255.255",
+        "224.0.0.1",
+        "239.255.255.255",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "fe80::",
+        "febf:ffff::1",
+        "ff00::",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+    ] {
+        assert!(is(special), "{special}");
+    }
+    for ordinary in [
+        "0.0.0.1",
+        "126.255.255.255",
+        "128.0.0.0",
+        "169.253.255.255",
+        "169.255.0.0",
+        "223.255.255.255",
+        "255.255.255.254",
+        "::2",
+        "fe7f::1",
+        "fec0::1",
+        "fd00::1",
+        "feff::1",
+    ] {
+        assert!(!is(ordinary), "{ordinary}");
     }
 }

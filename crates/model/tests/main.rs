@@ -7,6 +7,7 @@ mod desired;
 mod endpoints;
 mod explain;
 mod flows;
+mod hostile;
 mod interface;
 mod laxity;
 mod listeners;

@@ -202,6 +202,7 @@ impl Cause {
             Self::NotServed(NotServed::NotLoadBalancer) => "not-load-balancer",
             Self::NotServed(NotServed::NoNodePorts) => "no-node-ports",
             Self::NotServed(NotServed::NotAllowed) => "external-ip-not-allowed",
+            Self::NotServed(NotServed::Special) => "special-address",
             Self::HeldBy { .. } => "held-by-another",
             Self::SourceRange { .. } => "source-range",
             Self::NoSlices => "no-slices",
@@ -256,6 +257,9 @@ impl Cause {
             }
             Self::NotServed(NotServed::NotAllowed) => {
                 "use an address that this node's setting external-ips allows, or allow this one"
+            }
+            Self::NotServed(NotServed::Special) => {
+                "use an address that other hosts can reach: this one is of one host or link alone"
             }
             Self::HeldBy { .. } => "give one of the two another address or port",
             Self::SourceRange { .. } => {

@@ -91,6 +91,7 @@ impl Why {
             Self::Hidden => "hidden-slice",
             Self::PortNotNamed => "port-not-named",
             Self::ForeignAddress => "foreign-address",
+            Self::Special => "special-address",
             Self::Duplicate => "duplicate",
         }
     }
@@ -103,6 +104,7 @@ impl fmt::Display for Why {
             Self::Hidden => "hidden from proxies by the label service.kubernetes.io/headless",
             Self::PortNotNamed => "without a port of this name and protocol",
             Self::ForeignAddress => "its address is of another family than its slice",
+            Self::Special => "its address is loopback, link-local, multicast or unspecified",
             Self::Duplicate => "another copy of the same address counts",
         })
     }

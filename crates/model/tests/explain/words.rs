@@ -188,6 +188,11 @@ fn every_standing_has_its_words() {
             "left out: its address is of another family than its slice",
         ),
         (
+            Standing::PassedOver(Why::Special),
+            "special-address",
+            "left out: its address is loopback, link-local, multicast or unspecified",
+        ),
+        (
             Standing::PassedOver(Why::Duplicate),
             "duplicate",
             "left out: another copy of the same address counts",

@@ -38,6 +38,9 @@ impl fmt::Display for Cause {
                 NotServed::ProxyMode => "its ipMode is Proxy: nodes leave the address alone",
                 NotServed::NotLoadBalancer => "a status left over: spec.type is not LoadBalancer",
                 NotServed::NoNodePorts => "a number left over: spec.type is ClusterIP",
+                NotServed::Special => {
+                    "an address that is loopback, link-local, multicast or unspecified is never a Service's"
+                }
                 NotServed::NotAllowed => "this node's settings do not allow this external IP",
             }),
             Self::HeldBy { port, why } => {

@@ -1,0 +1,168 @@
+//! What somebody writes to harm others, or by mistake: it costs the Service that it is of, and every other goes on.
+
+use daymark_case::Case;
+use daymark_case::random::{self, Random, Size};
+use daymark_model::{Change, Desired, Packet, ServiceKey, Verdict, World, decide};
+use proptest::prelude::*;
+
+fn world(text: &str) -> World {
+    let case = Case::parse("here", text).unwrap_or_else(|error| panic!("{error}"));
+    let mut world = World::new(case.options.clone());
+    for step in &case.steps {
+        world.apply(step.changes.iter().cloned());
+    }
+    world
+}
+
+const NEIGHBOUR: &str = "node node-1 172.30.0.11 pods=10.244.1.0/24\n\
+    service neighbour NodePort 80->8080/TCP@30080 cluster=10.96.0.99 external=172.30.0.240\n\
+    endpoint 10.244.1.5 ready on node-1\n";
+
+/// The frontends and pools of one Service.
+fn of(desired: &Desired, name: &str) -> Desired {
+    let key = ServiceKey::new("default", name);
+    let mut part = Desired {
+        frontends: desired.frontends.clone(),
+        pools: desired.pools.clone(),
+        ..Desired::default()
+    };
+    part.frontends
+        .retain(|_, frontend| frontend.port.service == key);
+    part.pools.retain(|pool, _| pool.port.service == key);
+    part
+}
+
+#[test]
+fn whatever_one_service_is_its_neighbour_stays_as_it_is() {
+    let alone = of(world(NEIGHBOUR).desired(), "neighbour");
+    assert_eq!(alone.frontends.len(), 3);
+    let many = |what: &dyn Fn(usize) -> String| (1..=1000).map(what).collect::<Vec<String>>();
+    let ports = many(&|port| format!("p{port}:{port}->{port}/TCP"));
+    let copies = many(&|port| format!("same:{port}/TCP"));
+    let names = many(&|port| format!("http:{port}/TCP"));
+    let ips = many(&|n| format!("10.{}.{}.1", n / 250, n % 250));
+    for (what, hostile) in [
+        ("a thousand ports", format!("service taker ClusterIP {} cluster=10.96.0.20 external=10.96.0.99,172.30.0.240 created=9", ports.join(" "))),
+        ("the neighbour's cluster IP", "service taker ClusterIP 80/TCP cluster=10.96.0.99 created=9".to_owned()),
+        ("the neighbour's addresses, as its own", "service taker LoadBalancer 80/TCP@30080 cluster=10.96.0.20 external=10.96.0.99 created=9".to_owned()),
+        ("one name for a thousand ports", format!("service taker ClusterIP {} cluster=10.96.0.20", copies.join(" "))),
+        ("a slice of a thousand ports", format!("service taker ClusterIP http:81/TCP cluster=10.96.0.20\nslice x of taker IPv4 {}\nendpoint 10.244.1.6 ready on node-1", names.join(" "))),
+        ("a slice of the neighbour's, by another's name", "slice neighbour-ipv4 of taker IPv6 80/TCP\nslice neighbour of other IPv4 8080/TCP\nendpoint 10.244.2.9 ready".to_owned()),
+        ("a thousand external IPs", format!("service taker ClusterIP 80/TCP cluster=10.96.0.20 external={},172.30.0.240 created=9", ips.join(","))),
+        ("special addresses", "service taker LoadBalancer 80/TCP cluster=10.96.0.20 lb=127.0.0.1,169.254.1.1 external=0.0.0.0,224.0.0.1\nendpoint 127.0.0.1 ready on node-1".to_owned()),
+        ("a range of nobody", "service taker LoadBalancer 80/TCP cluster=10.96.0.20 lb=172.30.0.241 ranges=0.0.0.0/32,::/128".to_owned()),
+    ] {
+        // Of this slice's name there may be one: it moves to the other Service, as the API says.
+        let moves = hostile.starts_with("slice neighbour-ipv4");
+        let world = world(&format!("{NEIGHBOUR}{hostile}\n"));
+        let found = of(world.desired(), "neighbour");
+        if moves {
+            assert_eq!(found.frontends.len(), 3, "{what}");
+        } else {
+            assert_eq!(found, alone, "{what}");
+        }
+    }
+}
+
+#[test]
+fn each_of_a_thousand_ports_has_its_own_endpoints() {
+    let ports: Vec<String> = (1..=1000)
+        .map(|port| format!("p{port}:{port}->{port}/TCP"))
+        .collect();
+    let mut text = format!(
+        "{NEIGHBOUR}service wide ClusterIP {} cluster=10.96.0.20\n",
+        ports.join(" ")
+    );
+    for pod in 1..=50 {
+        text.push_str(&format!("endpoint 10.244.1.{pod} ready on node-1\n"));
+    }
+    let world = world(&text);
+    let wide = of(world.desired(), "wide");
+    assert_eq!((wide.frontends.len(), wide.pools.len()), (1000, 1000));
+    assert!(wide.pools.values().all(|pool| pool.backends.len() == 50));
+}
+
+/// Nothing is forwarded to nobody.
+fn holds_together(world: &World) {
+    let desired = world.desired();
+    for (at, frontend) in &desired.frontends {
+        let (protocol, port) = at.protocol_port();
+        let daymark_model::FrontendKey::Address { ip, .. } = *at else {
+            continue;
+        };
+        let packet = Packet {
+            arrival: decide::Arrival::Link,
+            interface: None,
+            source: ip,
+            destination: ip,
+            protocol,
+            port,
+        };
+        let verdict = decide(desired, &packet);
+        let is_empty = matches!(&verdict, Verdict::Forward(targets) if targets.is_empty());
+        assert!(!is_empty, "{at} of {} forwards to nobody", frontend.port);
+    }
+    for (pool, backends) in &desired.pools {
+        assert!(!backends.backends.is_empty(), "{pool:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// One more Service may have a better right to a place; it leaves none to nobody, and when it goes all is as before.
+    #[test]
+    fn who_comes_and_goes_leaves_the_others_as_they_were(seed in any::<u64>(), extra in any::<u64>()) {
+        let case = random::case(seed, Size { steps: 1, packets: 0, ..Size::default() });
+        let mut world = World::new(case.options.clone());
+        world.apply(case.steps[0].changes.iter().cloned());
+        let before = world.desired().clone();
+        let refused = world.refusals();
+        let mut random = Random::new(extra);
+        let hostile = hostile(&mut random);
+        world.apply(hostile.clone());
+        holds_together(&world);
+        for (at, frontend) in &before.frontends {
+            let now = world.desired().frontends.get(at);
+            prop_assert!(now.is_some(), "{} lost {}", frontend.port, at);
+        }
+        world.apply(hostile.into_iter().map(gone));
+        prop_assert_eq!(world.desired(), &before);
+        prop_assert_eq!(world.refusals(), refused);
+    }
+}
+
+fn gone(change: Change) -> Change {
+    match change {
+        Change::Service(key, _) => Change::Service(key, None),
+        Change::Slice(key, _) => Change::Slice(key, None),
+        other => other,
+    }
+}
+
+/// A Service with everything that is contested, under a name that no other has.
+fn hostile(random: &mut Random) -> Vec<Change> {
+    let pick = |random: &mut Random, all: &[&str]| {
+        random.pick(&all.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let ips = [
+        "10.96.0.20",
+        "172.30.0.200",
+        "172.30.0.11",
+        "127.0.0.1",
+        "0.0.0.0",
+        "169.254.169.254",
+    ];
+    let (cluster, external, lb) = (pick(random, &ips), pick(random, &ips), pick(random, &ips));
+    let created = random.below(3);
+    let target = pick(
+        random,
+        &["127.0.0.1", "10.244.1.5", "172.30.0.11", "255.255.255.255"],
+    );
+    let text = format!(
+        "service taker LoadBalancer 80->8080/TCP@30080 same:443/TCP same:53/UDP@30053 cluster={cluster} external={external} lb={lb} \
+         created={created} external-policy=Local health=32000\nendpoint {target} ready on node-1\n"
+    );
+    let case = Case::parse("here", &text).unwrap_or_else(|error| panic!("{error}"));
+    case.steps[0].changes.clone()
+}
