@@ -376,6 +376,27 @@ fn a_long_list_is_cut_and_a_label_that_hides_is_named() {
         "port-not-named",
         "endpoints are there, but without an unnamed port/TCP: their slices name \"web\"/TCP",
     );
+    for (endpoints, words) in [
+        (
+            "endpoint 10.244.1.5 terminating on node-1\n",
+            "its one endpoint terminates, and serves no more",
+        ),
+        (
+            "endpoint 10.244.1.5 not-ready on node-1\nendpoint 10.244.1.6 not-ready on node-1\n",
+            "none of 2 endpoints is ready",
+        ),
+    ] {
+        let text = format!("service web ClusterIP 80/TCP cluster=10.96.0.7\n{endpoints}");
+        check(&text, POD, None, "none-ready", words);
+    }
+    check(
+        "service web ClusterIP 80/TCP cluster=10.96.0.7\n\
+         slice web-1 of web IPv4 80/TCP\nendpoint fd00:10:244:1::5 ready on node-1\n",
+        POD,
+        None,
+        "other-family-only",
+        "no endpoint has an IPv4 address",
+    );
     // The slices of the other family have ports of their own.
     check(
         "service web ClusterIP web:80/TCP cluster=10.96.0.7\n\
