@@ -42,6 +42,10 @@ struct Run {
 
 /// `agent-start`, `agent-memory` and `agent-change`.
 pub(crate) fn run(base: &Path, sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<Figure>> {
+    Ok(figures(sizes, &measured(base, sizes, runs)?))
+}
+
+fn measured(base: &Path, sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<Run>> {
     let folder = filled(base, sizes.services, Stored::WithEndpoints(sizes.endpoints))?;
     let grounds: Vec<Ground> = (0..runs).map(|_| Ground::new()).collect::<Result<_, _>>()?;
     let mut server = Part::api(&folder, &grounds.iter().collect::<Vec<_>>())?;
@@ -54,7 +58,49 @@ pub(crate) fn run(base: &Path, sizes: &Sizes, runs: usize) -> anyhow::Result<Vec
         std::thread::sleep(QUIET);
     }
     server.stop()?;
-    Ok(figures(sizes, &done))
+    Ok(done)
+}
+
+/// `agent-many`: start and memory in a very large cluster.
+pub(crate) fn many(base: &Path, sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<Figure>> {
+    let (services, endpoints) = (sizes.many, sizes.endpoints);
+    let done = measured(
+        base,
+        &Sizes {
+            services,
+            changes: 10,
+            ..*sizes
+        },
+        runs,
+    )?;
+    let figure = |name: &str, what: String, unit, value: &dyn Fn(&Run) -> f64| Figure {
+        of: Measurement::AgentMany,
+        name: name.to_owned(),
+        what,
+        unit,
+        runs: done.iter().map(value).collect(),
+        goal: None,
+    };
+    Ok(vec![
+        figure(
+            "agent-many",
+            format!("agent start to first commit over TLS, {services} Services x {endpoints}"),
+            "s",
+            &|run| run.start,
+        ),
+        figure(
+            "agent-many-memory",
+            "its peak (VmHWM) after start and ten changes".to_owned(),
+            "MB",
+            &|run| run.memory[1],
+        ),
+        figure(
+            "agent-many-rss",
+            "what it holds then (VmRSS)".to_owned(),
+            "MB",
+            &|run| run.memory[2],
+        ),
+    ])
 }
 
 /// What the kernel and the API server still do for the run before should not be part of the next.
@@ -149,9 +195,20 @@ pub(super) async fn write(
     endpoints: usize,
     replaced: usize,
 ) -> anyhow::Result<()> {
+    let endpoints = inputs::endpoints_json(service, endpoints, replaced);
     let (namespace, slice) = (inputs::namespace(service), inputs::slice_name(service));
+    patch_endpoints(client, &namespace, &slice, endpoints).await
+}
+
+/// Gives an EndpointSlice these endpoints.
+pub(super) async fn patch_endpoints(
+    client: &Client,
+    namespace: &str,
+    slice: &str,
+    endpoints: Value,
+) -> anyhow::Result<()> {
     let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices/{slice}");
-    let body = json!({ "endpoints": inputs::endpoints_json(service, endpoints, replaced) });
+    let body = json!({ "endpoints": endpoints });
     let request = http::Request::patch(path)
         .header("content-type", "application/merge-patch+json")
         .body(serde_json::to_vec(&body)?)?;

@@ -4,7 +4,7 @@
 //! machine's (`net.netfilter.nf_conntrack_max`): where it is less than was asked for, there are as many as it takes.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context, ensure};
 use daymark_case::Case;
@@ -15,10 +15,11 @@ use daymark_netlink::ct::{Flow, Ports, Status, Tuple};
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::NetNs;
 
+use super::ground::{memory, reset_peak};
 use super::{Figure, Measurement, Sizes, clock};
 
 /// One flow of so many is to an endpoint that left.
-const STALE: usize = 20;
+pub(super) const STALE: usize = 20;
 
 struct Run {
     /// Milliseconds, with judging the places.
@@ -72,19 +73,23 @@ pub(crate) fn run(sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<Figure>> {
 }
 
 fn one(sizes: &Sizes) -> anyhow::Result<Run> {
-    let limit = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
-    let limit: usize = limit.context("nf_conntrack_max")?.trim().parse()?;
-    let entries = sizes.flows.min(limit / 10 * 9);
+    let entries = room_for(sizes.flows)?;
     let places = sizes.ports;
     let mut socket = NfSocket::open()?;
-    for number in 0..entries {
-        socket.add_flow(&flow(number, places))?;
+    let flows = (0..entries).map(|number| {
+        let (place, which) = (number % places, u32::from(is_stale(number, places)));
+        flow(number, vip(place), endpoint(place, which))
+    });
+    let mut stale = 0;
+    for (number, flow) in flows.enumerate() {
+        socket.add_flow(&flow)?;
+        stale += usize::from(is_stale(number, places));
     }
-    let before = resident_and_reset_peak()?;
+    reset_peak("self")?;
+    let before = memory("self", "VmRSS:")?;
     let (verdicts, started) = changed(places)?;
     let forgotten = forget(&mut socket, &verdicts, Which::Datagrams)?;
     let took = (clock::now() - started).as_secs_f64() * 1000.0;
-    let stale = entries.div_ceil(STALE);
     ensure!(
         forgotten.flows == [stale, 0],
         "{:?} flows were forgotten, {stale} are stale",
@@ -93,10 +98,22 @@ fn one(sizes: &Sizes) -> anyhow::Result<Run> {
     Ok(Run {
         took,
         walks: forgotten.walks as f64,
-        memory: (status("VmHWM:")? - before).max(0.0) / 1e6,
+        memory: (memory("self", "VmHWM:")? - before).max(0.0) / 1e6,
         entries,
         places,
     })
+}
+
+/// So many flows, or as many as the kernel's table takes.
+pub(super) fn room_for(flows: usize) -> anyhow::Result<usize> {
+    let limit = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+    let limit: usize = limit.context("nf_conntrack_max")?.trim().parse()?;
+    Ok(flows.min(limit / 10 * 9))
+}
+
+/// Whether a flow, by its number, is to an endpoint that leaves: one in [`STALE`] of those of each place.
+pub(super) fn is_stale(number: usize, places: usize) -> bool {
+    (number / places).is_multiple_of(STALE)
 }
 
 /// The verdicts of a batch in which every port lost an endpoint, and when judging began.
@@ -104,8 +121,9 @@ fn changed(places: usize) -> anyhow::Result<(Verdicts, std::time::Instant)> {
     let mut text = String::new();
     let mut gone = String::from("step then\n");
     for place in 0..places {
-        let [living, left] = [0, 1].map(|which| endpoint(place, which));
-        text += &format!("service s{place} ClusterIP 53/UDP cluster={}\n", vip(place));
+        let [living, left] = [0, 1].map(|which| *endpoint(place, which).ip());
+        let vip = vip(place);
+        text += &format!("service s{place} ClusterIP 53/UDP cluster={}\n", vip.ip());
         text += &format!("endpoint {living} ready on a\nendpoint {left} ready on b\n");
         gone += &format!("remove endpoint {left} of s{place}\n");
     }
@@ -119,29 +137,35 @@ fn changed(places: usize) -> anyhow::Result<(Verdicts, std::time::Instant)> {
     Ok((suspects.judge(&world), started))
 }
 
-fn vip(place: usize) -> Ipv4Addr {
-    Ipv4Addr::from_bits(Ipv4Addr::new(10, 96, 0, 0).to_bits() + 1 + place as u32)
+fn vip(place: usize) -> SocketAddrV4 {
+    SocketAddrV4::new(nth(Ipv4Addr::new(10, 96, 0, 1), place), 53)
 }
 
-fn endpoint(place: usize, which: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(Ipv4Addr::new(10, 200, 0, 0).to_bits() + 2 * place as u32 + which + 1)
+fn endpoint(place: usize, which: u32) -> SocketAddrV4 {
+    let first = nth(Ipv4Addr::new(10, 200, 0, 1), 2 * place);
+    SocketAddrV4::new(nth(first, which as usize), 53)
+}
+
+/// The address so many after another.
+pub(super) fn nth(first: Ipv4Addr, number: usize) -> Ipv4Addr {
+    Ipv4Addr::from_bits(first.to_bits() + number as u32)
 }
 
 /// An answered flow of a client of its own.
-fn flow(number: usize, places: usize) -> Flow {
-    let place = number % places;
-    let which = u32::from(number.is_multiple_of(STALE));
-    let client = Ipv4Addr::from_bits(Ipv4Addr::new(10, 128, 0, 0).to_bits() + number as u32 + 1);
-    let udp = |src: Ipv4Addr, dst: Ipv4Addr, ports| Tuple {
-        src: IpAddr::V4(src),
-        dst: IpAddr::V4(dst),
+pub(super) fn flow(number: usize, place: SocketAddrV4, endpoint: SocketAddrV4) -> Flow {
+    let client = SocketAddrV4::new(nth(Ipv4Addr::new(10, 128, 0, 1), number), 4000);
+    let udp = |src: SocketAddrV4, dst: SocketAddrV4| Tuple {
+        src: IpAddr::V4(*src.ip()),
+        dst: IpAddr::V4(*dst.ip()),
         protocol: Protocol::Udp.number(),
-        ports,
+        ports: Ports::Pair {
+            src: src.port(),
+            dst: dst.port(),
+        },
     };
-    let ports = |src, dst| Ports::Pair { src, dst };
     Flow {
-        original: udp(client, vip(place), ports(4000, 53)),
-        reply: udp(endpoint(place, which), client, ports(53, 4000)),
+        original: udp(client, place),
+        reply: udp(endpoint, client),
         zone: 0,
         status: Status::SEEN_REPLY | Status::ASSURED | Status::CONFIRMED | Status::DST_NAT,
         mark: 0,
@@ -149,22 +173,4 @@ fn flow(number: usize, places: usize) -> Flow {
         id: None,
         tcp: None,
     }
-}
-
-/// Makes what the process holds now its peak, and says how many bytes that are.
-fn resident_and_reset_peak() -> anyhow::Result<f64> {
-    // `5` of proc(5), "/proc/pid/clear_refs".
-    fs::write("/proc/self/clear_refs", "5").context("/proc/self/clear_refs")?;
-    status("VmRSS:")
-}
-
-/// A figure of `/proc/self/status`, in bytes.
-fn status(field: &str) -> anyhow::Result<f64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kilobytes = line.and_then(|rest| rest.split_whitespace().next());
-    let kilobytes: f64 = kilobytes
-        .context("no such line in /proc/self/status")?
-        .parse()?;
-    Ok(kilobytes * 1024.0)
 }

@@ -1,5 +1,7 @@
 //! What was measured, and whether it is good enough.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use super::Measurement;
@@ -30,6 +32,25 @@ pub(crate) enum Goal {
     AtLeast(f64),
 }
 
+impl Goal {
+    /// Whether a median is good enough; one that was not measured is not.
+    pub(crate) fn is_met_by(self, median: f64) -> bool {
+        match self {
+            Self::AtMost(limit) => median <= limit,
+            Self::AtLeast(limit) => median >= limit,
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(limit) => write!(f, "at most {}", short(*limit)),
+            Self::AtLeast(limit) => write!(f, "at least {}", short(*limit)),
+        }
+    }
+}
+
 impl Figure {
     /// As [`median`], of the runs.
     pub(crate) fn median(&self) -> f64 {
@@ -43,10 +64,7 @@ impl Figure {
 
     /// Whether the median reaches the goal, if there is one.
     pub(crate) fn met(&self) -> Option<bool> {
-        self.goal.map(|goal| match goal {
-            Goal::AtMost(limit) => self.median() <= limit,
-            Goal::AtLeast(limit) => self.median() >= limit,
-        })
+        self.goal.map(|goal| goal.is_met_by(self.median()))
     }
 
     /// One object of the JSON report.
@@ -71,24 +89,50 @@ impl Figure {
 
     /// One line of the report for people.
     pub(crate) fn to_line(&self) -> String {
-        let (min, max) = self.spread();
-        let value = |value: f64| short(value);
-        let goal = match self.goal {
-            None => String::new(),
-            Some(Goal::AtMost(limit)) => format!("at most {}", value(limit)),
-            Some(Goal::AtLeast(limit)) => format!("at least {}", value(limit)),
-        };
         let met = match self.met() {
             None => "",
             Some(true) => "met",
             Some(false) => "MISSED",
         };
-        let spread = format!("{}..{}", value(min), value(max));
-        let median = value(self.median());
+        let (min, max) = self.spread();
+        let spread = format!("{}..{}", short(min), short(max));
+        let median = short(self.median());
         format!(
-            "{:<22}{median:>9} {:<6}{spread:>20}  {goal:<15}{met:<8}{}",
-            self.name, self.unit, self.what
+            "{:<22}{median:>9} {:<6}{spread:>20}  {:<15}{met:<8}{}",
+            self.name,
+            self.unit,
+            self.goal(),
+            self.what
         )
+    }
+
+    /// What stands above [`Figure::to_markdown`].
+    pub(crate) const HEAD: &'static str = "\
+| name | what | median | spread of the runs | goal | |
+|---|---|---|---|---|---|";
+
+    /// One row of the table in `docs/benchmarks.md`.
+    pub(crate) fn to_markdown(&self) -> String {
+        let met = match self.met() {
+            None => "",
+            Some(true) => "met",
+            Some(false) => "**missed**",
+        };
+        let (min, max) = self.spread();
+        format!(
+            "| `{}` | {} | {} {} | {} .. {} | {} | {met} |",
+            self.name,
+            self.what,
+            short(self.median()),
+            self.unit,
+            short(min),
+            short(max),
+            self.goal(),
+        )
+    }
+
+    fn goal(&self) -> String {
+        self.goal.map(|goal| goal.to_string()).unwrap_or_default()
     }
 }
 
@@ -122,19 +166,22 @@ pub(crate) fn percentile(values: &mut [f64], percent: usize) -> f64 {
 }
 
 /// Three digits that count.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value.abs() {
+        size if size.is_nan() => "-".to_owned(),
         0.0 => "0".to_owned(),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
+        size if size >= 0.1 => format!("{value:.3}"),
+        size if size >= 0.01 => format!("{value:.4}"),
+        _ => format!("{value:.5}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Figure, Goal, percentile};
+    use super::{Figure, Goal, percentile, short};
     use crate::bench::Measurement;
 
     fn figure(runs: &[f64], goal: Goal) -> Figure {
@@ -159,6 +206,23 @@ mod tests {
         for (runs, median, goal, met) in rows {
             let figure = figure(&runs, goal);
             assert_eq!((figure.median(), figure.met()), (median, Some(met)));
+        }
+    }
+
+    #[test]
+    fn numbers_have_three_digits_that_count() {
+        let rows = [
+            (12_345.6, "12346"),
+            (99.04, "99.0"),
+            (1.0, "1.00"),
+            (0.1226, "0.123"),
+            (0.02, "0.0200"),
+            (0.00446, "0.00446"),
+            (0.0, "0"),
+            (f64::NAN, "-"),
+        ];
+        for (value, shown) in rows {
+            assert_eq!(short(value), shown);
         }
     }
 

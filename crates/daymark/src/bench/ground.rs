@@ -131,9 +131,15 @@ impl Part {
         Ok(Self { child, shown })
     }
 
-    /// Starts an API server over the store of a folder, listening on these grounds, and writing `admin.conf` and
-    /// `node.conf` there.
+    /// Starts an API server over the store of a folder, listening on these grounds, and writing `admin.conf`,
+    /// `controller.conf` and `node.conf` there.
     pub(crate) fn api(folder: &Folder, grounds: &[&Ground]) -> anyhow::Result<Self> {
+        let listeners = grounds.iter().map(|ground| ground.listener());
+        Self::api_at(folder, listeners.collect::<Result<_, _>>()?)
+    }
+
+    /// The same, listening on these sockets, the first of which is at [`API`] in its namespace.
+    pub(crate) fn api_at(folder: &Folder, listeners: Vec<TcpListener>) -> anyhow::Result<Self> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let mut args = vec![
             "api".to_owned(),
@@ -141,26 +147,25 @@ impl Part {
             text(folder.join("data")),
         ];
         args.extend(["--kubeconfig".to_owned(), text(folder.join("admin.conf"))]);
-        let node = text(folder.join("node.conf"));
-        args.extend(["--issue".to_owned(), format!("agent:node-1={node}")]);
+        for (role, file) in [
+            ("agent:node-1", "node.conf"),
+            ("controller", "controller.conf"),
+        ] {
+            let issued = format!("{role}={}", text(folder.join(file)));
+            args.extend(["--issue".to_owned(), issued]);
+        }
         let mut sockets = Vec::new();
-        for ground in grounds {
-            let socket = OwnedFd::from(ground.listener.try_clone()?);
+        for listener in listeners {
+            let socket = OwnedFd::from(listener);
             args.extend(["--listen-fd".to_owned(), socket.as_raw_fd().to_string()]);
             sockets.push(socket);
         }
         Self::start(&args, sockets)
     }
 
-    /// A figure of `/proc/PID/status`, in bytes: `VmHWM`, `VmRSS`.
+    /// As [`memory`], of the process.
     pub(crate) fn memory(&self, field: &str) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let kilobytes = line.and_then(|rest| rest.split_whitespace().next());
-        let kilobytes: f64 = kilobytes
-            .context("no such line in /proc/PID/status")?
-            .parse()?;
-        Ok(kilobytes * 1024.0)
+        memory(&self.child.id().to_string(), field)
     }
 
     /// Seconds of processor time that it and the children that it has waited for have used.
@@ -196,6 +201,22 @@ impl Drop for Part {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A figure of `/proc/PROCESS/status`, in bytes: `VmHWM:`, `VmRSS:`.
+pub(crate) fn memory(process: &str, field: &str) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = line.and_then(|rest| rest.split_whitespace().next());
+    let kilobytes = kilobytes.with_context(|| format!("no {field} in /proc/{process}/status"))?;
+    Ok(kilobytes.parse::<f64>()? * 1024.0)
+}
+
+/// Makes what a process holds now its peak (`VmHWM`).
+pub(crate) fn reset_peak(process: &str) -> anyhow::Result<()> {
+    let file = format!("/proc/{process}/clear_refs");
+    // `5` of proc(5), "/proc/pid/clear_refs".
+    fs::write(&file, "5").context(file)
 }
 
 /// Waits until `done` says so; asks it every few milliseconds.

@@ -4,9 +4,11 @@
 //! - [`conntrack`]: what becomes of tracked flows when endpoints leave;
 //! - [`agent`]: `daymark node` against an API server over TLS;
 //! - [`api`]: the embedded API server;
+//! - [`ready`]: a Pod that becomes ready, until it is reached;
 //! - [`lab`]: a lab from nothing to its first request;
 //! - [`peers`]: an agent beside the real kube-proxy, under the real API server;
-//! - [`figure`]: a number, its spread and its goal; [`inputs`]: made-up clusters; [`ground`]: where processes run.
+//! - [`figure`]: a number, its spread and its goal; [`inputs`]: made-up clusters; [`ground`]: where processes run;
+//!   [`server`]: who answers.
 //!
 //! Everything happens in namespaces of its own; `docs/benchmarks.md` tells what came out.
 
@@ -19,6 +21,8 @@ mod inputs;
 mod lab;
 pub(crate) mod peers;
 mod plane;
+mod ready;
+mod server;
 
 use std::path::Path;
 
@@ -38,6 +42,8 @@ pub(crate) enum Measurement {
     NftChange,
     /// Commit of one change in a large cluster against a small one.
     NftRatio,
+    /// Cold load of a very large cluster: what a Service costs against a large one.
+    NftLoadFlat,
     /// Many tracked flows, many changed ports.
     Conntrack,
     /// Agent start to its first commit, over TLS.
@@ -46,6 +52,10 @@ pub(crate) enum Measurement {
     AgentMemory,
     /// Watch event to commit.
     AgentChange,
+    /// Agent start and memory in a very large cluster.
+    AgentMany,
+    /// A Pod becomes ready, until its first packet through the Service.
+    PodReady,
     /// Lab command to first request served.
     LabStart,
     /// API server, start to ready, nothing stored.
@@ -68,7 +78,7 @@ pub(crate) struct Sizes {
     pub(crate) endpoints: usize,
     /// Changes whose times make a percentile.
     pub(crate) changes: usize,
-    /// Services of the large cluster of `nft-ratio`.
+    /// Services of the large cluster of `nft-ratio`, `nft-load-flat` and `agent-many`.
     pub(crate) many: usize,
     /// And of the small one.
     pub(crate) few: usize,
@@ -76,6 +86,10 @@ pub(crate) struct Sizes {
     pub(crate) flows: usize,
     /// And the ports that change.
     pub(crate) ports: usize,
+    /// How often a Pod becomes ready in `pod-ready`.
+    pub(crate) readies: usize,
+    /// And beside how many other Services.
+    pub(crate) beside: usize,
     /// Clients of `api-creates`.
     pub(crate) clients: usize,
     /// Services that they create.
@@ -95,6 +109,8 @@ impl Sizes {
             few: 100,
             flows: 200_000,
             ports: 1000,
+            readies: 200,
+            beside: 1000,
             clients: 50,
             creates: 5000,
             store: Settings::default(),
@@ -109,6 +125,8 @@ impl Sizes {
             many: 1000,
             flows: 10_000,
             ports: 100,
+            readies: 10,
+            beside: 20,
             creates: 500,
             store: Settings {
                 writes: 20,
@@ -133,15 +151,18 @@ pub(crate) fn run(
 ) -> anyhow::Result<Vec<Figure>> {
     use Measurement as M;
     type Step<'a> = (&'a [M], &'a dyn Fn() -> anyhow::Result<Vec<Figure>>);
-    let steps: [Step<'_>; 9] = [
+    let steps: [Step<'_>; 12] = [
         (&[M::NftLoad, M::NftChange], &|| {
             plane::load_and_change(sizes, runs)
         }),
         (&[M::NftRatio], &|| plane::ratio(sizes, runs)),
+        (&[M::NftLoadFlat], &|| plane::load_flat(sizes, runs)),
         (&[M::Conntrack], &|| conntrack::run(sizes, runs)),
         (&[M::AgentStart, M::AgentMemory, M::AgentChange], &|| {
             agent::run(base, sizes, runs)
         }),
+        (&[M::AgentMany], &|| agent::many(base, sizes, runs.min(FEW))),
+        (&[M::PodReady], &|| ready::run(base, sizes, runs)),
         (&[M::LabStart], &|| lab::start(runs)),
         (&[M::ApiStartEmpty], &|| {
             Ok(vec![api::start_empty(base, runs)?])
@@ -166,6 +187,9 @@ pub(crate) fn run(
     }
     Ok(all)
 }
+
+/// Runs of what takes long and varies little.
+const FEW: usize = 3;
 
 /// `store`.
 fn store(base: &Path, sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<Figure>> {

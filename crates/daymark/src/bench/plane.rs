@@ -231,6 +231,56 @@ pub(crate) fn ratio(sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
+/// `nft-load-flat`.
+pub(crate) fn load_flat(sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<Figure>> {
+    let (large, very) = (sizes.services, sizes.many);
+    let mut loads = [Vec::new(), Vec::new()];
+    for _ in 0..runs {
+        for (services, loads) in [large, very].into_iter().zip(&mut loads) {
+            let whole = alone(|| Ok(load(services, sizes.endpoints)?.whole))?;
+            loads.push(whole.as_secs_f64());
+        }
+    }
+    let [of_large, of_very] = loads;
+    let each =
+        |(of_very, of_large): (&f64, &f64)| (of_very / very as f64) / (of_large / large as f64);
+    let ratios = of_very.iter().zip(&of_large).map(each).collect();
+    let figure = |name: &str, what, unit, runs, goal| Figure {
+        of: Measurement::NftLoadFlat,
+        name: name.to_owned(),
+        what,
+        unit,
+        runs,
+        goal,
+    };
+    let endpoints = sizes.endpoints;
+    Ok(vec![
+        figure(
+            "nft-load-flat",
+            format!(
+                "cold load of {very} Services x {endpoints}: cost of a Service against {large}"
+            ),
+            "",
+            ratios,
+            Some(Goal::AtMost(1.5)),
+        ),
+        figure(
+            "nft-load-many",
+            format!("that load, with translating, of {very} Services"),
+            "s",
+            of_very,
+            None,
+        ),
+        figure(
+            "nft-load-few",
+            format!("and of {large}"),
+            "s",
+            of_large,
+            None,
+        ),
+    ])
+}
+
 /// In a fresh network namespace; the kernel has a moment to clear the one before away.
 fn alone<R: Send>(f: impl FnOnce() -> anyhow::Result<R> + Send) -> anyhow::Result<R> {
     let result = NetNs::create()?.run(f)?;

@@ -15,21 +15,25 @@ use crate::bench::{self, Figure, Measurement, Sizes, peers};
   daymark bench
   daymark bench nft-load nft-change --runs 11
   daymark bench api-creates -o json
+  daymark bench conntrack --flows 1000000
   daymark bench --quick
 
-No root is needed: everything happens in namespaces of its own. Each figure is the median of its runs, with the least and
-the greatest. Use a release build on a machine that does nothing else; docs/benchmarks.md explains the figures.
+No root is needed without --peers: everything happens in namespaces of its own. Each figure is the median of its runs, with the
+least and the greatest. Use a release build on a machine that does nothing else; docs/benchmarks.md explains the figures.
 Exit code 0 if every goal is met, 1 if one is missed or something could not be measured. --quick judges nothing.")]
 pub(crate) struct Args {
     /// What to measure; everything if nothing is named.
     #[arg(value_name = "NAME", value_enum)]
     names: Vec<Measurement>,
-    /// How often each is measured.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    runs: u16,
+    /// How often each is measured: 5 times if this is not given, beside kube-proxy 3 times at most.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: Option<u16>,
     /// Small sizes and three runs at most, to see whether it works.
     #[arg(long)]
     quick: bool,
+    /// How many flows conntrack has tracked; fewer where the kernel's table has no room for them.
+    #[arg(long, value_name = "N")]
+    flows: Option<usize>,
     /// Where stores are written: the disk whose fsync is measured.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
@@ -48,6 +52,8 @@ enum Output {
     Text,
     /// One array of objects.
     Json,
+    /// A table, as it stands in docs/benchmarks.md.
+    Markdown,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -70,14 +76,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         &args.names
     };
-    let (sizes, runs) = if args.quick {
-        (Sizes::quick(), args.runs.min(3))
+    let runs = args.runs.unwrap_or(RUNS);
+    let (mut sizes, runs) = if args.quick {
+        (Sizes::quick(), runs.min(3))
     } else {
-        (Sizes::full(), args.runs)
+        (Sizes::full(), runs)
     };
+    sizes.flows = args.flows.unwrap_or(sizes.flows);
     let base = args.folder.clone().unwrap_or_else(std::env::temp_dir);
-    heading(&args);
-    let shown = |figure: &Figure| figure_line(&args, figure);
+    heading(&args, Figure::HEAD);
+    let shown = |figure: &Figure| {
+        let figure = judged(&args, figure);
+        line(&args, || figure.to_line(), || figure.to_markdown());
+    };
     let figures = bench::run(wanted, &sizes, runs.into(), &base, shown)
         .context("not everything could be measured")?;
     if args.output == Output::Json {
@@ -101,16 +112,16 @@ fn beside(args: &Args, programs: &Path) -> anyhow::Result<ExitCode> {
             args.peers.as_deref().unwrap_or(Path::new("")).display()
         )
     })?;
-    heading(args);
+    heading(args, "");
     let sizes = if args.quick {
         peers::Sizes::quick()
     } else {
         peers::Sizes::full()
     };
     let base = args.folder.clone().unwrap_or_else(std::env::temp_dir);
-    let runs = usize::from(args.runs).min(if args.quick { 1 } else { 3 });
+    let runs = usize::from(args.runs.unwrap_or(RUNS)).min(if args.quick { 1 } else { 3 });
     let rows = peers::run(&programs, &base, &sizes, runs, |row| {
-        if args.output == Output::Text {
+        if args.output != Output::Json {
             print(&row.to_line());
         }
     })?;
@@ -126,6 +137,8 @@ fn beside(args: &Args, programs: &Path) -> anyhow::Result<ExitCode> {
     })
 }
 
+const RUNS: u16 = 5;
+
 /// Without its goal if the sizes are not those of the goals.
 fn judged(args: &Args, figure: &Figure) -> Figure {
     let goal = figure.goal.filter(|_| !args.quick);
@@ -135,20 +148,26 @@ fn judged(args: &Args, figure: &Figure) -> Figure {
     }
 }
 
-fn heading(args: &Args) {
-    if args.output == Output::Text {
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split(' ').next().unwrap_or("unknown");
-        print(&format!("load average before: {load}"));
-        if cfg!(debug_assertions) {
-            print("this is a debug build: its figures say little");
-        }
+fn heading(args: &Args, table: &str) {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("unknown");
+    let mut said = vec![format!("load average before: {load}")];
+    if cfg!(debug_assertions) {
+        said.push("this is a debug build: its figures say little".to_owned());
+    }
+    match args.output {
+        Output::Text => print(&said.join("\n")),
+        Output::Markdown => print(&format!("{}\n\n{table}", said.join("; "))),
+        Output::Json => {}
     }
 }
 
-fn figure_line(args: &Args, figure: &Figure) {
-    if args.output == Output::Text {
-        print(&judged(args, figure).to_line());
+/// Prints a figure as soon as it is known, unless all of them are one array.
+fn line(args: &Args, text: impl FnOnce() -> String, markdown: impl FnOnce() -> String) {
+    match args.output {
+        Output::Text => print(&text()),
+        Output::Markdown => print(&markdown()),
+        Output::Json => {}
     }
 }
 
