@@ -40,6 +40,10 @@ cases: build ## every case before every judge
 
 PEERS = target/peers/bin
 PARTS ?= kubernetes etcd
+# bench-peers: RUNS=1 for a first look, ONLY=churn,connections for a part, OUTPUT=markdown for docs/benchmarks.md.
+RUNS ?= 3
+ONLY ?=
+OUTPUT ?= text
 CLUSTERS ?= 200
 # Where these programs are missing nothing is held beside anything: it is said, and is no failure.
 WITH_PEERS = peers/need.sh go nft || { [ $$? = 3 ] && exit 0 || exit 1; }; peers/build.sh $(PEERS) $(PARTS)
@@ -59,4 +63,5 @@ bench: release ## measurements as JSON
 	target/release/daymark bench
 
 bench-peers: release ## measurements beside the real kube-proxy, as root
-	@$(WITH_PEERS) && target/release/daymark bench --peers $(PEERS)
+	@$(WITH_PEERS) && target/release/daymark bench --peers $(PEERS) --runs $(RUNS) $(ONLY:%=--only %) \
+	  --output $(OUTPUT)

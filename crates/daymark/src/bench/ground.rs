@@ -168,6 +168,11 @@ impl Part {
         memory(&self.child.id().to_string(), field)
     }
 
+    /// As [`reset_peak`], of the process.
+    pub(crate) fn reset_peak(&self) -> anyhow::Result<()> {
+        reset_peak(&self.child.id().to_string())
+    }
+
     /// Seconds of processor time that it and the children that it has waited for have used.
     pub(crate) fn processor_time(&self) -> anyhow::Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;

@@ -7,7 +7,8 @@ use anyhow::Context;
 use clap::ValueEnum;
 use daymark_sys::ns::{self, Entered, UserNamespace};
 
-use crate::bench::{self, Figure, Measurement, Sizes, peers};
+use crate::bench::peers::{self, Row, Subject, Wanted};
+use crate::bench::{self, Figure, Measurement, Sizes};
 
 /// Flags of `daymark bench`.
 #[derive(clap::Args)]
@@ -17,6 +18,7 @@ use crate::bench::{self, Figure, Measurement, Sizes, peers};
   daymark bench api-creates -o json
   daymark bench conntrack --flows 1000000
   daymark bench --quick
+  daymark bench --peers target/peers/bin --only churn,connections --runs 1
 
 No root is needed without --peers: everything happens in namespaces of its own. Each figure is the median of its runs, with the
 least and the greatest. Use a release build on a machine that does nothing else; docs/benchmarks.md explains the figures.
@@ -25,10 +27,10 @@ pub(crate) struct Args {
     /// What to measure; everything if nothing is named.
     #[arg(value_name = "NAME", value_enum)]
     names: Vec<Measurement>,
-    /// How often each is measured: 5 times if this is not given, beside kube-proxy 3 times at most.
+    /// How often each is measured: 5 times, beside kube-proxy 3 times, if this is not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: Option<u16>,
-    /// Small sizes and three runs at most, to see whether it works.
+    /// Small sizes and three runs at most, one beside kube-proxy, to see whether it works.
     #[arg(long)]
     quick: bool,
     /// How many flows conntrack has tracked; fewer where the kernel's table has no room for them.
@@ -41,6 +43,15 @@ pub(crate) struct Args {
     /// of kube-proxy fails with large clusters otherwise.
     #[arg(long, value_name = "DIR", conflicts_with = "names")]
     peers: Option<PathBuf>,
+    /// With --peers: what to measure; everything if nothing is named.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_enum,
+        value_delimiter = ',',
+        requires = "peers"
+    )]
+    only: Vec<Subject>,
     /// How the figures are printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -105,32 +116,48 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The figures beside kube-proxy.
 fn beside(args: &Args, programs: &Path) -> anyhow::Result<ExitCode> {
-    let programs = programs.canonicalize();
-    let programs = programs.with_context(|| {
-        format!(
-            "--peers {}",
-            args.peers.as_deref().unwrap_or(Path::new("")).display()
-        )
-    })?;
-    heading(args, "");
-    let sizes = if args.quick {
-        peers::Sizes::quick()
+    let shown = programs.display();
+    let found = programs.canonicalize();
+    let programs = found.with_context(|| format!("--peers {shown}"))?;
+    heading(args, Row::HEAD);
+    let runs = args.runs.unwrap_or(RUNS_BESIDE);
+    let (mut sizes, runs) = if args.quick {
+        (peers::Sizes::quick(), 1)
     } else {
-        peers::Sizes::full()
+        (peers::Sizes::full(), runs)
     };
-    let base = args.folder.clone().unwrap_or_else(std::env::temp_dir);
-    let runs = usize::from(args.runs.unwrap_or(RUNS)).min(if args.quick { 1 } else { 3 });
-    let rows = peers::run(&programs, &base, &sizes, runs, |row| {
-        if args.output != Output::Json {
-            print(&row.to_line());
-        }
-    })?;
+    sizes.flows = args.flows.unwrap_or(sizes.flows);
+    let subjects = if args.only.is_empty() {
+        Subject::value_variants().to_vec()
+    } else {
+        args.only.clone()
+    };
+    let plan = peers::Plan {
+        programs: &programs,
+        base: args.folder.clone().unwrap_or_else(std::env::temp_dir),
+        sizes,
+        runs: runs.into(),
+        subjects,
+    };
+    let judged = |row: &Row| Row {
+        // Without its goal if the sizes are not those of the goals.
+        wanted: match args.quick {
+            true => Wanted::Nothing,
+            false => row.wanted,
+        },
+        ..row.clone()
+    };
+    let rows = peers::run(&plan, |row| {
+        let row = judged(row);
+        line(args, || row.to_line(), || row.to_markdown());
+    })
+    .context("not everything could be measured")?;
     if args.output == Output::Json {
-        let rows: Vec<_> = rows.iter().map(peers::Row::to_json).collect();
+        let rows: Vec<_> = rows.iter().map(|row| judged(row).to_json()).collect();
         print(&serde_json::to_string_pretty(&rows)?);
     }
-    let missed = rows.iter().any(|row| row.met() == Some(false));
-    Ok(if missed && !args.quick {
+    let missed = |row: &Row| judged(row).met() == Some(false);
+    Ok(if rows.iter().any(missed) {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
@@ -138,6 +165,8 @@ fn beside(args: &Args, programs: &Path) -> anyhow::Result<ExitCode> {
 }
 
 const RUNS: u16 = 5;
+/// Each takes some minutes.
+const RUNS_BESIDE: u16 = 3;
 
 /// Without its goal if the sizes are not those of the goals.
 fn judged(args: &Args, figure: &Figure) -> Figure {
