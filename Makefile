@@ -46,7 +46,7 @@ ONLY ?=
 OUTPUT ?= text
 CLUSTERS ?= 200
 # Where these programs are missing nothing is held beside anything: it is said, and is no failure.
-WITH_PEERS = peers/need.sh go nft || { [ $$? = 3 ] && exit 0 || exit 1; }; peers/build.sh $(PEERS) $(PARTS)
+WITH_PEERS = peers/need.sh go nft curl || { [ $$? = 3 ] && exit 0 || exit 1; }; peers/build.sh $(PEERS) $(PARTS)
 
 peers: ## the real kube-proxy, API server, controllers, kubectl and etcd, from their Go modules
 	@peers/need.sh go && peers/build.sh $(PEERS) $(PARTS)

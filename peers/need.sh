@@ -13,7 +13,7 @@ for program in "$@"; do
   command -v "$program" >/dev/null && continue
   case $program in
     nft) package=nftables ;;
-    iptables) package=iptables ;;
+    curl | iptables) package=$program ;;
     *) package= ;;
   esac
   if [ -n "$package" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

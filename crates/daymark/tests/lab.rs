@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -143,6 +144,27 @@ fn kubernetes_own_tests_of_services_hold() {
         assert!(output.status.success(), "{}", text(&output));
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_table_of_kubernetes_own_tests_has_every_scenario_and_no_other() {
+    let table = include_str!("../../../docs/e2e.md");
+    let linked: BTreeSet<&str> = table
+        .split("](../examples/e2e/")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .collect();
+    let root = scenario_folder("e2e");
+    let mut there = BTreeSet::new();
+    for folder in std::fs::read_dir(&root).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            there.insert(path.strip_prefix(&root).unwrap().display().to_string());
+        }
+    }
+    let linked: BTreeSet<String> = linked.into_iter().map(str::to_owned).collect();
+    assert!(there.len() > 100, "{}", there.len());
+    assert_eq!(linked, there);
 }
 
 #[test]

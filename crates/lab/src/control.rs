@@ -290,6 +290,6 @@ fn log(spec: &Spec, program: &str) -> PathBuf {
 const ETCD: &str = "http://127.0.0.1:2379";
 const PORT: u16 = 6443;
 const API_SERVER: &str = "kube-apiserver";
-/// Some ten times what a quiet machine needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Some twenty times what a quiet machine needs: several may start at a time, beside other work.
+const PATIENCE: Duration = Duration::from_secs(120);
 const STEP: Duration = Duration::from_millis(50);
