@@ -354,6 +354,7 @@ fn load_balancer(
             .text()
             .split(',')
             .filter(|name| !name.is_empty())
+            .take(MOST_REQUESTED)
             .map(|name| reader.share(name))
             .collect(),
     };
@@ -380,11 +381,19 @@ fn requested_addresses(
     };
     let mut addresses = Vec::new();
     let mut unreadable = Vec::new();
-    for part in text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
+    let parts = || {
+        text.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+    };
+    if parts().nth(MOST_REQUESTED).is_some() {
+        let why = format!(
+            "has {} entries, of which the first {MOST_REQUESTED} are read: a Service has one address a family, name at most two",
+            parts().count()
+        );
+        reader.refuse(field, why);
+    }
+    for part in parts().take(MOST_REQUESTED) {
         match parse_address(part) {
             Some(address) => addresses.push(address),
             None => {
@@ -396,6 +405,9 @@ fn requested_addresses(
     }
     (addresses, unreadable)
 }
+
+/// An annotation has room for a hundred thousand entries, each of which would be an Event if it could not be given.
+const MOST_REQUESTED: usize = 16;
 
 fn present<'t, 'a>(new: &'t Text<'a>, old: &'t Text<'a>) -> &'t Text<'a> {
     if new.is_absent() { old } else { new }

@@ -196,6 +196,57 @@ fn unreadable_values_of_a_service_are_named_and_the_rest_stands() {
 }
 
 #[test]
+fn hostile_annotations_cost_what_they_are_and_the_rest_stands() {
+    let many = |entry: &str| vec![entry; 50_000].join(",");
+    let annotated = |name: &str, value: &str| {
+        let json = format!(
+            r#"{{"metadata":{{"name":"web","namespace":"shop","annotations":{{"{name}":{value}}}}},
+                "spec":{{"type":"LoadBalancer","clusterIPs":["10.96.0.7"],"ports":[{{"port":80}}]}}}}"#
+        );
+        let object = decode(Kind::Service, &json);
+        let Meaning::Record(Record::Service(service)) = object.meaning.clone() else {
+            panic!("{object:?}")
+        };
+        assert_eq!(
+            (service.ports.len(), service.cluster_ips.all().len()),
+            (1, 1),
+            "{name}"
+        );
+        let request = service.load_balancer.clone().unwrap_or_default();
+        (request, object)
+    };
+    let name = "metallb.io/loadBalancerIPs";
+    let (request, object) = annotated(name, &format!("{:?}", many("x")));
+    assert_eq!((request.addresses.len(), request.unreadable.len()), (0, 16));
+    assert_eq!(object.reasons.len(), 17);
+    let first = object.reasons[0].to_string();
+    let says = "has 50000 entries, of which the first 16 are read: a Service has one address a family, name at most two";
+    assert_eq!(first, format!("metadata.annotations[{name}]: {says}"));
+    let (request, object) = annotated(name, &format!("{:?}", many("10.0.0.1")));
+    assert_eq!((request.addresses.len(), object.reasons.len()), (16, 1));
+    let (request, _) = annotated(
+        "metallb.io/ip-allocated-from-pool",
+        &format!("{:?}", many("p")),
+    );
+    assert_eq!(request.given_from.len(), 16);
+    for (value, reasons) in [
+        ("7", 0),
+        ("null", 0),
+        ("{}", 0),
+        ("[]", 0),
+        (r#""\u0000""#, 1),
+        (r#"",,,""#, 0),
+    ] {
+        let (request, object) = annotated(name, value);
+        assert_eq!(
+            (request.addresses.len(), object.reasons.len()),
+            (0, reasons),
+            "{value}"
+        );
+    }
+}
+
+#[test]
 fn source_ranges_of_which_none_can_be_read_let_nobody_in() {
     let ranges = |json: &str| {
         let (service, _) = service(&format!(r#""spec":{{"loadBalancerSourceRanges":{json}}}"#));
