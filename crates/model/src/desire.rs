@@ -130,7 +130,14 @@ pub struct Wishes {
     pub spared: Vec<IpAddr>,
     /// Health checks to answer.
     pub health_checks: Vec<(HealthCheckKey, Arc<HealthCheck>)>,
+    /// How many ports, counted once a family, ask for nothing because the Service has more places than [`MOST_PLACES`].
+    pub beyond: usize,
 }
+
+/// How many places one Service may have on a node: those of the port that passes this number are its last. Ten thousand ports at a
+/// cluster IP, a node port and a load balancer's address in both families are fewer; the API's own limit is the size of an object, and
+/// ports times external IPs inside of it are some hundred million.
+pub const MOST_PLACES: usize = 1 << 16;
 
 impl Wishes {
     /// Whether the Service asks for nothing here.
@@ -183,6 +190,10 @@ pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes 
         }
         claim_addresses(service, family, here, &mut wishes);
         for port in &service.ports {
+            if wishes.frontends.len() >= MOST_PLACES {
+                wishes.beyond += 1;
+                continue;
+            }
             let lists = select(slices.iter().copied(), port, family, &here.node);
             desire_port(service, port, family, &lists, here, &mut wishes);
         }
@@ -372,6 +383,8 @@ pub enum NotServed {
     /// An external IP or a load balancer's that is special ([`is_special`]): the node's own connections to itself, or every Pod's to
     /// its link, would be caught.
     Special,
+    /// A port behind those with which the Service has all the places that one may have ([`MOST_PLACES`]).
+    TooMany,
 }
 
 /// Every place that a Service's port names in one family, the cluster IP first.

@@ -311,7 +311,13 @@ impl<'a> Scene<'a> {
         }
         named.served.map_err(Cause::NotServed)?;
         // Every place that is served has a frontend; without one there is no address for a node port.
-        let nowhere = Cause::NoNodePortAddress(named.at.family());
+        let is_cut = self.world.beyond().contains_key(&self.service.key)
+            && !self.world.desired().frontends.contains_key(&named.at);
+        let nowhere = if is_cut {
+            Cause::NotServed(NotServed::TooMany)
+        } else {
+            Cause::NoNodePortAddress(named.at.family())
+        };
         let (at, frontend) = caught.ok_or(nowhere)?;
         let holder = self.world.inputs().services.get(&frontend.port.service);
         let why = if at == named.at {

@@ -34,6 +34,8 @@ pub struct World {
     /// Sorted: most Services have one slice, or two.
     slices_of: BTreeMap<ServiceKey, Vec<SliceKey>>,
     wishes: BTreeMap<ServiceKey, Wishes>,
+    /// How many ports of Services are not served because they are too many; hardly ever any.
+    beyond: BTreeMap<ServiceKey, usize>,
     claims: Claims<FrontendKey, Arc<PortName>, Right, Frontend>,
     /// The older Service has the better right.
     health_claims: Claims<HealthCheckKey, ServiceKey, i64, HealthCheck>,
@@ -134,6 +136,12 @@ impl World {
             ),
         });
         refusals.collect()
+    }
+
+    /// Services with more places than one may have, and how many of their ports, counted once a family, are not served.
+    #[must_use]
+    pub fn beyond(&self) -> &BTreeMap<ServiceKey, usize> {
+        &self.beyond
     }
 
     /// Whether [`World::refusals`] or [`World::health_check_refusals`] may say something else than when this was asked last.
@@ -304,6 +312,8 @@ impl World {
     }
 
     fn keep(&mut self, key: &ServiceKey, wishes: Wishes) {
+        let beyond = (wishes.beyond > 0).then_some(wishes.beyond);
+        put(&mut self.beyond, key, beyond);
         if !wishes.is_empty() {
             self.wishes.insert(key.clone(), wishes);
         }

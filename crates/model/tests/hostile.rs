@@ -2,8 +2,11 @@
 
 use daymark_case::Case;
 use daymark_case::random::{self, Random, Size};
+use daymark_model::explain::{Cause, PortAsked, Question};
 use daymark_model::{Change, Desired, Packet, ServiceKey, Verdict, World, decide};
 use proptest::prelude::*;
+
+use crate::explain::{ask, causes_of};
 
 fn world(text: &str) -> World {
     let case = Case::parse("here", text).unwrap_or_else(|error| panic!("{error}"));
@@ -80,6 +83,39 @@ fn each_of_a_thousand_ports_has_its_own_endpoints() {
     let wide = of(world.desired(), "wide");
     assert_eq!((wide.frontends.len(), wide.pools.len()), (1000, 1000));
     assert!(wide.pools.values().all(|pool| pool.backends.len() == 50));
+}
+
+#[test]
+fn a_service_of_more_places_than_one_may_have_is_served_as_far_as_that() {
+    let ports: Vec<String> = (1..=400)
+        .map(|port| format!("p{port}:{port}/TCP"))
+        .collect();
+    let ips: Vec<String> = (0..400)
+        .map(|n| format!("10.9.{}.{}", n / 200, n % 200))
+        .collect();
+    let wide = format!(
+        "service wide ClusterIP {} cluster=10.96.0.20 external={}\n",
+        ports.join(" "),
+        ips.join(",")
+    );
+    let mut world = world(&format!("{wide}{NEIGHBOUR}"));
+    let key = ServiceKey::new("default", "wide");
+    // 401 places a port: 164 ports are the first that pass the number.
+    assert_eq!(of(world.desired(), "wide").frontends.len(), 164 * 401);
+    assert_eq!(world.beyond().get(&key), Some(&236));
+    assert_eq!(of(world.desired(), "neighbour").frontends.len(), 3);
+    let question = Question {
+        service: key.clone(),
+        port: Some(PortAsked::Number(400)),
+        address: Some("10.96.0.20".parse().expect("an address")),
+        ..ask("node")
+    };
+    let causes = causes_of(&world, &question);
+    let codes: Vec<&str> = causes.iter().map(Cause::code).collect();
+    assert_eq!(codes, ["too-many-places"]);
+    world.apply([Change::Service(key, None)]);
+    assert!(world.beyond().is_empty());
+    assert_eq!(of(world.desired(), "wide"), Desired::default());
 }
 
 /// Nothing is forwarded to nobody.

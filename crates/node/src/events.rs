@@ -106,7 +106,8 @@ impl Board {
             let notice = tokio::select! {
                 notice = self.receiver.recv() => match notice {
                     Some(notice) if notice.scope == Scope::Cluster => {
-                        common.add(notice);
+                        let lost = common.add(notice);
+                        self.lost.fetch_add(lost, Ordering::Relaxed);
                         continue;
                     }
                     Some(notice) => notice,
@@ -148,13 +149,16 @@ impl Common {
         }
     }
 
-    fn add(&mut self, notice: Notice) {
+    /// How many found no room.
+    fn add(&mut self, notice: Notice) -> u64 {
         if self.waiting.is_empty() {
             self.due = self.due.max(clock::now() + self.turn);
         }
-        if self.waiting.len() < ROOM {
-            self.waiting.push_back(notice);
+        if self.waiting.len() >= ROOM {
+            return 1;
         }
+        self.waiting.push_back(notice);
+        0
     }
 
     /// The next one when it is due; never if there is none.
@@ -382,8 +386,7 @@ mod tests {
         let mut common = Common::of("node-1");
         assert!(common.turn < SPREAD && common.turn != Common::of("node-2").turn);
         common.turn = Duration::from_millis(20);
-        common.add(notice("one"));
-        common.add(notice("two"));
+        assert_eq!(common.add(notice("one")) + common.add(notice("two")), 0);
         let started = clock::now();
         assert_eq!(common.next().await.message, "one");
         let first = clock::now() - started;

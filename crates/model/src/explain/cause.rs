@@ -203,6 +203,7 @@ impl Cause {
             Self::NotServed(NotServed::NoNodePorts) => "no-node-ports",
             Self::NotServed(NotServed::NotAllowed) => "external-ip-not-allowed",
             Self::NotServed(NotServed::Special) => "special-address",
+            Self::NotServed(NotServed::TooMany) => "too-many-places",
             Self::HeldBy { .. } => "held-by-another",
             Self::SourceRange { .. } => "source-range",
             Self::NoSlices => "no-slices",
@@ -260,6 +261,9 @@ impl Cause {
             }
             Self::NotServed(NotServed::Special) => {
                 "use an address that other hosts can reach: this one is of one host or link alone"
+            }
+            Self::NotServed(NotServed::TooMany) => {
+                "split the Service, or take addresses out of spec.externalIPs"
             }
             Self::HeldBy { .. } => "give one of the two another address or port",
             Self::SourceRange { .. } => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use daymark_model::desire::MOST_PLACES;
 use daymark_model::desired::Refusal;
 use daymark_model::listeners::HealthCheckRefusal;
 use daymark_model::{ServiceKey, World};
@@ -13,11 +14,23 @@ use crate::events::{Notice, Scope, Severity};
 pub(super) struct Conflicts {
     places: BTreeSet<Refusal>,
     health_checks: BTreeSet<HealthCheckRefusal>,
+    beyond: BTreeMap<ServiceKey, usize>,
 }
 
 impl Conflicts {
     /// What is to be said now.
     pub(super) fn follow(&mut self, world: &mut World) -> Vec<Notice> {
+        let mut notices = self.refusals(world);
+        if *world.beyond() != self.beyond {
+            let new = world.beyond().iter();
+            let new = new.filter(|(key, ports)| self.beyond.get(*key) != Some(*ports));
+            notices.extend(new.map(|(key, ports)| too_many(key, *ports)));
+            self.beyond.clone_from(world.beyond());
+        }
+        notices
+    }
+
+    fn refusals(&mut self, world: &mut World) -> Vec<Notice> {
         if !world.take_refusals_stirred() {
             return Vec::new();
         }
@@ -104,6 +117,19 @@ fn few(all: &[&Refusal], in_words: impl Fn(&Refusal) -> String) -> String {
         more => format!(
             "{}; and so at {more} more places, which daymark status lists",
             words.join("; ")
+        ),
+    }
+}
+
+fn too_many(about: &ServiceKey, ports: usize) -> Notice {
+    Notice {
+        about: about.clone(),
+        scope: Scope::Cluster,
+        severity: Severity::Warning,
+        reason: "TooManyPlaces",
+        message: format!(
+            "{ports} of spec.ports (each counted once a family) are not served: ports times addresses come to more than \
+             {MOST_PLACES} places; split the Service, or take addresses out of spec.externalIPs"
         ),
     }
 }
@@ -221,6 +247,25 @@ mod tests {
                 .ends_with("give one of the Services another address or port")
         );
         assert!(notice.message.len() < 1024);
+    }
+
+    #[test]
+    fn a_service_with_too_many_places_is_told_once() {
+        let ports: Vec<String> = (1..=300)
+            .map(|port| format!("p{port}:{port}/TCP"))
+            .collect();
+        let ips: Vec<String> = (0..300)
+            .map(|n| format!("10.9.{}.{}", n / 200, n % 200))
+            .collect();
+        let (ports, ips) = (ports.join(" "), ips.join(","));
+        let steps = said(&format!(
+            "service wide ClusterIP {ports} cluster=10.96.0.20 external={ips}\n\
+             step endpoints\nendpoint 10.244.1.5 ready on node-1 of wide\n\
+             step fewer addresses\nservice wide ClusterIP {ports} cluster=10.96.0.20\n"
+        ));
+        let told = "default/wide TooManyPlaces: 82 of spec.ports (each counted once a family) are not served: ports times addresses \
+                    come to more than 65536 places";
+        assert_eq!(steps, [vec![told.to_owned()], vec![], vec![]]);
     }
 
     #[test]

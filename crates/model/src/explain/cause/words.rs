@@ -41,6 +41,9 @@ impl fmt::Display for Cause {
                 NotServed::Special => {
                     "an address that is loopback, link-local, multicast or unspecified is never a Service's"
                 }
+                NotServed::TooMany => {
+                    "the ports before it, times the Service's addresses, are as many places as one Service may have"
+                }
                 NotServed::NotAllowed => "this node's settings do not allow this external IP",
             }),
             Self::HeldBy { port, why } => {
