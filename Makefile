@@ -7,7 +7,7 @@
 CARGO ?= cargo
 DAYMARK = target/debug/daymark
 
-.PHONY: build demo test test-kernels unit lint cases peers conformance bench bench-peers release help
+.PHONY: build demo test test-kernels unit lint cases peers conformance bench bench-peers mutants release help
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -55,6 +55,18 @@ conformance: build ## daymark beside the real kube-proxy, under the real API ser
 	@$(WITH_PEERS) && $(DAYMARK) conformance --peers $(PEERS) --clusters $(CLUSTERS) && \
 	 $(DAYMARK) lab run --peers $(PEERS) examples/e2e && peers/kubectl/run.sh $(DAYMARK) $(PEERS) && \
 	 peers/move/run.sh $(DAYMARK) $(PEERS)
+
+MUTANTS ?=
+CARGO_MUTANTS = 27.1.0
+
+mutants: ## one-line faults in model, one by one: which does no case and no property see (an hour; docs/testing.md)
+	@command -v cargo-mutants >/dev/null || $(CARGO) install --locked cargo-mutants --version $(CARGO_MUTANTS)
+	@CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo \
+	 PROPTEST_CASES=32 PROPTEST_RNG_SEED=1 PROPTEST_MAX_SHRINK_ITERS=0 \
+	 $(CARGO) mutants -p daymark-model --output target --timeout 60 $(MUTANTS) -- --test model; \
+	 code=$$?; [ $$code = 0 ] || [ $$code = 2 ] || exit $$code
+	@sed -E 's/:[0-9]+:[0-9]+: /: /' target/mutants.out/missed.txt | \
+	 { new=0; while read -r line; do grep -qF "$$line" docs/testing.md || { new=1; echo "not in docs/testing.md: $$line"; }; done; exit $$new; }
 
 release: ## the optimised binary
 	$(CARGO) build --locked --release -p daymark
