@@ -458,10 +458,15 @@ fn story(outside: &NetNs, macs: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
                 .flatten()
                 .map(|agent| format!("{:?}", agent.metrics.owners()))
                 .collect();
-            if answering == 1 {
+            // One that is not yet alive, or not yet heard, may still take the address.
+            let living = |agent: &Agent| agent.metrics.lively.load(Ordering::Relaxed);
+            let all_live = agents.iter().flatten().all(living);
+            if answering == 1 && all_live && owners[0] == owners[1] {
                 Ok(())
             } else {
-                Err(format!("{answering} answer for {vip}; {owners:?}"))
+                Err(format!(
+                    "{answering} answer for {vip}, all live: {all_live}; {owners:?}"
+                ))
             }
         });
         let owner = agents
