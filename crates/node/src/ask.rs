@@ -10,9 +10,14 @@ pub mod server;
 mod status;
 pub mod wire;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use daymark_dataplane::nft::TableId;
 use daymark_dataplane::nft::apply::StartError;
 use daymark_dataplane::nft::compare::Comparison;
 use daymark_dataplane::nft::program::Program;
+use daymark_model::desired::PortName;
 use tokio::sync::oneshot;
 
 pub(crate) use explain::explained;
@@ -38,10 +43,25 @@ pub enum Ask {
         /// A copy; `None` if they were changed since.
         reply: oneshot::Sender<Option<Box<Program>>>,
     },
+    /// Whose connections the tables count.
+    Ports {
+        /// That of the last answer.
+        moment: u64,
+        /// The answer; `None` if it is the last one.
+        reply: oneshot::Sender<Option<Ports>>,
+    },
     /// What differences are there for.
     Name(Box<Comparison>, oneshot::Sender<Comparison>),
     /// Whether the tables are as they should be, read by the thread itself: nothing else happens meanwhile.
     Look(oneshot::Sender<Result<Comparison, StartError>>),
+}
+
+/// The Service ports by the numbers under which the tables count their connections.
+#[derive(Clone, Debug, Default)]
+pub struct Ports {
+    /// Of which state of the tables this is. 0: none yet.
+    pub(crate) moment: u64,
+    pub(crate) tables: Vec<(TableId, BTreeMap<u32, Arc<PortName>>)>,
 }
 
 /// The most differences that are named.

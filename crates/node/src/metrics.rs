@@ -1,5 +1,6 @@
 //! What the agent counts: kube-proxy's metrics ([`kube_proxy`]) and its own.
 
+pub mod connections;
 pub(crate) mod format;
 pub(crate) mod kube_proxy;
 pub mod process;

@@ -130,6 +130,16 @@ impl Compiler {
         }
     }
 
+    /// The Service ports of a family with the numbers under which their connections are counted.
+    pub fn ports(&self, family: Family) -> impl Iterator<Item = (u32, &Arc<PortName>)> {
+        let [four, six] = &self.planes;
+        let plane = match family {
+            Family::V4 => four,
+            Family::V6 => six,
+        };
+        plane.ports.iter().map(|(name, port)| (port.number, name))
+    }
+
     /// What the kernel holds once all transactions so far are committed.
     #[must_use]
     pub fn program(&self) -> &Program {

@@ -1,11 +1,12 @@
 //! What the tables counted: packets that no endpoint got, by the reason that the counting rule stands for.
 //!
-//! Only what is refused or dropped passes a counter; connections that are served cost nothing more.
+//! What is refused or dropped passes a counter of its rule; of connections that are served the first packet is counted, by the
+//! Service port, in the set `hits`.
 
 use std::collections::BTreeMap;
 
 use daymark_model::{Family, Protocol};
-use daymark_netlink::nft::{Expr, Query, Reject, Reply, Rule, Verdict};
+use daymark_netlink::nft::{Expr, Query, Reject, Reply, Rule, SetElem, TableId, Verdict};
 use daymark_sys::netlink::{NfSocket, QueryError};
 
 use super::layout::{TABLES, Words, chain, set};
@@ -60,6 +61,30 @@ pub fn read(socket: &mut NfSocket) -> Result<BTreeMap<(Family, Reason), u64>, Qu
         }
     }
     Ok(counts)
+}
+
+/// New connections by the number of their Service port, in a table; of ports that had none for a day nothing is known.
+///
+/// # Errors
+/// [`QueryError`]; a table that is not there counts nothing.
+pub fn connections(
+    socket: &mut NfSocket,
+    table: &TableId,
+) -> Result<BTreeMap<u32, u64>, QueryError> {
+    let elems = match socket.elements(table, &set::HITS.into()) {
+        Err(error) if error.is_not_found() => return Ok(BTreeMap::new()),
+        elems => elems?,
+    };
+    let counted = |elem: &SetElem| Some((elem.key.host_word(0)?, packets(elem)?));
+    Ok(elems.iter().filter_map(counted).collect())
+}
+
+/// What the counter of an element says.
+pub(super) fn packets(elem: &SetElem) -> Option<u64> {
+    elem.exprs().iter().find_map(|expr| match expr {
+        Expr::Counter(counter) => Some(counter.packets),
+        _ => None,
+    })
 }
 
 /// What a rule counted; nothing if it does not count.

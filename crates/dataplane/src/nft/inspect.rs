@@ -20,6 +20,7 @@ use daymark_netlink::nft::{
 
 use super::apply::{CommitError, Kernel, Plane, Why};
 use super::compile::Subject;
+use super::counts::packets;
 use super::layout::{FrontendValue, Side, Words, backend_of, frontend_key, octets, set};
 use super::plan::{Fate, Plan};
 use super::program::Contents;
@@ -160,6 +161,21 @@ impl<K: Kernel> Plane<K> {
             unasked,
             withheld: withheld.map(|(s, why)| (s.clone(), why.clone())).collect(),
         })
+    }
+
+    /// How many new connections its Service port had, at all places of the family; `None` if none is known, as after a day
+    /// without any.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn connections(&mut self, at: &FrontendKey) -> Result<Option<u64>, CommitError> {
+        let table = self.compiler().words(at.family()).table();
+        let found = self.compiler().program().table(&table);
+        let value = found.and_then(|contents| frontend_value(contents, at));
+        let Some(value) = value else { return Ok(None) };
+        let key = SetElem::key(Data::host(value.port));
+        let found = self.kernel().element(&table, &set::HITS.into(), &key)?;
+        Ok(found.as_ref().and_then(packets))
     }
 
     /// The backend that a client keeps at a place, if it keeps one.

@@ -8,7 +8,7 @@ use daymark_model::{Family, FrontendKey, Protocol};
 use daymark_netlink::nft::{self, Data, Field, Reg, Set, SetFlags, SetKind, TableId, Type};
 
 /// The number of this layout; it stands in the table's comment.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The name of the tables, one in `ip`, one in `ip6`.
 pub const TABLE: &str = "daymark";
@@ -36,6 +36,8 @@ pub mod set {
     pub const MEMBERS: &str = "members";
     /// `saddr . port number`: which backend a client keeps. Written by packets.
     pub const STICKY: &str = "sticky";
+    /// `port number`: how many new connections were translated. Written by packets.
+    pub const HITS: &str = "hits";
     /// `daddr . proto . dport . saddr`: who may come, for frontends that ask.
     pub const RANGES: &str = "ranges";
     /// Prefixes of this node's own Pods.
@@ -317,6 +319,13 @@ impl Words {
                 size: Some(STICKY_SIZE),
                 ..flagged(sticky, SetFlags::DYNAMIC | SetFlags::TIMEOUT)
             },
+            Set {
+                size: Some(HITS_SIZE),
+                ..flagged(
+                    plain(set::HITS, Field::Mark.into()),
+                    SetFlags::DYNAMIC | SetFlags::TIMEOUT,
+                )
+            },
             flagged(plain(set::RANGES, ranges.into()), SetFlags::INTERVAL),
             flagged(
                 plain(set::OWN_PODS, self.address.into()),
@@ -342,6 +351,10 @@ impl Words {
 
 /// The most clients that keep a backend, each family. When it is full, the addresses of further clients choose.
 pub const STICKY_SIZE: u32 = 262_144;
+
+/// The most Service ports whose connections are counted, each family. When it is full, those of further ones are served
+/// uncounted.
+pub const HITS_SIZE: u32 = 65_536;
 
 /// The key of a frontend in its map.
 #[must_use]

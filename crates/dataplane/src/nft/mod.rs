@@ -36,4 +36,4 @@ pub mod compare;
 
 pub mod kernel;
 
-pub use daymark_netlink::nft::TableFlags;
+pub use daymark_netlink::nft::{TableFlags, TableId};

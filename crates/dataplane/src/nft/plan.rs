@@ -181,8 +181,12 @@ impl Plan {
                 slots,
                 sticky: None,
             } => {
+                let counted = [count(), translate(words)];
+                rules
+                    .extend(ASKED.map(|side| self.pick(words, side, list, slots, counted.clone())));
+                let uncounted = [translate(words)];
                 rules.extend(
-                    ASKED.map(|side| self.pick(words, side, list, slots, [translate(words)])),
+                    UNCOUNTED.map(|side| self.pick(words, side, list, slots, uncounted.clone())),
                 );
             }
             Fate::Spread {
@@ -223,17 +227,22 @@ impl Plan {
                 [still_there(), write(words, DynsetOp::Update, timeout)],
             ));
         }
-        for side in ASKED {
-            rules.push(with(kept(side), [still_there(), translate(words)]));
-        }
+        let used = || {
+            let counted = |side| with(kept(side), [still_there(), count(), translate(words)]);
+            let uncounted = |side| with(kept(side), [still_there(), translate(words)]);
+            ASKED
+                .map(counted)
+                .into_iter()
+                .chain(UNCOUNTED.map(uncounted))
+        };
+        rules.extend(used());
         for side in [0, 1] {
             let keep = [client(words), write(words, DynsetOp::Add, timeout)];
             rules.push(self.pick(words, side, list, slots, keep));
         }
-        for side in ASKED {
-            rules.push(with(kept(side), [still_there(), translate(words)]));
-        }
-        rules.extend(ASKED.map(|side| self.pick_unkept(words, side, list, slots)));
+        rules.extend(used());
+        rules.extend(ASKED.map(|side| self.pick_unkept(words, side, list, slots, Some(count()))));
+        rules.extend(UNCOUNTED.map(|side| self.pick_unkept(words, side, list, slots, None)));
         rules
     }
 
@@ -270,11 +279,19 @@ impl Plan {
 
 impl Plan {
     /// Chooses without memory, by a hash of the client's address and the port's number, and counts that.
-    fn pick_unkept(&self, words: &Words, side: usize, list: List, slots: u32) -> Vec<Expr> {
+    fn pick_unkept(
+        &self,
+        words: &Words,
+        side: usize,
+        list: List,
+        slots: u32,
+        hit: Option<Expr>,
+    ) -> Vec<Expr> {
         let counter = Expr::Counter(Counter::default());
+        let then = hit.into_iter().chain([counter, translate(words)]);
         // The kernel takes no hash below one.
         if slots == 1 {
-            return self.pick(words, side, list, slots, [counter, translate(words)]);
+            return self.pick(words, side, list, slots, then);
         }
         let hash = Hash::Jenkins {
             sreg: sticky_key(words),
@@ -291,9 +308,29 @@ impl Plan {
         };
         let pool = with(self.frontend(words, side), local(list));
         let chosen = [client(words), Expr::Hash(hash), Expr::Lookup(slot)];
-        with(with(pool, chosen), [counter, translate(words)])
+        with(with(pool, chosen), then)
     }
 }
+
+/// Which map is asked when nothing could be counted, because `hits` is full: the kernel ends a rule whose write fails
+/// (`nft_dynset_eval`), and the connection must go on.
+const UNCOUNTED: [usize; 2] = [0, 1];
+
+/// Counts a connection that is about to be translated, by the number of its Service port. Only first packets come here. Idle
+/// ports are forgotten after a day, so that numbers of Services that went leave room.
+fn count() -> Expr {
+    Expr::Dynset(Dynset {
+        set: set::HITS.into(),
+        op: DynsetOp::Update,
+        key: reg::PORT,
+        data: None,
+        timeout: Some(A_DAY),
+        exprs: vec![Expr::Counter(Counter::default())],
+    })
+}
+
+/// Milliseconds.
+const A_DAY: u64 = 24 * 60 * 60 * 1000;
 
 /// One for all rules, so that it does not matter which map holds the frontend.
 const SEED: u32 = 0x6461_796d;

@@ -15,6 +15,7 @@
 mod agent;
 mod api;
 mod conntrack;
+mod count;
 mod figure;
 mod ground;
 mod inputs;
@@ -44,6 +45,8 @@ pub(crate) enum Measurement {
     NftRatio,
     /// Cold load of a very large cluster: what a Service costs against a large one.
     NftLoadFlat,
+    /// What a new connection costs more because it is counted for its Service.
+    Count,
     /// Many tracked flows, many changed ports.
     Conntrack,
     /// Agent start to its first commit, over TLS.
@@ -90,6 +93,8 @@ pub(crate) struct Sizes {
     pub(crate) readies: usize,
     /// And beside how many other Services.
     pub(crate) beside: usize,
+    /// Connections of `count`, at a time.
+    pub(crate) connections: usize,
     /// Clients of `api-creates`.
     pub(crate) clients: usize,
     /// Services that they create.
@@ -111,6 +116,7 @@ impl Sizes {
             ports: 1000,
             readies: 200,
             beside: 1000,
+            connections: 1000,
             clients: 50,
             creates: 5000,
             store: Settings::default(),
@@ -127,6 +133,7 @@ impl Sizes {
             ports: 100,
             readies: 10,
             beside: 20,
+            connections: 100,
             creates: 500,
             store: Settings {
                 writes: 20,
@@ -151,12 +158,13 @@ pub(crate) fn run(
 ) -> anyhow::Result<Vec<Figure>> {
     use Measurement as M;
     type Step<'a> = (&'a [M], &'a dyn Fn() -> anyhow::Result<Vec<Figure>>);
-    let steps: [Step<'_>; 12] = [
+    let steps: [Step<'_>; 13] = [
         (&[M::NftLoad, M::NftChange], &|| {
             plane::load_and_change(sizes, runs)
         }),
         (&[M::NftRatio], &|| plane::ratio(sizes, runs)),
         (&[M::NftLoadFlat], &|| plane::load_flat(sizes, runs)),
+        (&[M::Count], &|| count::cost(sizes, runs)),
         (&[M::Conntrack], &|| conntrack::run(sizes, runs)),
         (&[M::AgentStart, M::AgentMemory, M::AgentChange], &|| {
             agent::run(base, sizes, runs)

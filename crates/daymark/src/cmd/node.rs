@@ -18,6 +18,7 @@ use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
 use daymark_node::health::Pages;
 use daymark_node::metrics::Metrics;
+use daymark_node::metrics::connections::Connections;
 use daymark_node::metrics::refused::Refused;
 use daymark_node::{events, foreign, health, health_check, loopback};
 use daymark_sys::probe::{self, Answer, Capabilities};
@@ -184,10 +185,12 @@ async fn serve(
     let extra = Arc::new({
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
         let refused = Refused::open()?;
+        let connections = Connections::open(agent.orders())?;
         move || {
             exposition::of_parts(dns_metrics.as_deref(), &announced, &feed)
                 + &requests.families()
                 + &refused.lines()
+                + &connections.lines()
         }
     });
     let pages = Pages {

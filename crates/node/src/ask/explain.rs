@@ -190,8 +190,12 @@ fn kernel<K: Kernel>(world: &World, plane: &mut Plane<K>, packet: &Packet) -> Op
     let (at, frontend) = decision(world.desired(), packet).caught?;
     let held = plane.inspect(&at, &frontend.port);
     let kept = plane.kept(&at, packet.source);
-    Some(match held.and_then(|held| Ok((held, kept?))) {
-        Ok((held, kept)) => told(&held, kept),
+    let counted = plane.connections(&at);
+    Some(match held.and_then(|held| Ok((held, kept?, counted?))) {
+        Ok((held, kept, connections)) => wire::Kernel {
+            connections,
+            ..told(&held, kept)
+        },
         Err(error) => {
             let table = plane.compiler().words(at.family()).table();
             unread(&table.to_string(), &error)
@@ -208,6 +212,7 @@ fn unread(table: &str, error: &CommitError) -> wire::Kernel {
         unasked: 0,
         refused: Vec::new(),
         kept: None,
+        connections: None,
     }
 }
 
@@ -228,6 +233,7 @@ fn told(held: &Inspection, kept: Option<Kept>) -> wire::Kernel {
             endpoint: kept.backend,
             seconds: kept.expires.map(|expires| expires.as_secs()),
         }),
+        connections: None,
     }
 }
 

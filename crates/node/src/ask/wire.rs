@@ -234,6 +234,9 @@ pub struct Kernel {
     /// The endpoint that the client keeps (`sessionAffinity`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
+    /// How many new connections the Service port had, at all its places of this family; absent if it had none for a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
 }
 
 /// An element or a chain.

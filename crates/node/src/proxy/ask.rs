@@ -1,13 +1,15 @@
 //! What the plane's thread answers between two commits.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::apply::{Kernel, StartError};
 use daymark_dataplane::nft::compare::{self, Comparison};
+use daymark_model::Family;
 use daymark_model::flows::Verdicts;
 
 use super::{Proxy, State};
-use crate::ask::{Ask, MOST_DIFFERENCES, Standing, explained, wire};
+use crate::ask::{Ask, MOST_DIFFERENCES, Ports, Standing, explained, wire};
 use crate::clock;
 
 impl<K: Kernel> Proxy<K> {
@@ -28,6 +30,10 @@ impl<K: Kernel> Proxy<K> {
                 let program = || Box::new(self.plane.compiler().program().clone());
                 let _ = reply.send(same.then(program));
             }
+            Ask::Ports { moment, reply } => {
+                let same = moment == self.moment;
+                let _ = reply.send((!same).then(|| self.ports()));
+            }
             Ask::Name(mut found, reply) => {
                 self.plane.compiler().name(&mut found);
                 let _ = reply.send(*found);
@@ -35,6 +41,19 @@ impl<K: Kernel> Proxy<K> {
             Ask::Look(reply) => {
                 let _ = reply.send(self.look());
             }
+        }
+    }
+
+    fn ports(&self) -> Ports {
+        let compiler = self.plane.compiler();
+        let of = |family| {
+            let names = compiler.ports(family);
+            let names = names.map(|(number, name)| (number, Arc::clone(name)));
+            (compiler.words(family).table(), names.collect())
+        };
+        Ports {
+            moment: self.moment,
+            tables: Family::BOTH.map(of).into(),
         }
     }
 

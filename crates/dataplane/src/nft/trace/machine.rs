@@ -300,6 +300,10 @@ impl Machine<'_> {
             dynset.set.clone(),
             Data::new(r.get(dynset.key, filled.set.key.len())),
         );
+        // What is only counted decides nothing.
+        if filled.set.kind == SetKind::Set && dynset.data.is_none() {
+            return Ok(Ok(None));
+        }
         let (SetKind::Map(of), Some(data)) = (&filled.set.kind, dynset.data) else {
             return unknown(format!("{} is not a map of data", dynset.set));
         };

@@ -209,6 +209,12 @@ fn in_kernel(kernel: &Kernel) -> String {
             refused.shown, refused.reason
         );
     }
+    if let Some(count) = kernel.connections {
+        let _ = writeln!(
+            out,
+            "    {count} new connections so far to this port, at all its places of this family"
+        );
+    }
     if let Some(kept) = &kernel.kept {
         let time = kept.seconds.map(|seconds| format!(" for {seconds} s more"));
         let time = time.unwrap_or_default();

@@ -103,6 +103,7 @@ fn answer(causes: Vec<Cause>) -> Answer {
             unasked: 0,
             refused: Vec::new(),
             kept: None,
+            connections: Some(7),
         }),
     }
 }
@@ -144,7 +145,8 @@ fn a_place_is_told_in_full_with_its_cause_and_remedy() {
          10.96.0.7:80/TCP (cluster IP)\n  \
            rules\n    policy  Cluster: any endpoint of the cluster  spec.internalTrafficPolicy\n  \
            endpoints\n    10.244.1.5:8080  node-1  web-1  left out: not ready\n  \
-           kernel: table ip daymark, as it should be\n    fe-a  plan 3 (to-1)  same\n  \
+           kernel: table ip daymark, as it should be\n    fe-a  plan 3 (to-1)  same\n    \
+             7 new connections so far to this port, at all its places of this family\n  \
            why:    its one endpoint is not ready\n  \
            remedy: look at the probes\n"
     );
