@@ -310,13 +310,12 @@ impl<'a> Scene<'a> {
             return Ok(());
         }
         named.served.map_err(Cause::NotServed)?;
-        // Every place that is served has a frontend; without one there is no address for a node port.
-        let is_cut = self.world.beyond().contains_key(&self.service.key)
-            && !self.world.desired().frontends.contains_key(&named.at);
-        let nowhere = if is_cut {
-            Cause::NotServed(NotServed::TooMany)
-        } else {
+        // A place that is served has a frontend, unless its Service has too many; one that has catches nothing where no
+        // address serves node ports.
+        let nowhere = if self.world.desired().frontends.contains_key(&named.at) {
             Cause::NoNodePortAddress(named.at.family())
+        } else {
+            Cause::NotServed(NotServed::TooMany)
         };
         let (at, frontend) = caught.ok_or(nowhere)?;
         let holder = self.world.inputs().services.get(&frontend.port.service);
