@@ -49,8 +49,8 @@ pub struct Forgotten {
     pub walks: usize,
 }
 
-/// Forgets every flow that the verdicts call stale. The kernel's table is walked once a family, however many places the
-/// verdicts are about.
+/// Forgets every flow that the verdicts call stale. The kernel's table is walked once for each family that they are about,
+/// however many places these are: an empty table costs as much as its buckets, some milliseconds.
 ///
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
@@ -60,11 +60,9 @@ pub fn forget(
     which: Which,
 ) -> Result<Forgotten, ForgetError> {
     let mut forgotten = Forgotten::default();
-    if !which.concerns(verdicts) {
-        return Ok(forgotten);
-    }
     let mut stale = Vec::new();
-    for (family, count) in Family::BOTH.into_iter().zip(&mut forgotten.flows) {
+    let families = Family::BOTH.into_iter().zip(&mut forgotten.flows);
+    for (family, count) in families.filter(|(family, _)| which.concerns(verdicts, *family)) {
         let is_stale = |flow: &Flow| {
             let seen = as_the_model_sees(flow).filter(|seen| which.includes(seen.protocol));
             seen.is_some_and(|flow| verdicts.is_stale(&flow))
@@ -169,9 +167,9 @@ impl Which {
         (self == Self::Datagrams) == (protocol == Protocol::Udp)
     }
 
-    fn concerns(self, verdicts: &Verdicts) -> bool {
+    fn concerns(self, verdicts: &Verdicts, family: Family) -> bool {
         let mut included = Protocol::ALL.into_iter().filter(|one| self.includes(*one));
-        included.any(|protocol| verdicts.concern(protocol))
+        included.any(|protocol| verdicts.concern_in(family, protocol))
     }
 
     /// What the kernel does not have to copy.

@@ -137,6 +137,13 @@ impl Verdicts {
             .any(|at| at.protocol_port().0 == protocol)
     }
 
+    /// The same of one family: only a flow of that family can be sent to such a place.
+    #[must_use]
+    pub fn concern_in(&self, family: Family, protocol: Protocol) -> bool {
+        let is_here = |at: &FrontendKey| at.family() == family && at.protocol_port().0 == protocol;
+        self.places.keys().any(is_here)
+    }
+
     /// Whether connections that were answered can be stale.
     #[must_use]
     pub fn concern_standing(&self) -> bool {

@@ -3,15 +3,16 @@
 //! It is told after each commit and works off the commit's path: listing the flows of a busy node takes longer than a
 //! commit. UDP flows are looked at at once. Connections that nobody has answered are looked at once the answer of
 //! an endpoint that was alive would have come ([`SETTLE`]), and before the client sends its SYN again (a second after the
-//! first). What comes meanwhile is one more look, not one each, and looks take at most a twentieth of a core. Half-closed connections
-//! to endpoints that no slice names any more have looks of their own ([`abandoned`]), which take at most a hundredth.
+//! first). What comes meanwhile is one more look, not one each: there are at least [`PACE`] between two, and they take at
+//! most a twentieth of a core. Half-closed connections to endpoints that no slice names any more have looks of their own
+//! ([`abandoned`]), which take at most a hundredth.
 
 mod abandoned;
 mod pending;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,11 +38,20 @@ pub enum CleanerError {
     Thread(#[source] io::Error),
 }
 
+/// What a commit has just made true.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// When it was committed.
+    pub at: Instant,
+    /// Which flows are stale since.
+    pub verdicts: Verdicts,
+}
+
 /// Starts the thread in the network namespace of the caller. It ends with the last sender.
 ///
 /// # Errors
 /// If the socket or the thread cannot be had.
-pub fn start(metrics: Arc<Metrics>) -> Result<Sender<Verdicts>, CleanerError> {
+pub fn start(metrics: Arc<Metrics>) -> Result<Sender<Told>, CleanerError> {
     let socket = NfSocket::open()?;
     let (sender, inbox) = channel();
     thread::Builder::new()
@@ -51,33 +61,11 @@ pub fn start(metrics: Arc<Metrics>) -> Result<Sender<Verdicts>, CleanerError> {
     Ok(sender)
 }
 
-fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
+fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
     let mut pending = Pending::default();
     let mut abandoned = Abandoned::default();
     let mut failures = Failures::default();
-    // Not before this is the table walked again.
-    let mut rest: Option<Instant> = None;
-    loop {
-        let due = pending.due().into_iter().chain(abandoned.due()).min();
-        let due = due.map(|due| rest.map_or(due, |rest| rest.max(due)));
-        let news = match due {
-            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => inbox.recv_timeout(due.saturating_duration_since(clock::now())),
-        };
-        match news {
-            Ok(verdicts) => {
-                let now = clock::now();
-                for verdicts in [verdicts].into_iter().chain(inbox.try_iter()) {
-                    abandoned.add(now, &verdicts);
-                    pending.add(now, verdicts);
-                }
-                if due.is_none_or(|due| now < due) {
-                    continue;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
+    while gather(inbox, &mut pending, &mut abandoned).is_ok() {
         let before = clock::thread_time();
         let looked = pending.look(clock::now(), |verdicts, which| {
             let begun = clock::now();
@@ -98,7 +86,37 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Verdicts>, metrics: &Metrics) {
             Ok(()) => failures.none(),
             Err(error) => failures.another(&error),
         };
-        rest = Some(clock::now() + wait.max(worked * SHARE));
+        // Asleep, not listening: while changes come without end, none of them wakes the thread.
+        thread::sleep(wait.max(worked * SHARE).max(PACE));
+    }
+}
+
+/// Takes in what commits made true, until a look is due.
+fn gather(
+    inbox: &Receiver<Told>,
+    pending: &mut Pending,
+    abandoned: &mut Abandoned,
+) -> Result<(), RecvError> {
+    let take = |told: Told, pending: &mut Pending, abandoned: &mut Abandoned| {
+        abandoned.add(told.at, &told.verdicts);
+        pending.add(told);
+    };
+    loop {
+        for told in inbox.try_iter() {
+            take(told, pending, abandoned);
+        }
+        let due = pending.due().into_iter().chain(abandoned.due()).min();
+        let wait = due.map(|due| due.saturating_duration_since(clock::now()));
+        let told = match wait {
+            None => inbox.recv()?,
+            Some(Duration::ZERO) => return Ok(()),
+            Some(wait) => match inbox.recv_timeout(wait) {
+                Ok(told) => told,
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Err(RecvError),
+            },
+        };
+        take(told, pending, abandoned);
     }
 }
 
@@ -135,5 +153,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// After a look the thread rests so many times as long as it worked, waits for a processor aside.
 const SHARE: u32 = 20;
+/// And for as long as this: a walk costs some milliseconds even if the table is empty. Together with [`SETTLE`] it is less
+/// than a client waits before it sends its SYN again.
+const PACE: Duration = Duration::from_millis(600);
 /// How long after a commit an opening that is still unanswered counts as one that will not be.
 const SETTLE: Duration = Duration::from_millis(300);

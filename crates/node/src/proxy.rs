@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Places, Plane, StartError};
 use daymark_feed::{PlaneSender, PlaneStatus};
-use daymark_model::flows::{self, Suspects, Verdicts};
+use daymark_model::flows::{self, Suspects};
 use daymark_model::{Change, Family, Options, World};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use crate::ask::Ask;
 use crate::clock;
+use crate::conntrack::Told;
 use crate::events::Notices;
 use crate::health_check::{self, HealthChecks};
 use crate::loopback::{self, Loopback};
@@ -71,7 +72,7 @@ pub struct Proxy<K> {
     /// Whether the first state has been in the kernel.
     loaded: bool,
     /// Where verdicts about flows go, once the kernel holds what they are about.
-    cleaner: Sender<Verdicts>,
+    cleaner: Sender<Told>,
     /// Places whose flows are judged after the next commit.
     suspects: Suspects,
     isolated: Isolated,
@@ -124,7 +125,7 @@ impl<K: Kernel> Proxy<K> {
         options: Options,
         status: PlaneSender,
         metrics: Arc<Metrics>,
-        cleaner: Sender<Verdicts>,
+        cleaner: Sender<Told>,
         notices: Notices,
     ) -> Self {
         // Of what went while no agent was here only the tables know.
@@ -318,7 +319,8 @@ impl<K: Kernel> Proxy<K> {
         let verdicts = std::mem::take(&mut self.suspects).judge(&self.world);
         if !verdicts.is_empty() {
             // Without its thread flows end by their timeouts.
-            let _ = self.cleaner.send(verdicts);
+            let at = clock::now();
+            let _ = self.cleaner.send(Told { at, verdicts });
         }
         self.metrics.set_behind(None);
         self.metrics

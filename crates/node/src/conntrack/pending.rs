@@ -7,7 +7,7 @@ use daymark_dataplane::conntrack::Which;
 use daymark_model::Protocol;
 use daymark_model::flows::Verdicts;
 
-use super::SETTLE;
+use super::{SETTLE, Told};
 
 /// What is to be looked at.
 #[derive(Debug, Default)]
@@ -25,13 +25,14 @@ struct Waiting {
 
 impl Pending {
     /// Takes verdicts in that a commit has just made true.
-    pub(super) fn add(&mut self, now: Instant, verdicts: Verdicts) {
+    pub(super) fn add(&mut self, told: Told) {
+        let Told { at, verdicts } = told;
         if verdicts.concern(Protocol::Udp) {
-            let (_, all) = self.datagrams.get_or_insert((now, Verdicts::default()));
+            let (_, all) = self.datagrams.get_or_insert((at, Verdicts::default()));
             all.extend(verdicts.clone());
         }
         if verdicts.concern(Protocol::Tcp) || verdicts.concern(Protocol::Sctp) {
-            let due = now + SETTLE;
+            let due = at + SETTLE;
             self.openings.push_back(Waiting { due, verdicts });
         }
     }
@@ -108,6 +109,10 @@ mod tests {
         suspects.judge(&world)
     }
 
+    fn told(at: Instant, verdicts: Verdicts) -> Told {
+        Told { at, verdicts }
+    }
+
     /// What a look at a moment looks for.
     fn looked(pending: &mut Pending, now: Instant) -> Vec<(Verdicts, Which)> {
         let mut all = Vec::new();
@@ -123,8 +128,8 @@ mod tests {
         let start = crate::clock::now();
         let mut pending = Pending::default();
         assert_eq!(pending.due(), None);
-        pending.add(start, verdicts(Protocol::Udp, 53));
-        pending.add(start, verdicts(Protocol::Tcp, 53));
+        pending.add(told(start, verdicts(Protocol::Udp, 53)));
+        pending.add(told(start, verdicts(Protocol::Tcp, 53)));
         assert_eq!(pending.due(), Some(start));
         let first = looked(&mut pending, start);
         assert_eq!(first, [(verdicts(Protocol::Udp, 53), Which::Datagrams)]);
@@ -138,9 +143,9 @@ mod tests {
     fn what_came_later_settles_later() {
         let start = crate::clock::now();
         let mut pending = Pending::default();
-        pending.add(start, verdicts(Protocol::Tcp, 1));
-        pending.add(start + STEP, verdicts(Protocol::Sctp, 2));
-        pending.add(start + STEP * 2, verdicts(Protocol::Tcp, 3));
+        pending.add(told(start, verdicts(Protocol::Tcp, 1)));
+        pending.add(told(start + STEP, verdicts(Protocol::Sctp, 2)));
+        pending.add(told(start + STEP * 2, verdicts(Protocol::Tcp, 3)));
         assert_eq!(looked(&mut pending, start + SETTLE - STEP), []);
         let mut both = verdicts(Protocol::Tcp, 1);
         both.extend(verdicts(Protocol::Sctp, 2));
@@ -191,7 +196,7 @@ mod tests {
             let start = crate::clock::now();
             let mut pending = Pending::default();
             for (step, endpoints) in (0..).zip(states) {
-                pending.add(start + STEP * step, living(endpoints));
+                pending.add(told(start + STEP * step, living(endpoints)));
             }
             let seen = looked(&mut pending, start + SETTLE + STEP * late);
             let goes = seen.first().map(|(verdicts, _)| verdicts.is_stale(&flow));
@@ -203,9 +208,9 @@ mod tests {
     fn what_a_look_fails_for_stays_as_one_and_stops_nothing_else() {
         let start = crate::clock::now();
         let mut pending = Pending::default();
-        pending.add(start, verdicts(Protocol::Udp, 2));
+        pending.add(told(start, verdicts(Protocol::Udp, 2)));
         for step in 0..20 {
-            pending.add(start + STEP * step, verdicts(Protocol::Tcp, 1));
+            pending.add(told(start + STEP * step, verdicts(Protocol::Tcp, 1)));
         }
         let late = start + STEP * 20 + SETTLE;
         let mut asked = Vec::new();

@@ -11,6 +11,7 @@ use daymark_model::flows::Verdicts;
 use super::{Proxy, State};
 use crate::ask::{Ask, MOST_DIFFERENCES, Ports, Standing, explained, wire};
 use crate::clock;
+use crate::conntrack::Told;
 
 impl<K: Kernel> Proxy<K> {
     /// Answers. Who asked may be gone: then nobody hears it.
@@ -170,7 +171,11 @@ impl<K: Kernel> Proxy<K> {
 
     /// Its thread takes nothing any more once it has ended; verdicts about nothing cost it nothing.
     fn conntrack_part(&self) -> wire::Part {
-        let lives = self.cleaner.send(Verdicts::default()).is_ok();
+        let nothing = Told {
+            at: clock::now(),
+            verdicts: Verdicts::default(),
+        };
+        let lives = self.cleaner.send(nothing).is_ok();
         let failure = self.metrics.conntrack_failure();
         let (healthy, text) = match (lives, failure) {
             (true, None) => (true, "flows of endpoints that left are forgotten".to_owned()),

@@ -67,7 +67,7 @@ struct Fixture {
     status: PlaneReceiver,
     metrics: Arc<Metrics>,
     board: Board,
-    verdicts: Receiver<Verdicts>,
+    told: Receiver<Told>,
 }
 
 /// A proxy that knows the machine's addresses: none.
@@ -89,7 +89,7 @@ fn over(kernel: Moody) -> Fixture {
     let (plane, _) = Plane::start(kernel, TableFlags::NONE).unwrap();
     let (sender, status) = plane_channel(PlaneStatus::Starting);
     let metrics = Arc::new(Metrics::default());
-    let (cleaner, verdicts) = channel();
+    let (cleaner, told) = channel();
     let (notices, board) = board();
     let proxy = Proxy::new(
         plane,
@@ -104,7 +104,7 @@ fn over(kernel: Moody) -> Fixture {
         status,
         metrics,
         board,
-        verdicts,
+        told,
     }
 }
 
@@ -376,7 +376,7 @@ fn flows_to_a_service_that_went_while_no_agent_was_here_are_judged() {
     let mut now = case.steps[0].changes.clone();
     now.push(node("192.0.2.1"));
     run(&mut it, vec![no_addresses(), order(Some(1), now)]);
-    let verdicts = it.verdicts.try_recv().expect("flows to look for");
+    let Told { verdicts, .. } = it.told.try_recv().expect("flows to look for");
     for (original, answers, stale) in [
         ("10.96.0.2:80", "10.244.1.9:80", true),
         ("10.96.0.1:80", "10.244.1.9:80", true),
@@ -391,5 +391,5 @@ fn flows_to_a_service_that_went_while_no_agent_was_here_are_judged() {
         };
         assert_eq!(verdicts.is_stale(&flow), stale, "{original} {answers}");
     }
-    assert!(it.verdicts.try_recv().is_err(), "one look");
+    assert!(it.told.try_recv().is_err(), "one look");
 }
