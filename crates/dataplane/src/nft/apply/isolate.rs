@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use daymark_model::Delta;
 use daymark_netlink::nft::{Blame, Message, Part};
 
-use super::rest::{self, Rest};
+use super::rest;
 use super::{CommitError, Doubt, Kernel, Plane, Refusal, Why};
 use crate::nft::compile::{Subject, Update};
 use crate::nft::layout::set;
@@ -85,7 +85,7 @@ impl<K: Kernel> Plane<K> {
         trust: Trust,
         groups: &mut Vec<Group>,
     ) -> Result<usize, CommitError> {
-        let mut todo: Rest = update.transactions.into();
+        let mut todo = rest::joined(update.transactions);
         let mut changed = 0;
         while let Some(transaction) = todo.pop_front() {
             match self.kernel.commit(&transaction) {

@@ -5,9 +5,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use daymark_netlink::nft::{Data, Elements, Message, Name, SetElem, TableId};
 
 use super::Committed;
+use crate::nft::compile::Update;
 
 /// Transactions that are not in the kernel yet, in order.
 pub(super) type Rest = VecDeque<Vec<Message>>;
+
+/// An update whose stages may become one transaction, if it is small: three commits cost the kernel three times as much
+/// as one. In one generation, as between two, each packet gets the old or the new verdict.
+pub(super) fn joined(stages: Vec<Vec<Message>>) -> Rest {
+    let weight: usize = stages.iter().flatten().map(Update::weight).sum();
+    if weight > JOINED {
+        return stages.into();
+    }
+    let all: Vec<Message> = stages.into_iter().flatten().collect();
+    Rest::from_iter((!all.is_empty()).then_some(all))
+}
+
+/// Of more elements than fit a transaction some would stand beside others of their set that must be cut from them
+/// ([`super::Borders`]).
+const JOINED: usize = 1_000;
 
 /// The messages of a transaction behind those that were committed.
 pub(super) fn behind(transaction: Vec<Message>, committed: Committed) -> Vec<Message> {
