@@ -22,6 +22,7 @@ use daymark_node::metrics::connections::Connections;
 use daymark_node::metrics::refused::Refused;
 use daymark_node::{events, foreign, health, health_check, loopback};
 use daymark_sys::probe::{self, Answer, Capabilities};
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
 
@@ -103,11 +104,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     start::allow_files();
     let mut kernel = Netlink::open()?;
     let flags = flags(&mut kernel)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // A change goes through several tasks. On one thread they follow each other, and none wakes another thread up; what
+    // carries other people's traffic has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(args, decided, timing, kernel, flags))?;
+    let traffic = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("traffic")
+        .enable_all()
+        .build()?;
+    let served = serve(args, decided, timing, (kernel, flags), traffic.handle());
+    let served = runtime.block_on(served);
+    traffic.shutdown_background();
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -115,8 +125,8 @@ async fn serve(
     args: Args,
     decided: Decided,
     timing: Timing,
-    kernel: Netlink,
-    flags: TableFlags,
+    (kernel, flags): (Netlink, TableFlags),
+    traffic: &Handle,
 ) -> anyhow::Result<()> {
     let Decided {
         settings, given, ..
@@ -146,12 +156,15 @@ async fn serve(
         notices.clone(),
     ));
     let counted = Arc::clone(&metrics);
-    tokio::spawn(loopback::serve(agent.loopback(), counted, notices));
+    traffic.spawn(loopback::serve(agent.loopback(), counted, notices));
     if !flags.contains(TableFlags::OWNER) {
         foreign::follow(own, agent.orders())?;
     }
     let feed = Feed::start(&client, feed_config(&args, &node_name));
-    let dns = start_dns(&args, &feed, &plane)?;
+    let dns = {
+        let _there = traffic.enter();
+        start_dns(&args, &feed, &plane)?
+    };
     let announced = Arc::new(daymark_lb::Metrics::default());
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     let announcer = args.announce.then(|| {
