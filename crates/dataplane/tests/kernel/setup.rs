@@ -3,10 +3,10 @@
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Found, Kernel, Plane};
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_dataplane::nft::layout::{TABLES, Words, all_tables};
+use daymark_dataplane::nft::layout::{TABLES, Words, all_tables, set};
 use daymark_dataplane::nft::program::Program;
 use daymark_model::{Family, World};
-use daymark_netlink::nft::Ruleset;
+use daymark_netlink::nft::{Elements, Ruleset};
 use daymark_sys::probe;
 
 /// A plane over this namespace's kernel, and how it came up.
@@ -24,11 +24,16 @@ pub(crate) fn plane_of(world: &World, flags: TableFlags) -> Plane<Netlink> {
     plane
 }
 
-/// What the kernel holds, table by table, in one order.
+/// What the kernel holds, table by table, in one order, without what packets write.
 pub(crate) fn held() -> Vec<Ruleset> {
     let mut kernel = Netlink::open().expect("a netfilter socket");
     let read = all_tables().filter_map(|table| kernel.read(&table).expect("readable"));
-    read.map(|ruleset| ruleset.canonical()).collect()
+    let of_agents = |mut ruleset: Ruleset| {
+        let of_packets = |list: &Elements| [set::STICKY, set::HITS].contains(&&*list.set);
+        ruleset.elements.retain(|list| !of_packets(list));
+        ruleset.canonical()
+    };
+    read.map(of_agents).collect()
 }
 
 /// The words of a family's table in a program: its name is one of two.
