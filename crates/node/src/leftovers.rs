@@ -6,6 +6,8 @@
 mod ipvs;
 mod legacy;
 
+use std::collections::BTreeSet;
+
 use daymark_dataplane::leftovers::nft;
 use daymark_dataplane::nft::apply::CommitError;
 use daymark_dataplane::nft::kernel::Netlink;
@@ -37,13 +39,13 @@ pub async fn remove_kube_proxys(spared: Vec<Cidr>) -> Vec<Outcome> {
     outcomes
 }
 
-/// Whether something of kube-proxy is in nf_tables; what cannot be asked is not there.
-pub async fn are_there() -> bool {
+/// What of kube-proxy is in nf_tables, in words; what cannot be asked is not there.
+pub async fn found() -> BTreeSet<String> {
     let asked = tokio::task::spawn_blocking(|| {
         let mut kernel = Netlink::open().ok()?;
-        nft::is_there(&mut kernel).ok()
+        nft::found(&mut kernel).ok()
     });
-    asked.await.ok().flatten().unwrap_or(false)
+    asked.await.ok().flatten().unwrap_or_default()
 }
 
 fn in_nf_tables() -> Vec<Outcome> {

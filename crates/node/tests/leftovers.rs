@@ -11,7 +11,7 @@ use daymark_netlink::nft::{
     BaseChain, Chain, ChainKind, ChainType, Exists, Expr, Family, Hook, Message, Name, Place,
     Policy, Query, Reply, Rule, Table, TableId, Verdict,
 };
-use daymark_node::leftovers::{Outcome, are_there, remove_kube_proxys, remove_own};
+use daymark_node::leftovers::{Outcome, found, remove_kube_proxys, remove_own};
 use daymark_sys::ipset::Destroyed;
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
@@ -149,7 +149,7 @@ fn what_kube_proxy_left_goes_and_nothing_else() {
             .build();
         runtime.unwrap().block_on(async {
             device().await;
-            assert!(are_there().await);
+            assert!(found().await.contains("table ip kube-proxy"));
             let removed = |what: &str| Outcome::Removed(what.to_owned());
             let sets = ipsets(kernel.socket());
             let outcomes = remove_kube_proxys(Vec::new()).await;
@@ -165,6 +165,8 @@ fn what_kube_proxy_left_goes_and_nothing_else() {
             expected.extend(sets.clone());
             expected.push(removed("device kube-ipvs0"));
             assert_eq!(outcomes, expected);
+            let stays = ["chain KUBE-MARK-MASQ of table ip nat".to_owned()];
+            assert_eq!(found().await, stays.into());
             if sets.is_some() {
                 let of_others = kernel.socket().destroy_ipset("OTHERS");
                 assert_eq!(of_others.unwrap(), Destroyed::Now);

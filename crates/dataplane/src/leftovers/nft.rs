@@ -38,30 +38,27 @@ pub fn remove(kernel: &mut Netlink) -> Vec<Result<Removed, CommitError>> {
     outcomes
 }
 
-/// Whether something of kube-proxy is there.
+/// What of kube-proxy is there: its tables, and its chains in those of iptables, in words.
 ///
 /// # Errors
 /// If the kernel cannot be asked.
-pub fn is_there(kernel: &mut Netlink) -> Result<bool, CommitError> {
+pub fn found(kernel: &mut Netlink) -> Result<BTreeSet<String>, CommitError> {
+    let mut found = BTreeSet::new();
     for family in [Family::Ip, Family::Ip6] {
-        if exists(kernel.socket(), &TableId::new(family, "kube-proxy"))? {
-            return Ok(true);
+        let own = TableId::new(family, "kube-proxy");
+        if exists(kernel.socket(), &own)? {
+            found.insert(format!("table {own}"));
         }
-        let chains = kernel
-            .socket()
-            .query(&Query::Chains(family))
-            .map_err(failed)?;
-        let ours = |reply: &Reply| match reply {
-            Reply::Chain(held) => {
-                super::is_kube_proxys(&held.object.name) && is_of_iptables(&held.table)
+        let chains = kernel.socket().query(&Query::Chains(family));
+        for reply in chains.map_err(failed)? {
+            let Reply::Chain(held) = reply else { continue };
+            let (name, table) = (&held.object.name, &held.table);
+            if super::is_kube_proxys(name) && is_of_iptables(table) {
+                found.insert(format!("chain {name} of table {table}"));
             }
-            _ => false,
-        };
-        if chains.iter().any(ours) {
-            return Ok(true);
         }
     }
-    Ok(false)
+    Ok(found)
 }
 
 fn is_of_iptables(table: &TableId) -> bool {

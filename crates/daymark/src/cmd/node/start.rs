@@ -182,17 +182,31 @@ pub(super) async fn replace_kube_proxy(
             Outcome::Failed(why) => warn!("kube-proxy's leftovers: {why}"),
         }
     }
-    tokio::time::sleep(COMES_BACK).await;
-    if leftovers::are_there().await {
-        let message = "kube-proxy's tables or chains are back after they were removed: it runs on this node still, and \
-                       decides together with daymark where packets go; end it on this node (docs/from-kube-proxy.md)";
-        warn!("{message}");
-        let said = ("KubeProxyRuns", message.to_owned());
-        about_node(&client, &node, Severity::Warning, said).await;
+    // What stays because others use it is no sign of life.
+    let stays = leftovers::found().await;
+    loop {
+        tokio::time::sleep(COMES_BACK).await;
+        let found = leftovers::found().await;
+        if let Some(back) = found.difference(&stays).next() {
+            let message = format!(
+                "kube-proxy's {back} is back after it was removed: it runs on this node still, or again, and decides together \
+                 with daymark where packets go; end it on this node (docs/from-kube-proxy.md)"
+            );
+            warn!("{message}");
+            about_node(
+                &client,
+                &node,
+                Severity::Warning,
+                ("KubeProxyRuns", message),
+            )
+            .await;
+            return;
+        }
     }
 }
 
-/// kube-proxy makes everything anew within its syncPeriod, 30 s, and when something changes.
+/// kube-proxy makes everything anew when something changes, and in mode iptables within its syncPeriod, 30 s. An upgrade of the
+/// cluster may bring it back at any time.
 const COMES_BACK: Duration = Duration::from_secs(45);
 
 /// Waits until the configuration file says something else than at the start; the error to end with. A ConfigMap's file
