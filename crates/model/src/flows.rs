@@ -113,6 +113,11 @@ impl Verdicts {
         self.departures = self.departures.max(newer.departures);
     }
 
+    /// Without what no connection that stands can be stale by: places that are no frontends any more.
+    pub fn keep_frontends(&mut self) {
+        self.places.retain(|_, place| place.named.is_some());
+    }
+
     /// For places that `newer` verdicts are about too: what may go on by those may go on here. For verdicts that wait for
     /// their moment, while endpoints come back.
     pub fn soften(&mut self, newer: &Self) {

@@ -4,7 +4,7 @@
 //! commit. UDP flows are looked at at once. Connections that nobody has answered are looked at once the answer of
 //! an endpoint that was alive would have come ([`SETTLE`]), and before the client sends its SYN again (a second after the
 //! first). What comes meanwhile is one more look, not one each: there are at least [`PACE`] between two, and they take at
-//! most a twentieth of a core. Half-closed connections to endpoints that no slice names any more have looks of their own
+//! most a twentieth of a core while a look takes less than a tenth of a second. Half-closed connections to endpoints that no slice names any more have looks of their own
 //! ([`abandoned`]), which take at most a hundredth.
 
 mod abandoned;
@@ -87,7 +87,8 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
             Err(error) => failures.another(&error),
         };
         // Asleep, not listening: while changes come without end, none of them wakes the thread.
-        thread::sleep(wait.max(worked * SHARE).max(PACE));
+        let rest = (worked * SHARE).min(LONGEST_REST);
+        thread::sleep(wait.max(rest).max(PACE));
     }
 }
 
@@ -153,6 +154,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// After a look the thread rests so many times as long as it worked, waits for a processor aside.
 const SHARE: u32 = 20;
+/// But not longer than this: however large the table is, clients of a UDP endpoint that left wait for the next look.
+const LONGEST_REST: Duration = Duration::from_secs(2);
 /// And for as long as this: a walk costs some milliseconds even if the table is empty. Together with [`SETTLE`] it is less
 /// than a client waits before it sends its SYN again.
 const PACE: Duration = Duration::from_millis(600);

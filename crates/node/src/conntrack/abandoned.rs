@@ -33,6 +33,8 @@ impl Abandoned {
             Some(watch) => {
                 // Also those by which an endpoint is back.
                 watch.verdicts.extend(verdicts.clone());
+                // Else every place that ever was would stay, where endpoints leave all the time.
+                watch.verdicts.keep_frontends();
                 if leaves {
                     watch.due = watch.due.min(now + SILENCE);
                     watch.wait = SILENCE;
