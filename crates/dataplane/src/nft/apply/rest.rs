@@ -6,23 +6,33 @@ use daymark_netlink::nft::{Data, Elements, Message, Name, SetElem, TableId};
 
 use super::Committed;
 use crate::nft::compile::Update;
+use crate::nft::layout::set;
 
 /// Transactions that are not in the kernel yet, in order.
 pub(super) type Rest = VecDeque<Vec<Message>>;
 
-/// An update whose stages may become one transaction, if it is small: three commits cost the kernel three times as much
-/// as one. In one generation, as between two, each packet gets the old or the new verdict.
+/// The stages of an update as one transaction, if it is a plain one: where three commits cost the kernel three times as
+/// much. A packet reads each set as of the moment it asks. So what a packet in flight may still have to find, or must not
+/// find yet, keeps commits of its own: chains (their rules are those of the moment when the packet came), members and ranges
+/// (they are asked for after the frontend), and whatever is asked after routing.
 pub(super) fn joined(stages: Vec<Vec<Message>>) -> Rest {
     let weight: usize = stages.iter().flatten().map(Update::weight).sum();
-    if weight > JOINED {
+    if weight > JOINED || !stages.iter().flatten().all(is_plain) {
         return stages.into();
     }
     let all: Vec<Message> = stages.into_iter().flatten().collect();
     Rest::from_iter((!all.is_empty()).then_some(all))
 }
 
-/// Of more elements than fit a transaction some would stand beside others of their set that must be cut from them
-/// ([`super::Borders`]).
+/// Whether a message is about elements alone of which a packet that misses one asks again.
+fn is_plain(message: &Message) -> bool {
+    let [fe_a, fe_b] = set::FRONTENDS;
+    let [np_a, np_b] = set::NODE_PORTS;
+    let plain = [fe_a, fe_b, np_a, np_b, set::SLOTS, set::ENDPOINT_PORTS];
+    elements(message).is_some_and(|list| plain.contains(&&*list.set))
+}
+
+/// More elements than this are no change of a few endpoints.
 const JOINED: usize = 1_000;
 
 /// The messages of a transaction behind those that were committed.
