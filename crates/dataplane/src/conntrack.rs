@@ -90,19 +90,25 @@ impl HalfClosed {
         self.flows.is_empty()
     }
 
-    /// Whether a flow was among them and no packet has come for it in the time since: each would have set its timeout anew.
+    /// Whether a flow was among them and no packet has come for it in the time since. A packet sets the timeout anew, to one of
+    /// several values: a timeout that is higher than it would be, or much lower, was set anew.
     fn is_silent(&self, flow: &Flow, since: Duration) -> bool {
         let same = |old: &&Flow| old.id == flow.id && old.original == flow.original;
-        let (Some(before), Some(now)) = (
-            self.flows.iter().find(same).and_then(|old| old.timeout),
-            flow.timeout,
-        ) else {
+        let before = self.flows.iter().find(same);
+        let Some(before) = before.filter(|old| old.tcp == flow.tcp) else {
             return false;
         };
-        // Whole seconds, cut off at both ends.
-        u64::from(now) <= (u64::from(before) + 1).saturating_sub(since.as_secs())
+        let (Some(then), Some(now)) = (before.timeout, flow.timeout) else {
+            return false;
+        };
+        let expected = u64::from(then).saturating_sub(since.as_secs());
+        // Whole seconds, cut off at both ends; and a walk takes its time.
+        (expected.saturating_sub(WALK)..=expected + 1).contains(&u64::from(now))
     }
 }
+
+/// Seconds between the looks at two flows of one walk, at most.
+const WALK: u64 = 5;
 
 /// Forgets the connections that the verdicts call stale once they are abandoned: those that are half-closed and of which nothing was
 /// heard since a look `since` before, which is [`flows::SILENCE`] or longer. Returns what this look found and left, for

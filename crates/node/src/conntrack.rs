@@ -73,13 +73,14 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
             tell(metrics, begun, forgotten);
             Ok(())
         });
+        // Looks for abandoned connections have rests of their own.
+        let worked = clock::thread_time().saturating_sub(before);
         let looked = looked.and(abandoned.look(clock::now(), |verdicts, before, since| {
             let (begun, before_work) = (clock::now(), clock::thread_time());
             let (left, forgotten) = forget_abandoned(&mut socket, verdicts, before, since)?;
             tell(metrics, begun, forgotten);
             Ok((left, clock::thread_time().saturating_sub(before_work)))
         }));
-        let worked = clock::thread_time().saturating_sub(before);
         let failure = looked.as_ref().err().map(ToString::to_string);
         metrics.set_conntrack_failure(failure);
         let wait = match looked {
