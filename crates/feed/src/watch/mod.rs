@@ -264,11 +264,12 @@ impl Watch {
     /// Says what keeps the watch from its work, and what helps.
     fn tell(&mut self, broken: &Broken, error: &str, wait: Duration) {
         let (kind, wait_ms) = (self.kind, wait.as_millis());
-        if self.trouble.again(error, wait) == Told::Lately {
+        let remedy = remedy(broken);
+        // What has the same remedy is one reason: an expired certificate says by how many seconds, each time others.
+        if self.trouble.again(remedy.unwrap_or(error), wait) == Told::Lately {
             debug!(%kind, %error, wait_ms, "the watch broke again, for the same reason");
             return;
         }
-        let remedy = remedy(broken);
         match self.known {
             Known::AList => {
                 warn!(%kind, %error, remedy, wait_ms, "the watch broke; the last state stands until it works again");

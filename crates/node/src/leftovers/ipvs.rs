@@ -29,7 +29,13 @@ pub(super) async fn remove(spared: Vec<Cidr>) -> Vec<Outcome> {
         return Vec::new();
     };
     let mut outcomes = ipsets().await;
-    outcomes.extend(servers(&spared));
+    // One request each, and there may be tens of thousands.
+    let servers = tokio::task::spawn_blocking(move || servers(&spared)).await;
+    outcomes.extend(servers.unwrap_or_else(|error| {
+        vec![Outcome::Failed(format!(
+            "IPVS' virtual servers: the thread for them ended: {error}"
+        ))]
+    }));
     outcomes.push(delete(&handle, link.header.index).await);
     outcomes
 }

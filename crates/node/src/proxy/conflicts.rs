@@ -45,7 +45,8 @@ impl Conflicts {
         let ended = self.places.difference(&places);
         let ended = ended.filter(|old| exists(&old.port.service));
         // Another holder is another conflict, not the end of this one.
-        let ended = by_service(ended.filter(|old| !goes_on(&places, old)));
+        let going_on: BTreeSet<_> = places.iter().map(|new| (&new.port, &new.at)).collect();
+        let ended = by_service(ended.filter(|old| !going_on.contains(&(&old.port, &old.at))));
         let ended = ended
             .into_iter()
             .map(|(about, won)| places_won(about, &won));
@@ -54,12 +55,6 @@ impl Conflicts {
         self.health_checks = checks;
         notices
     }
-}
-
-fn goes_on(places: &BTreeSet<Refusal>, old: &Refusal) -> bool {
-    places
-        .iter()
-        .any(|new| new.port == old.port && new.at == old.at)
 }
 
 /// A Service may lose a thousand places at once: that is one notice.
