@@ -61,6 +61,7 @@ pub enum Ask {
 pub struct Ports {
     /// Of which state of the tables this is. 0: none yet.
     pub(crate) moment: u64,
+    /// In the order of [`daymark_model::Family::BOTH`].
     pub(crate) tables: Vec<(TableId, BTreeMap<u32, Arc<PortName>>)>,
 }
 

@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use daymark_dataplane::nft::counts;
-use daymark_model::ServiceKey;
+use daymark_model::Family;
 use daymark_model::desired::PortName;
 use daymark_sys::netlink::{NfSocket, OpenError};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::ask::{Ask, Ports};
+use crate::clock;
 use crate::proxy::Order;
 
 /// Who reads them.
@@ -43,8 +45,8 @@ impl Connections {
         })
     }
 
-    /// The lines for `/metrics`; none if the kernel or the thread cannot be asked. It waits for that thread: for the threads
-    /// that may.
+    /// The lines for `/metrics`; none if the kernel or the thread cannot be asked. It waits for
+    /// that thread, for [`PATIENCE`]: for the threads that may.
     #[must_use]
     pub fn lines(&self) -> String {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,54 +59,73 @@ impl Connections {
         if self.orders.send(Order::Ask(ask)).is_err() {
             return String::new();
         }
-        match answer.blocking_recv() {
-            Ok(Some(newer)) => *ports = newer,
-            Ok(None) => {}
-            Err(_) => return String::new(),
+        // Of a thread that is busy: the ports as they were the last time.
+        if let Some(Some(newer)) = within(PATIENCE, answer) {
+            *ports = newer;
         }
-        let mut services = BTreeMap::new();
-        for (table, names) in &ports.tables {
+        let mut series = BTreeMap::new();
+        for (family, (table, names)) in Family::BOTH.into_iter().zip(&ports.tables) {
             let Ok(counts) = counts::connections(socket, table) else {
                 return String::new();
             };
-            add(&mut services, names, &counts);
+            add(&mut series, family, names, &counts);
         }
-        lines(&services)
+        lines(&series)
     }
 }
 
-/// Adds up the ports of each Service; what counts for a port that went is nobody's.
+/// What a thread answers in time; `None` if it is busy for longer, or gone.
+fn within<T>(patience: Duration, mut answer: oneshot::Receiver<T>) -> Option<T> {
+    let until = clock::now() + patience;
+    loop {
+        match answer.try_recv() {
+            Ok(answer) => return Some(answer),
+            Err(TryRecvError::Empty) if clock::now() < until => std::thread::sleep(LOOK),
+            Err(_) => return None,
+        }
+    }
+}
+
+/// How long a scrape waits for the plane's thread, and how often it looks.
+const PATIENCE: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A Service port, and the family of the address that was connected to. Each is counted, and forgotten after a day, by itself: a
+/// sum of them would go down, which a counter must not.
+type Series = (Arc<PortName>, Family);
+
+/// What counts for a port that went is nobody's.
 fn add(
-    services: &mut BTreeMap<ServiceKey, u64>,
+    series: &mut BTreeMap<Series, u64>,
+    family: Family,
     names: &BTreeMap<u32, Arc<PortName>>,
     counts: &BTreeMap<u32, u64>,
 ) {
     for (number, count) in counts {
         if let Some(name) = names.get(number) {
-            *services.entry(name.service.clone()).or_default() += count;
+            *series.entry((name.clone(), family)).or_default() += count;
         }
     }
 }
 
-/// One series a Service. Beyond [`MOST`], in the order of their names, the rest has one without a name, so that the sum is right.
-fn lines(services: &BTreeMap<ServiceKey, u64>) -> String {
+/// One series a port and family, at most [`MOST`], in the order of their names.
+fn lines(series: &BTreeMap<Series, u64>) -> String {
     let name = "daymark_service_connections";
     let mut out = format!(
-        "# HELP {name} New connections that a Service was sent, from the first after a day without any.\n# TYPE {name} counter\n"
+        "# HELP {name} New connections that a Service port was sent, from the first after a day without any.\n# TYPE {name} counter\n"
     );
-    let row = |out: &mut String, namespace: &str, service: &str, count| {
-        // Writing to a String cannot fail; names of Services need no escapes.
+    for ((port, family), count) in series.iter().take(MOST) {
+        let PortName {
+            service,
+            port,
+            protocol,
+        } = &**port;
+        let (namespace, service) = (&service.namespace, &service.name);
+        // Writing to a String cannot fail; names of Services and ports need no escapes.
         let _ = writeln!(
             out,
-            "{name}_total{{namespace=\"{namespace}\",service=\"{service}\"}} {count}"
+            "{name}_total{{namespace=\"{namespace}\",service=\"{service}\",port=\"{port}\",protocol=\"{protocol}\",ip_family=\"{family}\"}} {count}"
         );
-    };
-    for (service, count) in services.iter().take(MOST) {
-        row(&mut out, &service.namespace, &service.name, *count);
-    }
-    if services.len() > MOST {
-        let rest = services.values().skip(MOST).sum();
-        row(&mut out, "", "", rest);
     }
     out
 }
@@ -114,7 +135,7 @@ const MOST: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
-    use daymark_model::Protocol;
+    use daymark_model::{Protocol, ServiceKey};
 
     use super::*;
 
@@ -127,30 +148,46 @@ mod tests {
     }
 
     #[test]
-    fn a_services_ports_are_added_up_and_numbers_without_a_port_are_nobodys() {
+    fn each_port_and_family_is_a_series_and_numbers_without_a_port_are_nobodys() {
         let four = BTreeMap::from([(1, port("web", "http")), (2, port("web", "https"))]);
         let six = BTreeMap::from([(1, port("db", "")), (7, port("web", "http"))]);
-        let mut services = BTreeMap::new();
-        add(&mut services, &four, &[(1, 10), (2, 5), (3, 99)].into());
-        add(&mut services, &six, &[(1, 2), (7, 1)].into());
-        let text = lines(&services);
+        let mut series = BTreeMap::new();
+        let counts = [(1, 10), (2, 5), (3, 99)].into();
+        add(&mut series, Family::V4, &four, &counts);
+        add(&mut series, Family::V6, &six, &[(1, 2), (7, 1)].into());
+        let text = lines(&series);
         let rows: Vec<&str> = text.lines().skip(2).collect();
+        let row = |service: &str, port: &str, family: &str, count: u64| {
+            format!(
+                r#"daymark_service_connections_total{{namespace="shop",service="{service}",port="{port}",protocol="TCP",ip_family="{family}"}} {count}"#
+            )
+        };
         assert_eq!(
             rows,
             [
-                r#"daymark_service_connections_total{namespace="shop",service="db"} 2"#,
-                r#"daymark_service_connections_total{namespace="shop",service="web"} 16"#,
+                row("db", "", "IPv6", 2),
+                row("web", "http", "IPv4", 10),
+                row("web", "http", "IPv6", 1),
+                row("web", "https", "IPv4", 5),
             ]
         );
     }
 
     #[test]
-    fn beyond_ten_thousand_services_the_rest_is_one_series() {
-        let key = |number: u64| ServiceKey::new("shop", &format!("s-{number:05}"));
-        let services: BTreeMap<ServiceKey, u64> = (0..10_003).map(|n| (key(n), 2)).collect();
-        let text = lines(&services);
-        assert_eq!(text.lines().count(), 2 + 10_000 + 1);
-        let last = r#"daymark_service_connections_total{namespace="",service=""} 6"#;
-        assert_eq!(text.lines().last(), Some(last));
+    fn there_are_at_most_ten_thousand_series() {
+        let one = |number: u64| port(&format!("s-{number:05}"), "http");
+        let series: BTreeMap<Series, u64> =
+            (0..10_003).map(|n| ((one(n), Family::V4), 2)).collect();
+        assert_eq!(lines(&series).lines().count(), 2 + 10_000);
+    }
+
+    #[test]
+    fn a_thread_that_is_busy_is_not_waited_for() {
+        let (reply, answer) = oneshot::channel::<u8>();
+        assert_eq!(within(Duration::from_millis(20), answer), None);
+        drop(reply);
+        let (reply, answer) = oneshot::channel();
+        reply.send(7).expect("a receiver");
+        assert_eq!(within(PATIENCE, answer), Some(7));
     }
 }
