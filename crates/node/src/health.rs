@@ -254,7 +254,11 @@ async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Whether load balancers should send to this node: its proxy is healthy, and the Node is there to stay.
 async fn healthz(State(shared): State<Shared>) -> Response {
-    let eligible = shared.metrics.eligibility() == Some(Eligibility::Eligible);
+    // Before the first state nothing is known of the Node; if there are tables that serve, they do.
+    let eligible = match shared.metrics.eligibility() {
+        Some(node) => node == Eligibility::Eligible,
+        None => *shared.plane.borrow() == PlaneStatus::Starting,
+    };
     let healthy = health(&shared.plane, &shared.metrics, shared.patience) == Health::Healthy;
     answer::answer(&shared, Probe::Health, (healthy, Some(eligible)))
 }

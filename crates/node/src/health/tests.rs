@@ -86,10 +86,14 @@ async fn health_is_a_state_in_the_kernel_that_follows_and_life_is_a_thread_that_
 
 #[tokio::test]
 async fn tables_of_an_earlier_agent_are_healthy_until_the_first_state() {
-    let it = fixture(PlaneStatus::Starting);
-    it.shared.metrics.set_adopted();
-    let (code, _) = ask(health_routes(), &it.shared, "/healthz").await;
-    assert_eq!(code, 200);
+    // What the API is not there to say: that of the Node.
+    for (node, expected) in [(None, 200), (Some(Eligibility::Leaving), 503)] {
+        let it = fixture(PlaneStatus::Starting);
+        it.shared.metrics.set_adopted();
+        it.shared.metrics.set_eligibility(node);
+        let (code, _) = ask(health_routes(), &it.shared, "/healthz").await;
+        assert_eq!(code, expected, "{node:?}");
+    }
 }
 
 #[tokio::test]
