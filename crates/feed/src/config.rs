@@ -114,7 +114,7 @@ pub struct Config {
     /// How long to wait before trying again.
     pub retry: Retry,
     /// A watch that says nothing for so long, not even a bookmark, is opened again where it stood:
-    /// its connection may be dead with no one to tell. A watch is asked for 290 s, so that more than that is late; a
+    /// its connection may be dead with no one to tell. A watch is asked for 290 s at most, so that more than that is late; a
     /// quiet kind may say nothing all the while, since kube-apiserver sends bookmarks only where something changed.
     pub silence: Duration,
     /// A kind that the API does not have is looked for again after so long.

@@ -24,14 +24,15 @@ pub(super) enum Ask<'a> {
 pub(super) fn uri(kind: Kind, nodes: &Nodes, ask: &Ask<'_>) -> String {
     let mut query = match ask {
         Ask::StreamedList => format!(
-            "{WATCH}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion="
+            "{}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=",
+            watch()
         ),
         Ask::Page { limit, token: None } => format!("limit={limit}"),
         Ask::Page {
             limit,
             token: Some(token),
         } => format!("limit={limit}&continue={}", escape(token)),
-        Ask::Changes { revision } => format!("{WATCH}&resourceVersion={}", escape(revision)),
+        Ask::Changes { revision } => format!("{}&resourceVersion={}", watch(), escape(revision)),
     };
     if let (Kind::Node, Nodes::Own(name)) = (kind, nodes) {
         query.push_str("&fieldSelector=metadata.name%3D");
@@ -63,8 +64,12 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// The API server ends a watch after this many seconds; the HTTP client would after 295.
-const WATCH: &str = "watch=true&allowWatchBookmarks=true&timeoutSeconds=290";
+/// The API server ends a watch after 230 to 290 seconds; the HTTP client would after 295. By chance, so that the watches of a
+/// thousand nodes that began together, after a restart of the API, do not all begin again together.
+fn watch() -> String {
+    let seconds = 230 + u32::from(rand::random::<u8>()) * 60 / 255;
+    format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}")
+}
 
 #[cfg(test)]
 mod tests {
