@@ -178,6 +178,31 @@ async fn a_server_without_streamed_lists_is_asked_for_pages() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_busy_once_streams_the_next_list() {
+    // What it answers to the streamed list, and whether the next is asked for as one.
+    let rows = [
+        (Reply::Status(422, "Invalid"), false),
+        (Reply::Body(error(500, "InternalError")), true),
+    ];
+    for (refusal, streams) in rows {
+        let script = [
+            refusal,
+            Reply::Body(page(&[service_json("a", "10.0.0.1", 1)], "")),
+            Reply::Status(410, "Expired"),
+            Reply::Stay(String::new()),
+        ];
+        let server = Server::default().on(SERVICES, script);
+        let feed = Feed::start(&server.client(), quick());
+        assert_eq!(events(&mut feed.subscribe(), 1).await, ["+a [10.0.0.1]"]);
+        while server.asked(SERVICES).len() < 4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let next = &server.asked(SERVICES)[3];
+        assert_eq!(next.contains("sendInitialEvents"), streams, "{next}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_token_that_expired_means_one_whole_list() {
     let script = [
         Reply::Status(422, "Invalid"),

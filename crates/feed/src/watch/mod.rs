@@ -77,6 +77,9 @@ pub(crate) struct Watch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lists {
     Streamed,
+    /// This time: the server failed, or was silent for too long, and may have been busy.
+    PagedOnce,
+    /// It says that it streams none.
     Paged,
 }
 
@@ -210,7 +213,7 @@ impl Watch {
                 .await
             }
             (None, Lists::Streamed) => self.watch(&Ask::StreamedList, &mut progress).await,
-            (None, Lists::Paged) => self.list(&mut progress).await,
+            (None, Lists::Paged | Lists::PagedOnce) => self.list(&mut progress).await,
         };
         (progress, result)
     }
@@ -242,7 +245,10 @@ impl Watch {
             && (matches!(code, 400 | 422 | 500) || matches!(broken, Broken::StreamedListIgnored))
         {
             info!(%kind, %error, "the API streams no lists; asking for pages");
-            self.lists = Lists::Paged;
+            self.lists = match code {
+                400 | 422 => Lists::Paged,
+                _ => Lists::PagedOnce,
+            };
             return Duration::ZERO;
         }
         add(&self.counters().failures, 1);
@@ -460,6 +466,9 @@ impl Watch {
                 add(&self.counters().lists, 1);
                 self.known = Known::AList;
                 self.position = Some(meta.resource_version);
+                if self.lists == Lists::PagedOnce {
+                    self.lists = Lists::Streamed;
+                }
                 return Ok(());
             }
             token = Some(meta.next);
