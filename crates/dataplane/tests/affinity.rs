@@ -1,5 +1,6 @@
 //! A full map of affinity: clients that find no room in it keep their endpoint all the same, and are counted. Real packets.
 
+mod narrow;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod traffic;
 
@@ -9,39 +10,18 @@ use std::time::Duration;
 
 use daymark_case::Case;
 use daymark_dataplane::nft::TableFlags;
-use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
+use daymark_dataplane::nft::apply::{Kernel, Plane};
 use daymark_dataplane::nft::counts::{self, Reason};
-use daymark_dataplane::nft::kernel::Netlink;
 use daymark_dataplane::nft::layout::{STICKY_SIZE, Words, backend, set};
 use daymark_lab::bare::{BareLab, Outcome, Place, Probe, Protocol, Spec};
 use daymark_model::{Family, World};
-use daymark_netlink::nft::{Data, Elements, Exists, Message, Ruleset, SetElem, TableId};
+use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem};
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::{NetNs, isolated_test};
 use daymark_sys::packet::{self, Traffic};
 
+use narrow::Narrow;
 use traffic::{checksum, ip, kernel, lab_of, lead, node};
-
-/// The kernel, with room for few clients.
-struct Narrow(Netlink);
-
-impl Kernel for Narrow {
-    fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
-        let mut messages = messages.to_vec();
-        for message in &mut messages {
-            if let Message::NewSet { set, .. } = message
-                && *set.name == *set::STICKY
-            {
-                set.size = Some(ROOM);
-            }
-        }
-        self.0.commit(&messages)
-    }
-
-    fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
-        self.0.read(table)
-    }
-}
 
 /// In the other test the map has the room that it has on every node.
 const ROOM: u32 = 8;
@@ -121,7 +101,11 @@ fn a_full_map_takes_nobodys_endpoint_away() {
     isolated_test("a_full_map_takes_nobodys_endpoint_away", || {
         let lab = lab();
         let ns = lab.ns(&Place::Node("node-1".to_owned())).expect("a node");
-        let kernel = Narrow(kernel(&lab));
+        let kernel = Narrow {
+            kernel: kernel(&lab),
+            set: set::STICKY,
+            size: ROOM,
+        };
         let (mut plane, _) = Plane::start(kernel, TableFlags::NONE).expect("a plane");
         let world = world(&[WEB]);
         plane.reconcile(world.desired().clone()).expect("a load");

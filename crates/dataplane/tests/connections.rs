@@ -1,6 +1,7 @@
 //! New connections of Service ports are counted in the kernel, and where there is no room to count they are served all the same.
 //! Real packets.
 
+mod narrow;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod traffic;
 
@@ -8,17 +9,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use daymark_case::Case;
-use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
+use daymark_dataplane::nft::TableFlags;
+use daymark_dataplane::nft::apply::{Kernel, Plane};
 use daymark_dataplane::nft::counts;
-use daymark_dataplane::nft::kernel::Netlink;
 use daymark_dataplane::nft::layout::set;
-use daymark_dataplane::nft::{TableFlags, TableId};
 use daymark_lab::bare::{BareLab, Outcome, Place, Probe, Protocol};
 use daymark_model::{Family, World};
-use daymark_netlink::nft::{Message, Ruleset};
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
 
+use narrow::Narrow;
 use traffic::{ip, kernel, lab};
 
 /// Twelve Services, each with its number in its address, the first six with affinity.
@@ -41,27 +41,7 @@ fn world() -> World {
 
 const SERVICES: u8 = 12;
 
-/// The kernel, with room to count few ports.
-struct Narrow(Netlink);
-
-impl Kernel for Narrow {
-    fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
-        let mut messages = messages.to_vec();
-        for message in &mut messages {
-            if let Message::NewSet { set, .. } = message
-                && *set.name == *set::HITS
-            {
-                set.size = Some(ROOM);
-            }
-        }
-        self.0.commit(&messages)
-    }
-
-    fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
-        self.0.read(table)
-    }
-}
-
+/// How many ports the kernel of one test may count.
 const ROOM: u32 = 4;
 
 /// `times` connections to each Service by each family, from a Pod that is no endpoint. All are served.
@@ -132,7 +112,11 @@ fn where_there_is_no_room_to_count_connections_are_served_all_the_same() {
         "where_there_is_no_room_to_count_connections_are_served_all_the_same",
         || {
             let lab = lab();
-            let narrow = Narrow(kernel(&lab));
+            let narrow = Narrow {
+                kernel: kernel(&lab),
+                set: set::HITS,
+                size: ROOM,
+            };
             let (mut plane, _) = Plane::start(narrow, TableFlags::NONE).expect("a plane");
             plane.reconcile(world().desired().clone()).expect("a load");
             connect(&lab, 3);

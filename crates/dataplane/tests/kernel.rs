@@ -11,6 +11,7 @@ mod inspect;
 mod isolation;
 #[path = "kernel/load.rs"]
 mod load;
+mod narrow;
 #[path = "kernel/nft_tool.rs"]
 mod nft_tool;
 #[path = "kernel/owner.rs"]

@@ -17,7 +17,8 @@ use daymark_netlink::nft::{Data, Ruleset, SetElem, Value};
 use daymark_sys::ns::isolated_test;
 
 use crate::common::{compiled_desired, sizes, world_of};
-use crate::picky::{Dislike, Narrow, Picky, Tells};
+use crate::narrow::Narrow;
+use crate::picky::{Dislike, Picky, Tells};
 use crate::setup::{canonical, held};
 
 /// Bytes of which the kernel of a test dislikes some, the same whatever numbers pools have.
