@@ -17,12 +17,71 @@ use socket2::{SockFilter, SockRef};
 
 use super::{DATAGRAM, OpenError, open, receive};
 
-/// Sees each commit to the ruleset of one network namespace. Never blocks: poll it by its file descriptor.
+/// A member of the nftables group that hears what its filter lets through.
 #[derive(Debug)]
-pub struct GenerationWatch {
+struct Listener {
     socket: Socket,
     buffer: Vec<u8>,
 }
+
+/// What a listener hears.
+enum Heard<'a> {
+    /// Nothing waits.
+    Nothing,
+    /// Commits were missed.
+    Lost,
+    /// Notifications of one commit.
+    Datagram(&'a [u8]),
+}
+
+impl Listener {
+    /// In the network namespace of this thread.
+    fn open(filter: &[SockFilter]) -> Result<Self, OpenError> {
+        let (socket, _) = open(netlink_sys::protocols::NETLINK_NETFILTER)?;
+        let at = |step| move |source| OpenError { step, source };
+        // The filter first: nothing else may be queued in between.
+        SockRef::from(&socket)
+            .attach_filter(filter)
+            .map_err(at("SO_ATTACH_FILTER"))?;
+        socket
+            .add_membership(NFNLGRP_NFTABLES)
+            .map_err(at("NETLINK_ADD_MEMBERSHIP"))?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; DATAGRAM],
+        })
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let mut events = [PollFd::new(&self.socket, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut events, None))?;
+        Ok(())
+    }
+
+    /// What waits.
+    ///
+    /// The kernel tells of an overrun before it hands out what waits, and drops without another word what comes until that is
+    /// read (`NETLINK_S_CONGESTED`, `net/netlink/af_netlink.c`). So all of it is read first: what is verified after
+    /// [`Heard::Lost`] is verified after the last commit that was dropped.
+    fn next(&mut self) -> io::Result<Heard<'_>> {
+        let mut lost = false;
+        let length = loop {
+            match receive(&self.socket, &mut self.buffer) {
+                Ok(_) if lost => {}
+                Ok(datagram) => break datagram.len(),
+                Err(Errno::AGAIN) if lost => return Ok(Heard::Lost),
+                Err(Errno::AGAIN) => return Ok(Heard::Nothing),
+                Err(Errno::NOBUFS) => lost = true,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        Ok(Heard::Datagram(&self.buffer[..length]))
+    }
+}
+
+/// Sees each commit to the ruleset of one network namespace. Never blocks: poll it by its file descriptor.
+#[derive(Debug)]
+pub struct GenerationWatch(Listener);
 
 /// What a watch sees.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,20 +103,7 @@ impl GenerationWatch {
     /// # Errors
     /// [`OpenError`]; EPERM at the group without `CAP_NET_ADMIN`.
     pub fn open() -> Result<Self, OpenError> {
-        let (socket, _) = open(netlink_sys::protocols::NETLINK_NETFILTER)?;
-        let at = |step| move |source| OpenError { step, source };
-        // The filter first: nothing else may be queued in between.
-        let filter = only(frame::nftables(NFT_MSG_NEWGEN));
-        SockRef::from(&socket)
-            .attach_filter(&filter)
-            .map_err(at("SO_ATTACH_FILTER"))?;
-        socket
-            .add_membership(NFNLGRP_NFTABLES)
-            .map_err(at("NETLINK_ADD_MEMBERSHIP"))?;
-        Ok(Self {
-            socket,
-            buffer: vec![0; DATAGRAM],
-        })
+        Listener::open(&only(frame::nftables(NFT_MSG_NEWGEN))).map(Self)
     }
 
     /// Sleeps until a commit waits, for threads that do nothing else.
@@ -65,33 +111,24 @@ impl GenerationWatch {
     /// # Errors
     /// As `poll(2)`.
     pub fn wait(&self) -> io::Result<()> {
-        let mut events = [PollFd::new(&self.socket, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut events, None))?;
-        Ok(())
+        self.0.wait()
     }
 
     /// The next commit that waits; `None` if none does.
     ///
-    /// The kernel tells of an overrun before it hands out what waits, and drops without another word what comes until that is
-    /// read (`NETLINK_S_CONGESTED`, `net/netlink/af_netlink.c`). So all of it is read first: what is verified after
-    /// [`WatchEvent::Lost`] is verified after the last commit that was dropped.
+    /// After an overrun all that waits is read before it says so: what is verified then is verified after the last commit that was
+    /// dropped.
     ///
     /// # Errors
     /// As `recv(2)`; an answer of the kernel that cannot be decoded is InvalidData.
     pub fn read(&mut self) -> io::Result<Option<WatchEvent>> {
-        let mut overrun = None;
+        let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         loop {
-            let datagram = match receive(&self.socket, &mut self.buffer) {
-                Ok(_) if overrun.is_some() => continue,
-                Ok(datagram) => datagram,
-                Err(Errno::AGAIN) => return Ok(overrun),
-                Err(Errno::NOBUFS) => {
-                    overrun = Some(WatchEvent::Lost);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
+            let datagram = match self.0.next()? {
+                Heard::Nothing => return Ok(None),
+                Heard::Lost => return Ok(Some(WatchEvent::Lost)),
+                Heard::Datagram(datagram) => datagram,
             };
-            let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
             for frame in frame::walk(datagram) {
                 let frame = frame.map_err(broken)?;
                 let port = frame.header.port;
@@ -105,7 +142,7 @@ impl GenerationWatch {
 
 impl AsFd for GenerationWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.0.socket.as_fd()
     }
 }
 
@@ -114,8 +151,7 @@ impl AsFd for GenerationWatch {
 /// What it does not see: elements that packets add, and that time out. Those are no commits.
 #[derive(Debug)]
 pub struct TableWatch {
-    socket: Socket,
-    buffer: Vec<u8>,
+    listener: Listener,
     tables: Vec<TableId>,
     /// Whether the commit that is being told of has changed one of them so far.
     reach: Reach,
@@ -137,18 +173,8 @@ impl TableWatch {
     /// # Errors
     /// [`OpenError`]; EPERM at the group without `CAP_NET_ADMIN`.
     pub fn open(own: u32, tables: Vec<TableId>) -> Result<Self, OpenError> {
-        let (socket, _) = open(netlink_sys::protocols::NETLINK_NETFILTER)?;
-        let at = |step| move |source| OpenError { step, source };
-        // The filter first: nothing else may be queued in between.
-        SockRef::from(&socket)
-            .attach_filter(&not_from(own))
-            .map_err(at("SO_ATTACH_FILTER"))?;
-        socket
-            .add_membership(NFNLGRP_NFTABLES)
-            .map_err(at("NETLINK_ADD_MEMBERSHIP"))?;
         Ok(Self {
-            socket,
-            buffer: vec![0; DATAGRAM],
+            listener: Listener::open(&not_from(own))?,
             tables,
             reach: Reach::Elsewhere,
         })
@@ -159,9 +185,7 @@ impl TableWatch {
     /// # Errors
     /// As `poll(2)`.
     pub fn wait(&self) -> io::Result<()> {
-        let mut events = [PollFd::new(&self.socket, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut events, None))?;
-        Ok(())
+        self.listener.wait()
     }
 
     /// The next commit that waits; `None` if none does.
@@ -172,18 +196,14 @@ impl TableWatch {
     /// # Errors
     /// As `recv(2)`.
     pub fn read(&mut self) -> io::Result<Option<Reach>> {
-        let mut overrun = None;
         loop {
-            let datagram = match receive(&self.socket, &mut self.buffer) {
-                Ok(_) if overrun.is_some() => continue,
-                Ok(datagram) => datagram,
-                Err(Errno::AGAIN) => return Ok(overrun),
-                Err(Errno::NOBUFS) => {
-                    overrun = Some(Reach::Here);
+            let datagram = match self.listener.next()? {
+                Heard::Nothing => return Ok(None),
+                Heard::Lost => {
                     self.reach = Reach::Elsewhere;
-                    continue;
+                    return Ok(Some(Reach::Here));
                 }
-                Err(error) => return Err(error.into()),
+                Heard::Datagram(datagram) => datagram,
             };
             // The kernel tells of a generation by a datagram of its own.
             let mut done = false;
@@ -203,7 +223,7 @@ impl TableWatch {
 
 impl AsFd for TableWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.listener.socket.as_fd()
     }
 }
 
