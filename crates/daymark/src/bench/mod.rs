@@ -22,6 +22,7 @@ mod inputs;
 mod lab;
 pub(crate) mod peers;
 mod plane;
+mod pods;
 mod ready;
 mod server;
 

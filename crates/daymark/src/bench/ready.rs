@@ -8,14 +8,13 @@
 //! container runs all the time: its readiness alone is told to the API. What is measured begins when the request
 //! with it is sent, so both writes to the store, with their fsync, are part of it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use daymark_lab::bare::{BareLab, Node, Place, Pod, Spec};
-use daymark_lab::net::PodAddresses;
+use daymark_lab::bare::{BareLab, Place};
 use daymark_sys::ns::NetNs;
 use http::Method;
 use kube::Client;
@@ -25,6 +24,7 @@ use super::agent::Commits;
 use super::figure::{Goal, percentile};
 use super::ground::{API, Folder, Part, filled};
 use super::inputs::Stored;
+use super::pods::{NODE, NODE_ADDRESS, address, pod, spec};
 use super::server::Server;
 use super::{Figure, Measurement, Sizes, api, clock};
 use crate::client::from_kubeconfig;
@@ -51,7 +51,7 @@ pub(crate) fn run(base: &Path, sizes: &Sizes, runs: usize) -> anyhow::Result<Vec
 }
 
 fn one(folder: &Folder, sizes: &Sizes) -> anyhow::Result<Vec<Times>> {
-    let lab = BareLab::new(&spec())?;
+    let lab = BareLab::new(&spec(&[SERVER, CLIENT]))?;
     let place = Place::Node(NODE.to_owned());
     lab.lift_icmp_limits(&place)?;
     let _server = Server::start(lab.ns(&pod(SERVER))?, TARGET)?;
@@ -365,36 +365,6 @@ fn figures(sizes: &Sizes, runs: &[Vec<Times>]) -> Vec<Figure> {
     ]
 }
 
-fn spec() -> Spec {
-    let pods = [SERVER, CLIENT].map(|last| Pod {
-        name: address(last).to_string(),
-        addresses: PodAddresses {
-            v4: Some(address(last)),
-            v6: None,
-        },
-        link: None,
-    });
-    Spec {
-        nodes: vec![Node {
-            name: NODE.to_owned(),
-            addresses: vec![NODE_ADDRESS],
-            pods: pods.into(),
-        }],
-        outside: Vec::new(),
-        ports: Vec::new(),
-    }
-}
-
-fn address(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 244, 1, last)
-}
-
-fn pod(last: u8) -> Place {
-    Place::Pod(address(last).to_string())
-}
-
-const NODE: &str = "node-1";
-const NODE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 0, 11));
 const SERVER: u8 = 5;
 const CLIENT: u8 = 9;
 const TARGET: u16 = 8080;

@@ -12,15 +12,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use daymark_lab::bare::{BareLab, Node, Place, Pod, Spec};
+use daymark_lab::bare::{BareLab, Place};
 use daymark_lab::control::{ControlPlane, Relay};
-use daymark_lab::net::PodAddresses;
 use kube::Client;
 use serde_json::json;
 
 use super::super::clock;
 use super::super::figure::{Goal, median, percentile};
 use super::super::ground::{API, Part};
+use super::super::pods::{address, pod, spec};
 use super::super::server::Server;
 use super::cluster::{self, create};
 use super::{Both, Row, Setup, Wanted, in_turn, start};
@@ -110,7 +110,7 @@ struct Site {
 impl Site {
     /// Starts everything, and waits until the program serves.
     fn start(proxy: Proxy, setup: &Setup<'_>) -> anyhow::Result<Self> {
-        let lab = BareLab::new(&spec())?;
+        let lab = BareLab::new(&spec(&[&SERVERS[..], &[CLIENT]].concat()))?;
         let node = lab.ns(&Place::Node("node-1".to_owned()))?;
         // The kubeconfig names the loopback of the namespace.
         let relay = Relay::start(node, API, ControlPlane::address())?;
@@ -250,34 +250,6 @@ async fn target(client: &Client) -> anyhow::Result<()> {
         create(client, line).await?;
     }
     Ok(())
-}
-
-fn spec() -> Spec {
-    let pods = SERVERS.iter().chain([&CLIENT]).map(|last| Pod {
-        name: address(*last).to_string(),
-        addresses: PodAddresses {
-            v4: Some(address(*last)),
-            v6: None,
-        },
-        link: None,
-    });
-    Spec {
-        nodes: vec![Node {
-            name: "node-1".to_owned(),
-            addresses: vec![IpAddr::from([172, 30, 0, 11])],
-            pods: pods.collect(),
-        }],
-        outside: Vec::new(),
-        ports: Vec::new(),
-    }
-}
-
-fn address(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 244, 1, last)
-}
-
-fn pod(last: u8) -> Place {
-    Place::Pod(address(last).to_string())
 }
 
 const SERVERS: [u8; 2] = [5, 6];
