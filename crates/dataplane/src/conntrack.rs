@@ -3,6 +3,7 @@
 //! Which flows those are says the model ([`daymark_model::flows`]); here the kernel's flows are listed,
 //! once a family, and held against it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -67,8 +68,7 @@ pub fn forget(
             let seen = as_the_model_sees(flow).filter(|seen| which.includes(seen.protocol));
             seen.is_some_and(|flow| verdicts.is_stale(&flow))
         };
-        let listed = socket.flows_that(&which.filter(family, verdicts), is_stale);
-        let listed = listed.map_err(|source| ForgetError::List { family, source })?;
+        let listed = list(socket, family, &which.filter(family, verdicts), is_stale)?;
         forgotten.walks += 1;
         *count = listed.len();
         stale.extend(listed);
@@ -77,10 +77,30 @@ pub fn forget(
     Ok(forgotten)
 }
 
+fn list(
+    socket: &mut NfSocket,
+    family: Family,
+    filter: &Filter,
+    keep: impl Fn(&Flow) -> bool,
+) -> Result<Vec<Flow>, ForgetError> {
+    let listed = socket.flows_that(filter, keep);
+    listed.map_err(|source| ForgetError::List { family, source })
+}
+
 /// Half-closed connections that would be stale if they were abandoned, as a look found them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HalfClosed {
-    flows: Vec<Flow>,
+    flows: HashMap<Identity, Seen>,
+}
+
+/// By what an entry is known again: its number, and how the first packet came in.
+type Identity = (Option<u32>, Tuple);
+
+/// How far the connection had come, and its timeout.
+type Seen = (Option<TcpState>, Option<u32>);
+
+fn identity(flow: &Flow) -> Identity {
+    (flow.id, flow.original)
 }
 
 impl HalfClosed {
@@ -93,15 +113,13 @@ impl HalfClosed {
     /// Whether a flow was among them and no packet has come for it in the time since. A packet sets the timeout anew, to one of
     /// several values: a timeout that is higher than it would be, or much lower, was set anew.
     fn is_silent(&self, flow: &Flow, since: Duration) -> bool {
-        let same = |old: &&Flow| old.id == flow.id && old.original == flow.original;
-        let before = self.flows.iter().find(same);
-        let Some(before) = before.filter(|old| old.tcp == flow.tcp) else {
+        let Some((tcp, Some(then))) = self.flows.get(&identity(flow)) else {
             return false;
         };
-        let (Some(then), Some(now)) = (before.timeout, flow.timeout) else {
+        let Some(now) = flow.timeout.filter(|_| *tcp == flow.tcp) else {
             return false;
         };
-        let expected = u64::from(then).saturating_sub(since.as_secs());
+        let expected = u64::from(*then).saturating_sub(since.as_secs());
         // Whole seconds, cut off at both ends; and a walk takes its time.
         (expected.saturating_sub(WALK)..=expected + 1).contains(&u64::from(now))
     }
@@ -112,7 +130,7 @@ const WALK: u64 = 5;
 
 /// Forgets the connections that the verdicts call stale once they are abandoned: those that are half-closed and of which nothing was
 /// heard since a look `since` before, which is [`flows::SILENCE`] or longer. Returns what this look found and left, for
-/// the next one. One walk a family.
+/// the next one. One walk for each family that they are about.
 ///
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
@@ -124,7 +142,9 @@ pub fn forget_abandoned(
 ) -> Result<(HalfClosed, Forgotten), ForgetError> {
     let (mut left, mut forgotten) = (HalfClosed::default(), Forgotten::default());
     let mut stale = Vec::new();
-    for (family, count) in Family::BOTH.into_iter().zip(&mut forgotten.flows) {
+    let families = Family::BOTH.into_iter().zip(&mut forgotten.flows);
+    let concerned = families.filter(|(family, _)| verdicts.concern_in(*family, Protocol::Tcp));
+    for (family, count) in concerned {
         let is_half_closed = |flow: &Flow| flow.tcp.is_some_and(TcpState::is_half_closed);
         let would_be_stale = |flow: &Flow| {
             let seen = as_the_model_sees(flow).filter(|_| is_half_closed(flow));
@@ -134,15 +154,15 @@ pub fn forget_abandoned(
             };
             seen.is_some_and(|seen| verdicts.is_stale(&abandoned(seen)))
         };
-        let listed = socket.flows_that(&translated_tcp(family), would_be_stale);
-        let listed = listed.map_err(|source| ForgetError::List { family, source })?;
+        let listed = list(socket, family, &translated_tcp(family), would_be_stale)?;
         forgotten.walks += 1;
         let (silent, others): (Vec<_>, Vec<_>) = listed
             .into_iter()
             .partition(|flow| before.is_silent(flow, since));
         *count = silent.len();
         stale.extend(silent);
-        left.flows.extend(others);
+        let seen = |flow: Flow| (identity(&flow), (flow.tcp, flow.timeout));
+        left.flows.extend(others.into_iter().map(seen));
     }
     socket.remove_flows(&stale)?;
     Ok((left, forgotten))

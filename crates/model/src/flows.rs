@@ -113,9 +113,16 @@ impl Verdicts {
         self.departures = self.departures.max(newer.departures);
     }
 
-    /// Without what no connection that stands can be stale by: places that are no frontends any more.
-    pub fn keep_frontends(&mut self) {
-        self.places.retain(|_, place| place.named.is_some());
+    /// The same, without places that are no frontends any more: no connection that stands is stale by those.
+    pub fn extend_frontends(&mut self, newer: &Self) {
+        for (at, place) in &newer.places {
+            match place.named {
+                Some(_) => self.places.insert(*at, place.clone()),
+                None => self.places.remove(at),
+            };
+        }
+        self.node_addresses.extend(&newer.node_addresses);
+        self.departures = self.departures.max(newer.departures);
     }
 
     /// For places that `newer` verdicts are about too: what may go on by those may go on here. For verdicts that wait for

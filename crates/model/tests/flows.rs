@@ -425,6 +425,24 @@ fn of_two_verdicts_the_newer_counts() {
 }
 
 #[test]
+fn a_place_that_is_no_frontend_any_more_is_let_go_with_its_service() {
+    let text = format!(
+        "{NODE}{WEB}\nstep then\nremove endpoint 10.244.1.5 of web\nstep gone\nremove service web\n"
+    );
+    let abandoned = Flow {
+        stage: Stage::Abandoned,
+        ..answered(Protocol::Tcp, "10.96.0.20:80", "10.244.1.5:80")
+    };
+    let mut all = flows::Verdicts::default();
+    let mut seen = Vec::new();
+    for newer in judged(&text) {
+        all.extend_frontends(&newer);
+        seen.push((all.is_stale(&abandoned), all.is_empty()));
+    }
+    assert_eq!(seen, [(false, false), (true, false), (false, true)]);
+}
+
+#[test]
 fn verdicts_say_what_they_are_about() {
     let nothing = flows::Verdicts::default();
     assert!(nothing.is_empty() && !nothing.concern_standing());

@@ -9,6 +9,8 @@
 
 mod abandoned;
 mod pending;
+#[cfg(test)]
+mod steps;
 
 use std::io;
 use std::sync::Arc;

@@ -32,9 +32,8 @@ impl Abandoned {
         match &mut self.watch {
             Some(watch) => {
                 // Also those by which an endpoint is back.
-                watch.verdicts.extend(verdicts.clone());
-                // Else every place that ever was would stay, where endpoints leave all the time.
-                watch.verdicts.keep_frontends();
+                // Without places that are gone: else every one that ever was would stay, where endpoints leave all the time.
+                watch.verdicts.extend_frontends(verdicts);
                 if leaves {
                     watch.due = watch.due.min(now + SILENCE);
                     watch.wait = SILENCE;
@@ -93,30 +92,10 @@ const SHARE: u32 = 100;
 
 #[cfg(test)]
 mod tests {
-    use daymark_model::{Change, World, flows};
+    use daymark_model::flows;
 
+    use super::super::steps::verdicts;
     use super::*;
-
-    /// Verdicts after a step of a Service with these endpoints, one step each.
-    fn verdicts(steps: &[&[&str]]) -> Vec<Verdicts> {
-        let mut world = World::default();
-        let mut all = Vec::new();
-        for endpoints in steps {
-            let lines = endpoints
-                .iter()
-                .map(|ip| format!("endpoint {ip} ready on n\n"));
-            let text = format!(
-                "service a ClusterIP 80/TCP cluster=10.96.0.9\n{}",
-                lines.collect::<String>()
-            );
-            let case = daymark_case::Case::parse("inline", &text).expect("a case");
-            let changes: Vec<Change> = case.steps[0].changes.clone();
-            let suspects = flows::suspects(&world, &changes);
-            world.apply(changes);
-            all.push(suspects.judge(&world));
-        }
-        all
-    }
 
     /// When looks come, in seconds after the first verdicts, if each finds nothing and costs nothing.
     fn looks(abandoned: &mut Abandoned, start: Instant) -> Vec<u64> {

@@ -92,6 +92,7 @@ mod tests {
 
     use daymark_model::{Change, Options, ServiceKey, World, flows};
 
+    use super::super::steps;
     use super::*;
 
     /// Between two commits.
@@ -154,22 +155,6 @@ mod tests {
         assert_eq!(pending.due(), Some(start + STEP * 2 + SETTLE));
     }
 
-    /// Verdicts about a port of a Service with these endpoints.
-    fn living(endpoints: &[&str]) -> Verdicts {
-        let lines = endpoints
-            .iter()
-            .map(|ip| format!("endpoint {ip} ready on n\n"));
-        let text = format!(
-            "service a ClusterIP 80/TCP cluster=10.96.0.9\n{}",
-            lines.collect::<String>()
-        );
-        let case = daymark_case::Case::parse("inline", &text).expect("a case");
-        let mut world = World::new(Options::default());
-        let changes = case.steps[0].changes.clone();
-        world.apply(changes.iter().cloned());
-        flows::suspects(&world, &changes).judge(&world)
-    }
-
     #[test]
     fn an_opening_goes_once_its_endpoint_was_away_for_the_whole_time() {
         const ONE: &[&str] = &["10.244.1.5"];
@@ -196,7 +181,10 @@ mod tests {
             let start = crate::clock::now();
             let mut pending = Pending::default();
             for (step, endpoints) in (0..).zip(states) {
-                pending.add(told(start + STEP * step, living(endpoints)));
+                pending.add(told(
+                    start + STEP * step,
+                    steps::verdicts(&[endpoints]).remove(0),
+                ));
             }
             let seen = looked(&mut pending, start + SETTLE + STEP * late);
             let goes = seen.first().map(|(verdicts, _)| verdicts.is_stale(&flow));
