@@ -117,8 +117,8 @@ pub struct Config {
     /// its connection may be dead with no one to tell. A watch is asked for 290 s at most, so that more than that is late; a
     /// quiet kind may say nothing all the while, since kube-apiserver sends bookmarks only where something changed.
     pub silence: Duration,
-    /// A kind that the API does not have is looked for again after so long.
-    pub absent: Duration,
+    /// A kind that the API does not have, or lets us not see, is looked for again after so long.
+    pub absent: Retry,
 }
 
 impl Default for Config {
@@ -132,7 +132,11 @@ impl Default for Config {
             leases: Wanted::No,
             retry: Retry::default(),
             silence: Duration::from_secs(320),
-            absent: Duration::from_secs(10),
+            absent: Retry {
+                first: Duration::from_secs(10),
+                longest: Duration::from_secs(10),
+                longest_away: Duration::from_secs(300),
+            },
         }
     }
 }
@@ -187,21 +191,25 @@ impl Config {
     }
 }
 
-/// Waiting between attempts: doubled each time, with up to a quarter of it random.
+/// Waiting between attempts: doubled each time, with up to half of it taken off by chance. Whatever the waits come to, what the API
+/// asks for (`Retry-After`) is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The first wait after a watch that worked.
     pub first: Duration,
-    /// The longest wait.
+    /// The longest wait while the API has been away for less than a minute: a server that is started anew is found soon.
     pub longest: Duration,
+    /// The longest wait afterwards: when an API comes back that was away for long, all nodes come with whole lists.
+    pub longest_away: Duration,
 }
 
 impl Default for Retry {
-    /// 20 ms to 5 s.
+    /// 20 ms to 5 s, and to 30 s after a minute.
     fn default() -> Self {
         Self {
             first: Duration::from_millis(20),
             longest: Duration::from_secs(5),
+            longest_away: Duration::from_secs(30),
         }
     }
 }

@@ -18,6 +18,7 @@ fn quick() -> Config {
     let retry = Retry {
         first: Duration::from_millis(1),
         longest: Duration::from_millis(20),
+        longest_away: Duration::from_millis(20),
     };
     Config {
         retry,
@@ -172,7 +173,10 @@ async fn a_server_without_streamed_lists_is_asked_for_pages() {
         let seen = events(&mut feed.subscribe(), 3).await;
         assert_eq!(seen, ["+a [10.0.0.1]", "+b [10.0.0.2]", "+c [10.0.0.3]"]);
         let asked = server.asked(SERVICES);
-        assert_eq!(asked[1..3], ["limit=500", "limit=500&continue=next%2F1"]);
+        assert_eq!(
+            asked[1..3],
+            ["limit=500&resourceVersion=0", "limit=500&continue=next%2F1"]
+        );
         assert!(asked[3].ends_with("resourceVersion=40"), "{}", asked[3]);
     }
 }
@@ -203,6 +207,38 @@ async fn a_server_that_was_busy_once_streams_the_next_list() {
 }
 
 #[tokio::test]
+async fn a_list_after_another_is_not_older_and_comes_from_the_servers_memory() {
+    // What the server says to that, and what it is asked then.
+    let rows = [
+        (Reply::Status(504, "Timeout"), "limit=500"),
+        (Reply::Status(410, "Expired"), "limit=500"),
+        (
+            Reply::Status(503, "ServiceUnavailable"),
+            "resourceVersion=40&resourceVersionMatch=NotOlderThan",
+        ),
+    ];
+    for (answer, then) in rows {
+        let script = [
+            Reply::Status(422, "Invalid"),
+            Reply::Body(page(&[service_json("a", "10.0.0.1", 1)], "")),
+            Reply::Status(410, "Expired"),
+            answer,
+            Reply::Body(page(&[service_json("b", "10.0.0.2", 2)], "")),
+        ];
+        let server = Server::default().on(SERVICES, script);
+        let feed = Feed::start(&server.client(), quick());
+        let seen = events(&mut feed.subscribe(), 3).await;
+        assert_eq!(seen, ["+a [10.0.0.1]", "+b [10.0.0.2]", "-a"], "{then}");
+        let asked = server.asked(SERVICES);
+        assert_eq!(
+            asked[3],
+            "resourceVersion=40&resourceVersionMatch=NotOlderThan"
+        );
+        assert_eq!(asked[4], then);
+    }
+}
+
+#[tokio::test]
 async fn a_page_token_that_expired_means_one_whole_list() {
     let script = [
         Reply::Status(422, "Invalid"),
@@ -213,7 +249,7 @@ async fn a_page_token_that_expired_means_one_whole_list() {
     let server = Server::default().on(SERVICES, script);
     let feed = Feed::start(&server.client(), quick());
     assert_eq!(events(&mut feed.subscribe(), 1).await, ["+b [10.0.0.2]"]);
-    assert_eq!(server.asked(SERVICES)[3], "limit=0");
+    assert_eq!(server.asked(SERVICES)[3], "limit=0&resourceVersion=0");
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,7 +299,7 @@ async fn a_cluster_without_the_pool_kinds_has_no_pools_until_they_come() {
         );
     let config = Config {
         pools: Wanted::Yes,
-        absent: Duration::from_millis(20),
+        absent: quick().retry,
         ..quick()
     };
     let feed = Feed::start(&server.client(), config);

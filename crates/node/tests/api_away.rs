@@ -80,6 +80,7 @@ fn start(api: &watch::Receiver<Api>) -> Running {
     let retry = Retry {
         first: Duration::from_millis(5),
         longest: Duration::from_millis(300),
+        longest_away: Duration::from_millis(300),
     };
     let config = Feeds {
         retry,

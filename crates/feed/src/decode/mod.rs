@@ -116,6 +116,8 @@ pub(crate) struct StatusError {
     pub(crate) code: u16,
     pub(crate) reason: String,
     pub(crate) message: String,
+    /// After how many seconds the API wants to be asked again: `details.retryAfterSeconds`, or the header `Retry-After`.
+    pub(crate) retry_after: Option<u32>,
 }
 
 /// What decoding needs to know besides the bytes.
@@ -172,12 +174,14 @@ pub(crate) fn status(code: u16, body: &[u8]) -> StatusError {
             code,
             reason: String::new(),
             message: first.chars().take(LONGEST_LINE).collect(),
+            retry_after: None,
         };
     };
     StatusError {
         code,
         reason: status.reason.text().to_owned(),
         message: status.message.text().to_owned(),
+        retry_after: status.details.retry_after(),
     }
 }
 
@@ -299,6 +303,22 @@ struct StatusJson<'a> {
     reason: Text<'a>,
     #[serde(borrow)]
     message: Text<'a>,
+    details: Part<DetailsJson>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct DetailsJson {
+    retry_after_seconds: Number,
+}
+
+impl DetailsJson {
+    fn retry_after(&self) -> Option<u32> {
+        match self.retry_after_seconds {
+            Read::Value(seconds) => u32::try_from(seconds).ok(),
+            Read::Absent | Read::Unreadable => None,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -316,6 +336,7 @@ struct NamespaceJson<'a> {
 }
 
 impl Shape for StatusJson<'_> {}
+impl Shape for DetailsJson {}
 impl Shape for MetadataJson<'_> {}
 impl Shape for NamespaceJson<'_> {}
 
@@ -425,6 +446,7 @@ fn unreadable(
             code: 0,
             reason: "Unreadable".to_owned(),
             message,
+            retry_after: None,
         });
     }
     let why = format!("cannot be read: {error}; what was known of it stands");
@@ -449,6 +471,7 @@ fn error_in(line: &[u8]) -> StatusError {
         code,
         reason: line.object.reason.text().to_owned(),
         message: line.object.message.text().to_owned(),
+        retry_after: line.object.details.retry_after(),
     }
 }
 

@@ -12,18 +12,18 @@ mod backoff;
 mod items;
 mod lines;
 mod request;
-/// So many values of an object that cannot be used are named in the log.
-const SHOWN: usize = 5;
+mod trouble;
+mod unusable;
 
 #[cfg(test)]
 mod tests;
-mod trouble;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http_body_util::BodyExt;
 use kube::client::Body;
 use thiserror::Error;
@@ -34,8 +34,9 @@ use tracing::{debug, info, warn};
 use self::backoff::Backoff;
 use self::items::{Items, ItemsError};
 use self::lines::{Lines, TooLong};
-use self::request::{Ask, request};
-use self::trouble::{Told, Trouble, remedy};
+use self::request::{Age, Ask, request};
+use self::trouble::{REMIND, REMIND_ABSENT, Told, Trouble, remedy};
+use self::unusable::Unusable;
 use crate::config::{Config, Kind};
 use crate::decode::{self, Context, Frame, InitialEvents, ListMeta, Meaning, Object, StatusError};
 use crate::intern::Interner;
@@ -69,8 +70,22 @@ pub(crate) struct Watch {
     lists: Lists,
     /// The revision to resume from.
     position: Option<String>,
+    /// The newest revision that the server told, however the watch stands now.
+    newest: Newest,
     known: Known,
     trouble: Trouble,
+    unusable: Unusable,
+}
+
+/// What the watch knows of the server's revisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Newest {
+    /// None.
+    Unknown,
+    /// It was so far.
+    Seen(String),
+    /// The server says that it is not, or not any more: its store may have been set back.
+    Refused,
 }
 
 /// How this server is asked for its state.
@@ -169,27 +184,31 @@ impl Watch {
             hub,
             lists: Lists::Streamed,
             position: None,
+            newest: Newest::Unknown,
             known: Known::Nothing,
             trouble: Trouble::default(),
+            unusable: Unusable::default(),
         }
     }
 
     /// Runs until the hub is gone.
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new(self.config.retry);
+        let mut absent = Backoff::new(self.config.absent);
         while !self.hub.is_closed() {
             let (progress, result) = self.attempt().await;
             self.counters().connected.store(false, Ordering::Relaxed);
             // A line without end is likely to come again, and is much to read each time.
             if progress == Progress::Some && !matches!(result, Err(Broken::TooLong(_))) {
                 backoff.reset();
+                absent.reset();
                 self.trouble.is_over();
             }
             let wait = match result {
                 Ok(()) if progress == Progress::Some => Duration::ZERO,
                 Ok(()) => backoff.wait(rand::random()),
                 Err(Broken::Stopped) => return,
-                Err(broken) => self.after(&broken, &mut backoff).await,
+                Err(broken) => self.after(&broken, &mut backoff, &mut absent).await,
             };
             sleep(wait).await;
         }
@@ -219,24 +238,29 @@ impl Watch {
     }
 
     /// Decides what a failure changes, says so, and returns how long to wait.
-    async fn after(&mut self, broken: &Broken, backoff: &mut Backoff) -> Duration {
-        let code = if let Broken::Status(status) = broken {
-            status.code
-        } else {
-            0
+    async fn after(
+        &mut self,
+        broken: &Broken,
+        backoff: &mut Backoff,
+        absent: &mut Backoff,
+    ) -> Duration {
+        let (code, retry_after) = match broken {
+            Broken::Status(status) => (status.code, status.retry_after),
+            _ => (0, None),
         };
         let streaming = self.position.is_none() && self.lists == Lists::Streamed;
         let (kind, error) = (self.kind, broken.to_string());
         if self.counts_as_absent(code) {
-            if code == 403 {
-                warn!(%kind, %error, "no right to list and watch these; until the role grants it there are none");
-            } else {
+            let wait = absent.wait_as_asked(retry_after, rand::random());
+            if code == 404 {
                 debug!(%kind, "the API has no such kind");
+            } else if self.trouble.again(&error, wait, REMIND_ABSENT) == Told::Now {
+                warn!(%kind, %error, "no right to list and watch these; until the role grants it there are none");
             }
             self.position = None;
             let nothing = vec![Message::ListBegin(kind), Message::ListEnd(kind)];
             let _closed = self.hub.send(nothing).await;
-            return self.config.absent;
+            return wait;
         }
         // Where an operator has to do something, another way to ask changes nothing.
         let is_ours = remedy(broken).is_none();
@@ -252,7 +276,7 @@ impl Watch {
             return Duration::ZERO;
         }
         add(&self.counters().failures, 1);
-        let wait = backoff.wait(rand::random());
+        let wait = backoff.wait_as_asked(retry_after, rand::random());
         let refused = is_ours
             && matches!(broken, Broken::Status(_))
             && !matches!(code, 401 | 403 | 429 | 502 | 503);
@@ -272,7 +296,7 @@ impl Watch {
         let (kind, wait_ms) = (self.kind, wait.as_millis());
         let remedy = remedy(broken);
         // What has the same remedy is one reason: an expired certificate says by how many seconds, each time others.
-        if self.trouble.again(remedy.unwrap_or(error), wait) == Told::Lately {
+        if self.trouble.again(remedy.unwrap_or(error), wait, REMIND) == Told::Lately {
             debug!(%kind, %error, wait_ms, "the watch broke again, for the same reason");
             return;
         }
@@ -308,6 +332,9 @@ impl Watch {
             return Ok(answer.into_body());
         }
         let code = answer.status().as_u16();
+        // Seconds; the form with a date (RFC 9110 section 10.2.3) is not used by API servers.
+        let header = answer.headers().get(RETRY_AFTER);
+        let retry_after = header.and_then(|text| text.to_str().ok()?.trim().parse().ok());
         let limited = http_body_util::Limited::new(answer.into_body(), LONGEST_STATUS);
         let body = timeout(patience, limited.collect())
             .await
@@ -315,7 +342,11 @@ impl Watch {
         let bytes = body
             .map(http_body_util::Collected::to_bytes)
             .unwrap_or_default();
-        Err(Broken::Status(decode::status(code, &bytes)))
+        let status = decode::status(code, &bytes);
+        Err(Broken::Status(StatusError {
+            retry_after: retry_after.or(status.retry_after),
+            ..status
+        }))
     }
 
     /// The next bytes of a body; `None` at its end.
@@ -394,6 +425,7 @@ impl Watch {
                     self.advance(revision, *listing);
                 }
                 Frame::Gone { key, revision } => {
+                    self.unusable.forget(&key);
                     taken.messages.push(Message::Gone(self.kind, key));
                     self.advance(revision, *listing);
                 }
@@ -423,20 +455,28 @@ impl Watch {
     /// The watch can be resumed after this revision, unless a list is still incomplete.
     fn advance(&mut self, revision: String, listing: bool) {
         if !listing && !revision.is_empty() {
-            self.position = Some(revision);
+            self.stand_at(revision);
         }
     }
 
-    /// Counts and logs what could not be read of an object: the first of it, since an annotation has room for a hundred thousand
-    /// wrong values.
-    fn put(&self, object: Object) -> Message {
+    fn stand_at(&mut self, revision: String) {
+        if let Newest::Seen(newest) = &mut self.newest {
+            newest.clone_from(&revision);
+        } else {
+            self.newest = Newest::Seen(revision.clone());
+        }
+        self.position = Some(revision);
+    }
+
+    /// Counts and logs what could not be read of an object.
+    fn put(&mut self, object: Object) -> Message {
         add(&self.counters().unreadable, object.reasons.len());
-        for reason in object.reasons.iter().take(SHOWN) {
+        let news = self.unusable.news(&object.key, &object.reasons);
+        for reason in news.reasons {
             warn!(kind = %self.kind, object = %object.key, "{reason}");
         }
-        let more = object.reasons.len().saturating_sub(SHOWN);
-        if more > 0 {
-            warn!(kind = %self.kind, object = %object.key, more, "more of its values cannot be used");
+        if news.more > 0 {
+            warn!(kind = %self.kind, object = %object.key, more = news.more, "more of its values cannot be used");
         }
         Message::Put(self.kind, object.key, object.meaning)
     }
@@ -447,9 +487,15 @@ impl Watch {
         let mut token: Option<String> = None;
         self.send(vec![Message::ListBegin(self.kind)]).await?;
         loop {
-            let ask = Ask::Page {
-                limit,
-                token: token.as_deref(),
+            let newest = self.newest.clone();
+            let age = match &newest {
+                Newest::Unknown => Age::Any,
+                Newest::Seen(revision) => Age::NotBefore(revision),
+                Newest::Refused => Age::Newest,
+            };
+            let ask = match token.as_deref() {
+                Some(token) => Ask::Page { limit, token },
+                None => Ask::List { limit, age },
             };
             let meta = match self.page(&ask).await {
                 // The list took longer than the server remembers: once more, as one page.
@@ -458,14 +504,18 @@ impl Watch {
                     self.send(vec![Message::ListBegin(self.kind)]).await?;
                     continue;
                 }
-                result => result?,
+                Err(broken) => {
+                    self.doubt(&broken, age);
+                    return Err(broken);
+                }
+                Ok(meta) => meta,
             };
             if meta.next.is_empty() {
                 *progress = Progress::Some;
                 self.send(vec![Message::ListEnd(self.kind)]).await?;
                 add(&self.counters().lists, 1);
                 self.known = Known::AList;
-                self.position = Some(meta.resource_version);
+                self.stand_at(meta.resource_version);
                 if self.lists == Lists::PagedOnce {
                     self.lists = Lists::Streamed;
                 }
@@ -475,8 +525,19 @@ impl Watch {
         }
     }
 
+    /// A server that cannot list from a revision on (it has not come so far: 504, or does not know it: 400, 410) is asked for its
+    /// newest state.
+    fn doubt(&mut self, broken: &Broken, age: Age<'_>) {
+        if let Broken::Status(status) = broken
+            && matches!(age, Age::NotBefore(_))
+            && matches!(status.code, 400 | 410 | 504)
+        {
+            self.newest = Newest::Refused;
+        }
+    }
+
     /// One page; its items go out while it arrives.
-    async fn page(&self, ask: &Ask<'_>) -> Result<ListMeta, Broken> {
+    async fn page(&mut self, ask: &Ask<'_>) -> Result<ListMeta, Broken> {
         let mut body = self.open(ask, LIST).await?;
         let mut items = Items::default();
         while let Some(chunk) = self.chunk(&mut body, self.config.silence).await? {
@@ -490,11 +551,12 @@ impl Watch {
     }
 
     fn take_items(
-        &self,
+        &mut self,
         chunk: &[u8],
         items: &mut Items,
     ) -> Result<(Messages, Option<StatusError>), ItemsError> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = Arc::clone(&self.names);
+        let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut messages = Vec::new();
         let mut error = None;
         items.push(chunk, |item| {

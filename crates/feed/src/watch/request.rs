@@ -11,13 +11,24 @@ use crate::config::{Kind, Nodes};
 pub(super) enum Ask<'a> {
     /// The state as ADDED events, then a marked bookmark, then what changes (KEP-3157).
     StreamedList,
-    /// One page of a list; the first has no token.
-    Page {
-        limit: usize,
-        token: Option<&'a str>,
-    },
+    /// A list, or its first page.
+    List { limit: usize, age: Age<'a> },
+    /// A later page.
+    Page { limit: usize, token: &'a str },
     /// What changed after this revision.
     Changes { revision: &'a str },
+}
+
+/// How old a list may be. The API server answers the first two from its memory; the last is a read of all its store, at the
+/// same time as those of a thousand other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age<'a> {
+    /// As old as it likes: nothing newer is known.
+    Any,
+    /// Not older than this revision.
+    NotBefore(&'a str),
+    /// The newest.
+    Newest,
 }
 
 /// The path and query for it.
@@ -27,11 +38,16 @@ pub(super) fn uri(kind: Kind, nodes: &Nodes, ask: &Ask<'_>) -> String {
             "{}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=",
             watch()
         ),
-        Ask::Page { limit, token: None } => format!("limit={limit}"),
-        Ask::Page {
-            limit,
-            token: Some(token),
-        } => format!("limit={limit}&continue={}", escape(token)),
+        Ask::List { limit, age } => match age {
+            Age::Any => format!("limit={limit}&resourceVersion=0"),
+            // With a limit it would be read from the store.
+            Age::NotBefore(revision) => format!(
+                "resourceVersion={}&resourceVersionMatch=NotOlderThan",
+                escape(revision)
+            ),
+            Age::Newest => format!("limit={limit}"),
+        },
+        Ask::Page { limit, token } => format!("limit={limit}&continue={}", escape(token)),
         Ask::Changes { revision } => format!("{}&resourceVersion={}", watch(), escape(revision)),
     };
     if let (Kind::Node, Nodes::Own(name)) = (kind, nodes) {
@@ -80,7 +96,7 @@ mod tests {
         let own = Nodes::Own("node-1".into());
         let ask = Ask::Page {
             limit: 2,
-            token: Some("a+b/c=="),
+            token: "a+b/c==",
         };
         assert_eq!(
             uri(Kind::Node, &own, &ask),

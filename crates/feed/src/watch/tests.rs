@@ -20,6 +20,15 @@ struct Script {
 
 impl Script {
     fn start(kind: Kind, answers: impl IntoIterator<Item = (u16, String)>) -> Self {
+        Self::with_header(kind, answers, None)
+    }
+
+    /// `retry_after` stands in the header of that name of each refusal.
+    fn with_header(
+        kind: Kind,
+        answers: impl IntoIterator<Item = (u16, String)>,
+        retry_after: Option<&'static str>,
+    ) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let answers: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(answers.into_iter().collect()));
         let log = Arc::clone(&asked);
@@ -32,16 +41,24 @@ impl Script {
                     return Err(std::io::Error::other("the script is over"));
                 };
                 let body = Full::new(Bytes::from(text));
-                Ok(Response::builder().status(code).body(body).unwrap())
+                let mut answer = Response::builder().status(code);
+                if let Some(seconds) = retry_after.filter(|_| code != 200) {
+                    answer = answer.header(RETRY_AFTER, seconds);
+                }
+                Ok(answer.body(body).unwrap())
             }
         });
         let retry = Retry {
             first: Duration::from_millis(1),
             longest: Duration::from_millis(20),
+            longest_away: Duration::from_millis(20),
         };
         let config = Config {
             retry,
-            absent: Duration::from_millis(1),
+            absent: Retry {
+                first: Duration::from_millis(1),
+                ..retry
+            },
             ..Config::default()
         };
         let (hub, said) = mpsc::channel(64);
@@ -186,7 +203,49 @@ async fn a_list_that_breaks_off_is_asked_for_again_after_waits_that_double() {
 
         assert_eq!(said[12..], ["begin", "+a", "+b", "end"], "{what}");
         assert!(!said[..12].contains(&"end".to_owned()), "{what}: {said:?}");
-        // 1 + 2 + 4 + 8 + 16 + 20 ms, less a quarter by chance.
-        assert!(took >= Duration::from_millis(38), "{what}: {took:?}");
+        // 1 + 2 + 4 + 8 + 16 + 20 ms, less half by chance.
+        assert!(took >= Duration::from_millis(25), "{what}: {took:?}");
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the test's own, paused clock")]
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_to_be_left_alone_is() {
+    let list = || (200, event("ADDED", "a", 1) + &end(5));
+    let in_body = |code| {
+        let text = format!(
+            r#"{{"kind":"Status","code":{code},"reason":"R","details":{{"retryAfterSeconds":7}}}}"#
+        );
+        (code, text)
+    };
+    let in_line = (
+        200,
+        format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", in_body(429).1),
+    );
+    let rows = [
+        ("header of a 429", status(429), Some("7")),
+        ("header of a 503", status(503), Some("7")),
+        ("body of a 429", in_body(429), None),
+        ("line of a list", in_line, None),
+    ];
+    for (what, refusal, header) in rows {
+        let began = tokio::time::Instant::now();
+        let mut script = Script::with_header(Kind::Service, [refusal, list()], header);
+        while script.asked.lock().unwrap().len() < 2 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let waited = began.elapsed();
+        let asked = Duration::from_secs(7)..Duration::from_secs(9);
+        assert!(asked.contains(&waited), "{what}: {waited:?}");
+        let said = script.words(2).await;
+        assert!(said.contains(&"begin".to_owned()), "{what}: {said:?}");
+    }
+}
+
+#[test]
+fn a_missing_right_is_told_once_an_hour() {
+    let mut trouble = Trouble::default();
+    let wait = Duration::from_secs(10);
+    let told = (0..=360).filter(|_| trouble.again("403", wait, REMIND_ABSENT) == Told::Now);
+    assert_eq!(told.count(), 2);
 }

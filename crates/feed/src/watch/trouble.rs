@@ -23,10 +23,10 @@ pub(super) enum Told {
 }
 
 impl Trouble {
-    /// Another failure, after which `wait` passes.
-    pub(super) fn again(&mut self, error: &str, wait: Duration) -> Told {
+    /// Another failure, after which `wait` passes; the same reason is told again after `remind`.
+    pub(super) fn again(&mut self, error: &str, wait: Duration, remind: Duration) -> Told {
         self.quiet += wait;
-        if self.told == error && self.quiet < REMIND {
+        if self.told == error && self.quiet < remind {
             return Told::Lately;
         }
         error.clone_into(&mut self.told);
@@ -40,8 +40,10 @@ impl Trouble {
     }
 }
 
-/// How long one reason is not told again.
-const REMIND: Duration = Duration::from_secs(60);
+/// How long a reason is not told again that keeps the watch from its work.
+pub(super) const REMIND: Duration = Duration::from_secs(60);
+/// And one for which the agent does without a kind.
+pub(super) const REMIND_ABSENT: Duration = Duration::from_secs(3600);
 
 /// What can be done about a failure; nothing where waiting is all there is.
 pub(super) fn remedy(broken: &Broken) -> Option<&'static str> {
@@ -117,14 +119,15 @@ mod tests {
     fn a_reason_is_told_when_it_is_new_when_it_changes_and_each_minute() {
         let mut trouble = Trouble::default();
         let second = Duration::from_secs(1);
-        assert_eq!(trouble.again("a", second), Told::Now);
-        assert_eq!(trouble.again("a", second), Told::Lately);
-        assert_eq!(trouble.again("b", second), Told::Now);
-        assert_eq!(trouble.again("b", second * 59), Told::Lately);
-        assert_eq!(trouble.again("b", second), Told::Now);
-        assert_eq!(trouble.again("b", second), Told::Lately);
+        let mut again = |error, wait| trouble.again(error, wait, REMIND);
+        assert_eq!(again("a", second), Told::Now);
+        assert_eq!(again("a", second), Told::Lately);
+        assert_eq!(again("b", second), Told::Now);
+        assert_eq!(again("b", second * 59), Told::Lately);
+        assert_eq!(again("b", second), Told::Now);
+        assert_eq!(again("b", second), Told::Lately);
         trouble.is_over();
-        assert_eq!(trouble.again("b", second), Told::Now);
+        assert_eq!(trouble.again("b", second, REMIND), Told::Now);
     }
 
     #[test]
@@ -134,6 +137,7 @@ mod tests {
                 code,
                 reason: String::new(),
                 message: message.to_owned(),
+                retry_after: None,
             })
         };
         let has = |broken: Broken, words: &str| {
