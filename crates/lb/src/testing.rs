@@ -79,6 +79,7 @@ pub(crate) fn node(name: &str) -> ClusterNode {
 pub(crate) fn service(name: &str, ingress: &[&str]) -> Service {
     Service {
         key: ServiceKey::new("default", name),
+        uid: None,
         created: 0,
         kind: ServiceType::LoadBalancer,
         cluster_ips: ClusterIps::Unset,

@@ -12,6 +12,7 @@ use crate::address::{Cidr, Family, Protocol};
 use crate::interface::InterfacePattern;
 use crate::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
 use crate::rules::{Mode, Rules};
+pub use crate::uid::Uid;
 
 /// Namespace and name of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,6 +158,8 @@ pub struct LoadBalancerRequest {
 pub struct Service {
     /// Namespace and name.
     pub key: ServiceKey,
+    /// `metadata.uid`, for Events about it; none in a case.
+    pub uid: Option<Uid>,
     /// Creation time, seconds since 1970: of two Services that claim one address and port by the same field the older wins.
     pub created: i64,
     /// `spec.type`.

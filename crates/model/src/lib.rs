@@ -37,6 +37,7 @@ pub mod laxity;
 pub mod listeners;
 pub mod node_ports;
 pub mod rules;
+mod uid;
 pub mod world;
 
 pub use address::{Cidr, Family, Protocol};
@@ -48,4 +49,5 @@ pub use input::{
 };
 pub use interface::{Interface, InterfacePattern};
 pub use rules::{Mode, Rules};
+pub use uid::Uid;
 pub use world::World;

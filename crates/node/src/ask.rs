@@ -18,6 +18,7 @@ use daymark_dataplane::nft::apply::StartError;
 use daymark_dataplane::nft::compare::Comparison;
 use daymark_dataplane::nft::program::Program;
 use daymark_model::desired::PortName;
+use daymark_model::{Service, ServiceKey};
 use tokio::sync::oneshot;
 
 pub(crate) use explain::explained;
@@ -49,6 +50,15 @@ pub enum Ask {
         moment: u64,
         /// The answer; `None` if it is the last one.
         reply: oneshot::Sender<Option<Ports>>,
+    },
+    /// A Service as the agent knows it; `None`: there is none.
+    Service(ServiceKey, oneshot::Sender<Option<Arc<Service>>>),
+    /// How many nodes have endpoints.
+    Nodes {
+        /// From so many on they are not counted.
+        most: usize,
+        /// The answer.
+        reply: oneshot::Sender<usize>,
     },
     /// What differences are there for.
     Name(Box<Comparison>, oneshot::Sender<Comparison>),

@@ -5,22 +5,31 @@
 //!
 //! What every node of the cluster finds is said once, not once a node: the Event's name follows from what it says and from the
 //! time, ten minutes long, so that the API takes the first and tells the other nodes that it is there already. Their
-//! attempts are spread over ten seconds, by the node's name, and a node makes five a second at most.
+//! attempts are spread by chance, over five seconds in a small cluster and five minutes from a thousand nodes on; how many nodes
+//! there are is guessed from where endpoints are. What a node says of itself is named after the hour, so that an agent that is
+//! started anew does not say it again. An Event is one request: the UID of its Service is in the feed's record. A node
+//! writes 25 at once and then one each 30 s; what finds no room among those that wait, or waits for an hour, is counted in the log.
 
-use std::collections::VecDeque;
+mod queue;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc as orders;
 use std::time::{Duration, Instant};
 
-use daymark_model::ServiceKey;
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Service};
+use daymark_model::{Service, ServiceKey};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Resource;
 use kube::api::{Api, PostParams};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::ask::Ask;
 use crate::clock;
+use crate::proxy::Order;
+use queue::{MOST_NODES, Moment, Queue, Waiting};
 
 /// One thing to be said about a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,147 +108,219 @@ impl Board {
     }
 
     /// Writes notices as Events for as long as there is somebody to put them up. `node` stands in those that are its own as
-    /// their host.
-    pub async fn publish(mut self, client: kube::Client, node: String) {
-        let mut common = Common::of(&node);
+    /// their host; `orders` is where the plane's thread is asked whether their Service is there still.
+    pub async fn publish(
+        mut self,
+        client: kube::Client,
+        node: String,
+        orders: orders::Sender<Order>,
+    ) {
+        let mut queue = Queue::new(clock::now());
+        let mut pen = Pen {
+            client,
+            node,
+            orders,
+            said: Said::default(),
+            nodes: None,
+        };
         loop {
-            let notice = tokio::select! {
+            let due = queue.due();
+            let taken = tokio::select! {
                 notice = self.receiver.recv() => match notice {
-                    Some(notice) if notice.scope == Scope::Cluster => {
-                        let lost = common.add(notice);
+                    Some(notice) => {
+                        if queue.wants_turn(&notice) {
+                            let nodes = pen.nodes().await;
+                            queue.draw(nodes, rand::random(), clock::now());
+                        }
+                        let (now, at) = (clock::now(), clock::timestamp());
+                        let lost = queue.add(notice, Moment { now, at });
                         self.lost.fetch_add(lost, Ordering::Relaxed);
-                        continue;
+                        None
                     }
-                    Some(notice) => notice,
                     None => return,
                 },
-                notice = common.next() => notice,
+                () = until(due) => queue.take(clock::now()),
             };
-            let reason = notice.reason;
-            if let Err(error) = write(&client, &node, notice).await {
-                warn!(reason, %error, "an Event was not written");
-            }
-            let lost = self.lost.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                warn!(
-                    lost,
-                    "more was to be said than Events can be written; the log has it all"
-                );
+            if let Some(waiting) = taken {
+                pen.write(waiting).await;
+                self.tell_lost(queue.give_up(clock::now()));
             }
         }
     }
-}
 
-/// What every node says, waiting for this node's turn.
-struct Common {
-    waiting: VecDeque<Notice>,
-    /// When the next is written.
-    due: Instant,
-    /// How long the first of several waits.
-    turn: Duration,
-}
-
-impl Common {
-    fn of(node: &str) -> Self {
-        let spread = SPREAD.as_millis() as u64;
-        Self {
-            waiting: VecDeque::new(),
-            due: clock::now(),
-            turn: Duration::from_millis(hash([node]) % spread),
-        }
-    }
-
-    /// How many found no room.
-    fn add(&mut self, notice: Notice) -> u64 {
-        if self.waiting.is_empty() {
-            self.due = self.due.max(clock::now() + self.turn);
-        }
-        if self.waiting.len() >= ROOM {
-            return 1;
-        }
-        self.waiting.push_back(notice);
-        0
-    }
-
-    /// The next one when it is due; never if there is none.
-    async fn next(&mut self) -> Notice {
-        if self.waiting.is_empty() {
-            return std::future::pending().await;
-        }
-        tokio::time::sleep_until(self.due.into()).await;
-        self.due = clock::now() + PACE;
-        match self.waiting.pop_front() {
-            Some(notice) => notice,
-            None => std::future::pending().await,
+    /// `more` were given up.
+    fn tell_lost(&self, more: u64) {
+        let lost = self.lost.swap(0, Ordering::Relaxed) + more;
+        if lost > 0 {
+            warn!(
+                lost,
+                "more was to be said than Events can be written; the log has it all"
+            );
         }
     }
 }
 
-/// Over so long the nodes spread what all of them say.
-const SPREAD: Duration = Duration::from_secs(10);
-/// And a node waits so long between two.
-const PACE: Duration = Duration::from_millis(200);
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Who writes.
+struct Pen {
+    client: kube::Client,
+    node: String,
+    orders: orders::Sender<Order>,
+    said: Said,
+    /// When the nodes were counted, and how many there were.
+    nodes: Option<(Instant, usize)>,
+}
+
 /// Within so many seconds what all nodes say is one Event.
 const WINDOW: i64 = 600;
+/// And what a node says again after a restart is one within so many: an API server forgets Events after an hour.
+const HOUR: i64 = 3600;
+/// The nodes are counted at most so often.
+const COUNT_AGAIN: Duration = Duration::from_secs(600);
 
-async fn write(client: &kube::Client, node: &str, notice: Notice) -> kube::Result<()> {
-    let namespace = &*notice.about.namespace.clone();
-    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
-    // `kubectl describe` finds Events by the UID of their object.
-    let Some(service) = services.get_opt(&notice.about.name).await? else {
-        return Ok(());
-    };
-    let said = (notice.reason, notice.message);
-    let about = service.object_ref(&());
-    let event = match notice.scope {
-        Scope::Node => event(about, node, notice.severity, said),
-        Scope::Cluster => common(event(about, node, notice.severity, said)),
-    };
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    match events.create(&PostParams::default(), &event).await {
-        // Another node said it.
-        Err(kube::Error::Api(answer)) if answer.code == 409 && notice.scope == Scope::Cluster => {
-            Ok(())
+impl Pen {
+    /// How many nodes have endpoints, which is what an agent knows of them without asking.
+    async fn nodes(&mut self) -> usize {
+        let now = clock::now();
+        if let Some((at, nodes)) = self.nodes
+            && now < at + COUNT_AGAIN
+        {
+            return nodes;
         }
-        outcome => outcome.map(drop),
+        let asked = self.ask(|reply| Ask::Nodes {
+            most: MOST_NODES,
+            reply,
+        });
+        let nodes = asked.await.unwrap_or_default();
+        self.nodes = Some((now, nodes));
+        nodes
+    }
+
+    /// An answer of the plane's thread; `None` if it is gone.
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Order::Ask(ask(reply))).ok()?;
+        answer.await.ok()
+    }
+
+    async fn write(&mut self, Waiting { notice, at, .. }: Waiting) {
+        let asked = self.ask(|reply| Ask::Service(notice.about.clone(), reply));
+        let Some(service) = asked.await.flatten() else {
+            return;
+        };
+        let (scope, severity) = (notice.scope, notice.severity);
+        let said = (notice.reason, notice.message);
+        let event = event(about_service(&service), &self.node, severity, said);
+        let event = match scope {
+            Scope::Node => self.own(event, at.as_second()),
+            Scope::Cluster => common(event, at.as_second()),
+        };
+        create(&self.client, &event).await;
+    }
+
+    /// The Event of this node. What it says again while it runs is another one; what an agent before it said is not.
+    fn own(&mut self, event: Event, second: i64) -> Event {
+        let window = second / HOUR;
+        let times = self.said.again(window, hash(words(&event)));
+        let host = self.node.clone();
+        named(event, [&host, &window.to_string(), &times.to_string()])
+    }
+}
+
+/// How often each thing was said in the present window.
+#[derive(Debug, Default)]
+struct Said {
+    window: i64,
+    times: HashMap<u64, u32>,
+}
+
+impl Said {
+    /// How often it was said before.
+    fn again(&mut self, window: i64, what: u64) -> u32 {
+        if self.window != window {
+            self.window = window;
+            self.times.clear();
+        }
+        let times = self.times.entry(what).or_default();
+        *times += 1;
+        *times - 1
+    }
+}
+
+/// `kubectl describe` finds Events by the UID of their object.
+fn about_service(service: &Service) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Service".to_owned()),
+        name: Some(service.key.name.to_string()),
+        namespace: Some(service.key.namespace.to_string()),
+        uid: service.uid.map(|uid| uid.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
+/// Writes it, unless it is there already. A failure is logged: what the Event says should stand in the log anyway.
+async fn create(client: &kube::Client, event: &Event) {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    match events.create(&PostParams::default(), event).await {
+        Ok(_) => {}
+        // Another node said it, or this one before it was started anew.
+        Err(kube::Error::Api(answer)) if answer.code == 409 => {}
+        Err(error) => {
+            let reason = event.reason.as_deref();
+            warn!(reason, %error, "an Event was not written");
+        }
     }
 }
 
 /// The Event of no node: its name is the same whichever writes it.
-fn common(mut event: Event) -> Event {
-    let second = event
-        .first_timestamp
-        .as_ref()
-        .map_or(0, |time| time.0.as_second());
-    let about = &event.involved_object;
-    let window = (second / WINDOW).to_string();
-    let said = [
-        about.uid.as_deref(),
-        event.reason.as_deref(),
-        event.message.as_deref(),
-        Some(&*window),
-    ];
-    let name = about.name.as_deref().unwrap_or_default();
-    event.metadata.name = Some(format!(
-        "{name}.{:016x}",
-        hash(said.map(Option::unwrap_or_default))
-    ));
-    event.metadata.generate_name = None;
+fn common(mut event: Event, second: i64) -> Event {
     if let Some(source) = &mut event.source {
         source.host = None;
     }
+    named(event, [&(second / WINDOW).to_string()])
+}
+
+/// What an Event says, and of which object.
+fn words(event: &Event) -> [&str; 4] {
+    let about = &event.involved_object;
+    [&about.name, &about.uid, &event.reason, &event.message]
+        .map(|text| text.as_deref().unwrap_or_default())
+}
+
+/// Named by what it says and by these: whoever says the same finds it there.
+fn named<const N: usize>(mut event: Event, more: [&str; N]) -> Event {
+    let [name, said @ ..] = words(&event);
+    // A name has 253 bytes at most (RFC 1123), and a Node's may have as many.
+    let name = &name[..name.floor_char_boundary(LONGEST_NAME)];
+    let name = name.trim_end_matches(['.', '-']);
+    let hash = hash(said.into_iter().chain(more));
+    let name = format!("{name}.{hash:016x}");
+    event.metadata.name = Some(name);
     event
 }
 
+const LONGEST_NAME: usize = 236;
+
 /// FNV-1a of the parts, each with its end: the same on every node, whatever it was built with.
-fn hash<const N: usize>(parts: [&str; N]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
+fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> u64 {
+    let bytes = parts
+        .into_iter()
+        .flat_map(|part| part.bytes().chain([0xff]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// Writes an Event about the Node itself. A failure is logged: what the Event says should stand in the log anyway.
+/// Writes an Event about the Node itself, unless it said the same within this hour. A failure is logged: what the Event says
+/// should stand in the log anyway.
 pub async fn about_node(
     client: &kube::Client,
     node: &str,
@@ -256,13 +337,10 @@ pub async fn about_node(
         namespace: Some("default".to_owned()),
         ..ObjectReference::default()
     };
-    let reason = said.0;
     let mut event = event(about, node, severity, said);
     event.involved_object.namespace = None;
-    let events: Api<Event> = Api::namespaced(client.clone(), "default");
-    if let Err(error) = events.create(&PostParams::default(), &event).await {
-        warn!(reason, %error, "an Event was not written");
-    }
+    let hour = clock::timestamp().as_second() / HOUR;
+    create(client, &named(event, [&hour.to_string()])).await;
 }
 
 /// `said` are the reason and the message.
@@ -275,7 +353,6 @@ fn event(
     let now = Time(clock::timestamp());
     Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", about.name.as_deref().unwrap_or_default())),
             namespace: about.namespace.clone(),
             ..ObjectMeta::default()
         },
@@ -307,7 +384,9 @@ fn shortened(mut message: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::jiff::Timestamp;
+    use std::collections::BTreeSet;
+
+    use axum::http::{Request, Response};
 
     use super::*;
 
@@ -346,19 +425,27 @@ mod tests {
         );
     }
 
-    #[test]
-    fn what_every_node_says_is_one_event_a_window() {
-        let about = |uid: &str| ObjectReference {
-            name: Some("web".to_owned()),
+    fn about(name: &str, uid: &str) -> ObjectReference {
+        ObjectReference {
+            name: Some(name.to_owned()),
             namespace: Some("default".to_owned()),
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
-        };
+        }
+    }
+
+    fn name_of(event: Event) -> String {
+        event.metadata.name.unwrap()
+    }
+
+    #[test]
+    fn what_every_node_says_is_one_event_a_window() {
         let made = |node: &str, uid: &str, reason: &'static str, message: &str, second: i64| {
             let said = (reason, message.to_owned());
-            let mut event = event(about(uid), node, Severity::Warning, said);
-            event.first_timestamp = Some(Time(Timestamp::from_second(second).unwrap()));
-            common(event)
+            common(
+                event(about("web", uid), node, Severity::Warning, said),
+                second,
+            )
         };
         let first = made("node-1", "u", "Conflict", "lost", 1_200);
         let name = first.metadata.name.clone().unwrap();
@@ -366,7 +453,6 @@ mod tests {
         assert_eq!(name, "web.5762b892616fc5c4");
         assert_eq!(first.metadata.generate_name, None);
         assert_eq!(first.source.and_then(|source| source.host), None);
-        let name_of = |event: Event| event.metadata.name.unwrap();
         assert_eq!(
             name_of(made("node-2", "u", "Conflict", "lost", 1_799)),
             name
@@ -381,18 +467,48 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_name_is_one_however_long_the_nodes_is() {
+        let long = format!("{}.{}", "a".repeat(235), "b".repeat(17));
+        let said = ("KubeProxyRuns", "is back".to_owned());
+        let made = event(about(&long, "u"), &long, Severity::Warning, said);
+        let name = name_of(named(made, ["1"]));
+        assert_eq!(name.len(), 235 + 17);
+        assert!(name.starts_with(&format!("{}.", "a".repeat(235))), "{name}");
+    }
+
+    fn pen(node: &str) -> Pen {
+        let service = tower::service_fn(|_: Request<kube::client::Body>| async {
+            Err::<Response<kube::client::Body>, _>(std::io::Error::other("nobody"))
+        });
+        Pen {
+            client: kube::Client::new(service, "default"),
+            node: node.to_owned(),
+            orders: orders::channel().0,
+            said: Said::default(),
+            nodes: None,
+        }
+    }
+
     #[tokio::test]
-    async fn what_every_node_says_waits_for_the_nodes_turn_and_comes_in_order() {
-        let mut common = Common::of("node-1");
-        assert!(common.turn < SPREAD && common.turn != Common::of("node-2").turn);
-        common.turn = Duration::from_millis(20);
-        assert_eq!(common.add(notice("one")) + common.add(notice("two")), 0);
-        let started = clock::now();
-        assert_eq!(common.next().await.message, "one");
-        let first = clock::now() - started;
-        assert_eq!(common.next().await.message, "two");
-        assert!(common.waiting.is_empty());
-        assert!(first >= common.turn && clock::now() - started >= common.turn + PACE);
+    async fn a_node_says_the_same_once_an_hour_across_restarts_and_anew_while_it_runs() {
+        let made = |pen: &mut Pen, message: &str, second| {
+            let said = ("NotProgrammed", message.to_owned());
+            let event = event(about("web", "u"), &pen.node, Severity::Warning, said);
+            name_of(pen.own(event, second))
+        };
+        let mut first = pen("node-1");
+        let name = made(&mut first, "refused", 3_600);
+        let again = made(&mut first, "refused", 3_700);
+        let other = made(&mut first, "other", 3_700);
+        let later = made(&mut first, "refused", 7_200);
+        let all = BTreeSet::from([&name, &again, &other, &later]);
+        assert_eq!(all.len(), 4, "{all:?}");
+        let mut restarted = pen("node-1");
+        assert_eq!(made(&mut restarted, "refused", 7_199), name);
+        assert_eq!(made(&mut restarted, "refused", 7_199), again);
+        assert_eq!(made(&mut restarted, "refused", 7_200), later);
+        assert_ne!(made(&mut pen("node-2"), "refused", 3_600), name);
     }
 
     #[test]

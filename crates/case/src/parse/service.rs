@@ -73,6 +73,7 @@ fn build(
         internal_policy: policy("internal-policy")?.unwrap_or_default(),
         external_policy: policy("external-policy")?.unwrap_or_default(),
         cluster_ips,
+        uid: None,
         created: match fields.get("created") {
             None => 0,
             Some(text) => line.number_of("seconds since 1970", text)?,

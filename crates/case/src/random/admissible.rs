@@ -92,6 +92,7 @@ fn service(random: &mut Random, seed: u64, number: usize) -> Change {
         Vec::new()
     };
     let service = Service {
+        uid: None,
         created: 0,
         ports: ports(random, number, &kind),
         external_policy: if outer || !external_ips.is_empty() {

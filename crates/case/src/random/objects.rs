@@ -247,6 +247,7 @@ fn service(random: &mut Random) -> Service {
     let cluster_ips = cluster_ips(random, &key);
     Service {
         key,
+        uid: None,
         created: random.pick(&[0, 1000, 1000, 2000]),
         kind: match random.below(10) {
             0..=2 => ServiceType::ClusterIp,

@@ -76,6 +76,7 @@ pub(crate) fn records(services: usize, endpoints: usize) -> Vec<Change> {
 fn service_record(service: usize) -> Service {
     Service {
         key: ServiceKey::new(&namespace(service), &name(service)),
+        uid: None,
         created: 1_700_000_000,
         kind: ServiceType::ClusterIp,
         cluster_ips: ClusterIps::Allocated(vec![cluster_ip(service).into()]),

@@ -139,7 +139,6 @@ async fn serve(
     let (status, plane) = plane_channel(PlaneStatus::Starting);
     let own = kernel.port();
     let (notices, board) = events::board();
-    tokio::spawn(board.publish(client.clone(), node_name.to_string()));
     let agent = Agent::start(
         kernel,
         flags,
@@ -148,6 +147,7 @@ async fn serve(
         Arc::clone(&metrics),
         notices.clone(),
     )?;
+    tokio::spawn(board.publish(client.clone(), node_name.to_string(), agent.orders()));
     let (asked, patience) = ((plane.clone(), Arc::clone(&metrics)), settings.patience);
     let health = Arc::new(move || health::health(&asked.0, &asked.1, patience));
     tokio::spawn(health_check::serve(

@@ -51,6 +51,7 @@ impl Sentinel {
     fn service(self) -> Service {
         Service {
             key: key(),
+            uid: None,
             created: 0,
             kind: ServiceType::ClusterIp,
             cluster_ips: ClusterIps::Allocated(

@@ -29,6 +29,7 @@ fn service(name: &str, ips: ClusterIps, ports: &[(&str, Protocol, u16)]) -> Serv
     };
     Service {
         key: ServiceKey::new(namespace, name),
+        uid: None,
         created: 0,
         kind: ServiceType::ClusterIp,
         cluster_ips: ips,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use daymark_model::address::parse_address;
 use daymark_model::input::{
     Affinity, ClusterIps, Ingress, IngressMode, LoadBalancerRequest, Service, ServiceKey,
-    ServicePort, ServiceType, TrafficPolicy,
+    ServicePort, ServiceType, TrafficPolicy, Uid,
 };
 use daymark_model::{Cidr, Family};
 use serde::Deserialize;
@@ -126,6 +126,7 @@ impl<'a> Json<'a> for ServiceJson<'a> {
                 namespace: Arc::clone(&key.namespace),
                 name: Arc::clone(&key.name),
             },
+            uid: Uid::parse(self.metadata.uid.text()),
             created: micros(&self.metadata.creation_timestamp)
                 .unwrap_or(0)
                 .div_euclid(1_000_000),

@@ -35,13 +35,15 @@ fn reasons(object: &Object) -> Vec<&str> {
 fn service(spec: &str) -> (Arc<Service>, Object) {
     let object = decode(
         Kind::Service,
-        &format!(r#"{{"metadata":{{"name":"a","namespace":"n"}},{spec}}}"#),
+        &format!(r#"{{"metadata":{{"name":"a","namespace":"n","uid":"{UID}"}},{spec}}}"#),
     );
     let Meaning::Record(Record::Service(service)) = &object.meaning else {
         panic!("{object:?}")
     };
     (Arc::clone(service), object)
 }
+
+const UID: &str = "0f5c1a2e-93bd-4d1c-8a57-0123456789ab";
 
 fn slice(rest: &str) -> Object {
     let labels = r#""labels":{"kubernetes.io/service-name":"a"}"#;
@@ -271,6 +273,7 @@ fn a_service_is_read_with_all_that_matters() {
     );
     assert_eq!(reasons(&object), [""; 0]);
     assert_eq!(service.kind, ServiceType::LoadBalancer);
+    assert_eq!(service.uid.map(|uid| uid.to_string()).as_deref(), Some(UID));
     assert_eq!(
         service.cluster_ips.of(Family::V4),
         Some("10.96.0.1".parse().unwrap())

@@ -1,5 +1,6 @@
 //! What the plane's thread answers between two commits.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,26 @@ use daymark_dataplane::nft::apply::{Kernel, StartError};
 use daymark_dataplane::nft::compare::{self, Comparison};
 use daymark_model::Family;
 use daymark_model::flows::Verdicts;
+use daymark_model::input::Inputs;
 
 use super::{Proxy, State};
 use crate::ask::{Ask, MOST_DIFFERENCES, Ports, Standing, explained, wire};
 use crate::clock;
 use crate::conntrack::Told;
+
+/// On how many nodes endpoints are, or `most`.
+fn nodes(inputs: &Inputs, most: usize) -> usize {
+    let endpoints = inputs.slices.values().flat_map(|slice| &slice.endpoints);
+    let names = endpoints.filter_map(|endpoint| endpoint.node.as_deref());
+    let mut seen = HashSet::new();
+    for name in names {
+        seen.insert(name);
+        if seen.len() >= most {
+            break;
+        }
+    }
+    seen.len()
+}
 
 impl<K: Kernel> Proxy<K> {
     /// Answers. Who asked may be gone: then nobody hears it.
@@ -34,6 +50,13 @@ impl<K: Kernel> Proxy<K> {
             Ask::Ports { moment, reply } => {
                 let same = moment == self.moment;
                 let _ = reply.send((!same).then(|| self.ports()));
+            }
+            Ask::Service(key, reply) => {
+                let service = self.world.inputs().services.get(&key);
+                let _ = reply.send(service.cloned());
+            }
+            Ask::Nodes { most, reply } => {
+                let _ = reply.send(nodes(self.world.inputs(), most));
             }
             Ask::Name(mut found, reply) => {
                 self.plane.compiler().name(&mut found);
