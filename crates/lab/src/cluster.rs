@@ -17,6 +17,7 @@ mod real;
 mod running;
 mod state;
 mod up;
+mod words;
 
 use std::collections::BTreeMap;
 use std::io;

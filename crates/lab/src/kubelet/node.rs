@@ -42,7 +42,9 @@ pub(super) async fn keep_alive(kubelet: Rc<Kubelet>) {
     }
 }
 
+/// The Lease comes first: after an outage it is what the cluster waits for, and the rest may take its time.
 async fn beat(kubelet: &Kubelet, after_outage: bool) -> Result<(), kube::Error> {
+    renew_lease(kubelet).await?;
     let nodes: Api<Node> = Api::all(kubelet.session.client());
     let name = &kubelet.config.node;
     match nodes.get_opt(name).await? {
@@ -61,7 +63,7 @@ async fn beat(kubelet: &Kubelet, after_outage: bool) -> Result<(), kube::Error> 
             report(&nodes, &kubelet.config).await?;
         }
     }
-    renew_lease(kubelet).await
+    Ok(())
 }
 
 async fn report(nodes: &Api<Node>, config: &Config) -> Result<(), kube::Error> {

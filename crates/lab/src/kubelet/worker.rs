@@ -373,6 +373,8 @@ impl Worker {
                 self.ended(index, status)
             }
             Event::Readiness { index, run, ready } if self.containers[index].run == run => {
+                let (namespace, name) = names(&self.pod);
+                tracing::info!(pod = %format!("{namespace}/{name}"), ready, "the probe's verdict");
                 self.containers[index].view.ready = ready;
                 self.report(Then::Keep);
             }

@@ -227,8 +227,11 @@ async fn alone(cluster: &mut Cluster, file: &File) -> anyhow::Result<ExitCode> {
         let seconds = step.took.as_secs_f64();
         print(&format!("{seconds:>7.3} s  {}{measured}", step.text));
     };
-    let lab = Lab::Own(cluster);
-    scenario::run(lab, &file.scenario, &file.folder(), said).await?;
+    let outcome = scenario::run(Lab::Own(cluster), &file.scenario, &file.folder(), said).await;
+    if outcome.is_err() {
+        tell_why(cluster);
+    }
+    outcome?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -238,6 +241,9 @@ async fn together(cluster: &mut Cluster, files: &[File], jobs: usize) -> ExitCod
         let begun = clock::now();
         let (lab, folder) = (Lab::Own(cluster), file.folder());
         let outcome = scenario::run(lab, &file.scenario, &folder, |_| ()).await;
+        if outcome.is_err() {
+            tell_why(cluster);
+        }
         return report(file, &outcome, begun);
     }
     let cluster = &*cluster;
@@ -249,7 +255,19 @@ async fn together(cluster: &mut Cluster, files: &[File], jobs: usize) -> ExitCod
     });
     let codes: Vec<ExitCode> = outcomes.buffer_unordered(jobs.max(1)).collect().await;
     let bad = codes.into_iter().find(|code| *code != ExitCode::SUCCESS);
+    if bad.is_some() {
+        tell_why(cluster);
+    }
     bad.unwrap_or(ExitCode::SUCCESS)
+}
+
+/// For whoever has to find out why a scenario did not hold: the lab, and its logs, are gone in a moment.
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+fn tell_why(cluster: &Cluster) {
+    eprintln!("{}", cluster.last_words());
 }
 
 fn report(

@@ -71,14 +71,15 @@ impl Performance<'_> {
         let output = load.await.map_err(std::io::Error::other).flatten();
         let output = output.map_err(|error| StepError::File(format!("load {name}: {error}")))?;
         let answers = read(&output.stdout);
-        let failed: Vec<&Answer> = answers
-            .iter()
-            .filter(|answer| !matches!(answer, Answer::Pod { .. }))
+        let failed: Vec<(usize, &Answer)> = (1..)
+            .zip(&answers)
+            .filter(|(_, answer)| !matches!(answer, Answer::Pod { .. }))
             .collect();
         if failed.len() > allowed || answers.is_empty() {
-            let first = failed
-                .first()
-                .map_or_else(|| "it never asked".to_owned(), |answer| answer.to_string());
+            let first = failed.first().map_or_else(
+                || "it never asked".to_owned(),
+                |(number, answer)| format!("number {number}, {answer}"),
+            );
             return Err(StepError::Failures {
                 failed: failed.len(),
                 asked: answers.len(),
