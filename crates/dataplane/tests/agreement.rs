@@ -6,6 +6,8 @@ mod trace;
 
 #[path = "agreement/bytes.rs"]
 mod bytes;
+#[path = "agreement/commits.rs"]
+mod commits;
 #[path = "agreement/inspect.rs"]
 mod inspect;
 #[path = "agreement/meaning.rs"]

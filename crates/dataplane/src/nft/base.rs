@@ -302,8 +302,9 @@ fn masquerade(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
             chain::MASQUERADE[client],
             chain::MASQUERADE_NODE_PORT[client],
         );
-        // The first of the two maps that holds the frontend decides, as it did for the destination.
-        let done = || [Expr::Verdict(Verdict::Return)];
+        // The first of the two maps that holds the frontend decides, as it did for the destination. What it says is asked in
+        // both rules: it may come into the map between them, and that it is there now must not pass for its saying no.
+        let done = || unflagged(bit, Expr::Verdict(Verdict::Return));
         for side in ASKED {
             let (at_address, at_node) = (original_frontend(words, side), original_node_port(side));
             rule(main, with(at_address.clone(), flagged(bit, masq())));
@@ -469,6 +470,11 @@ fn original_daddr(words: &Words) -> Expr {
 
 fn flagged(bit: u32, then: Expr) -> [Expr; 3] {
     [mask(reg::FLAGS, bit), differs_from_zero(reg::FLAGS), then]
+}
+
+fn unflagged(bit: u32, then: Expr) -> [Expr; 3] {
+    let clear = is(reg::FLAGS, Data::host(0));
+    [mask(reg::FLAGS, bit), clear, then]
 }
 
 fn member(key: impl IntoIterator<Item = Expr>, name: &'static str) -> Vec<Expr> {

@@ -132,21 +132,60 @@ pub fn once(
     random: u32,
     memory: &mut Memory,
 ) -> Result<(Single, u32), TraceError> {
+    let moments = Moments {
+        before: host,
+        after: host,
+        asked_before: 0,
+    };
+    across(moments, packet, random, memory).map(|(single, modulus, _)| (single, modulus))
+}
+
+/// A machine that commits a transaction while a packet is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments<'a> {
+    /// As it was when the packet came.
+    pub before: Host<'a>,
+    /// As it is behind the commit.
+    pub after: Host<'a>,
+    /// So many sets the packet asked before.
+    pub asked_before: usize,
+}
+
+/// As [`once`], of a packet that is under way during a commit: its rules are those of the moment when it came to a hook, and
+/// each set those of the moment when it is asked (`nft_do_chain` reads the generation once, `nft_set_elem_active` each time).
+/// Returns how many sets were asked, too.
+///
+/// # Errors
+/// If one of the programs does not fit together.
+pub fn across(
+    moments: Moments<'_>,
+    packet: &Packet,
+    random: u32,
+    memory: &mut Memory,
+) -> Result<(Single, u32, usize), TraceError> {
     let words = Words::of(Family::of(packet.destination));
-    let mut tables = host.program.tables();
-    let table = tables
-        .find(|table| table.table.id.family == words.nft)
-        .ok_or_else(|| TraceError::NoTable(words.table().to_string()))?;
     let mut machine = Machine {
-        table,
+        tables: [
+            table_of(moments.before, &words)?,
+            table_of(moments.after, &words)?,
+        ],
+        before: moments.asked_before,
+        asked: 0,
         words,
         random,
         modulus: 1,
         memory,
         connection: Connection::new(packet),
     };
-    let single = walk(&mut machine, packet, host.addresses)?;
-    Ok((single, machine.modulus))
+    let single = walk(&mut machine, packet, moments.after.addresses)?;
+    Ok((single, machine.modulus, machine.asked))
+}
+
+fn table_of<'a>(host: Host<'a>, words: &Words) -> Result<&'a Contents, TraceError> {
+    let mut tables = host.program.tables();
+    tables
+        .find(|table| table.table.id.family == words.nft)
+        .ok_or_else(|| TraceError::NoTable(words.table().to_string()))
 }
 
 /// The way of a first packet through the hooks.
@@ -204,7 +243,7 @@ fn walk(
 
 /// Runs the base chains of a hook; how the packet ended, if it did.
 fn pass(machine: &mut Machine, hook: Hook) -> Result<Option<Single>, TraceError> {
-    for chain in base_chains(machine.table, hook) {
+    for chain in base_chains(machine.table(), hook) {
         match machine.run(&chain)? {
             End::Accept => {}
             End::Drop => return Ok(Some(Single::Dropped)),

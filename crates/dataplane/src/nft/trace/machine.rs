@@ -13,7 +13,7 @@ use daymark_netlink::nft::{
 use super::sets::find;
 use super::{Memory, TraceError};
 use crate::nft::layout::{Words, address, octets};
-use crate::nft::program::Contents;
+use crate::nft::program::{Contents, Filled};
 
 /// `NFT_JUMP_STACK_SIZE` (`net/netfilter/nf_tables.h`).
 const DEEPEST: usize = 16;
@@ -84,7 +84,12 @@ type Result<T> = std::result::Result<T, TraceError>;
 
 /// One packet in one table.
 pub(super) struct Machine<'a> {
-    pub(super) table: &'a Contents,
+    /// Before a commit and after it; twice the same where there is none.
+    pub(super) tables: [&'a Contents; 2],
+    /// How many sets are asked before the commit.
+    pub(super) before: usize,
+    /// How many were.
+    pub(super) asked: usize,
     pub(super) words: Words,
     pub(super) random: u32,
     pub(super) modulus: u32,
@@ -92,22 +97,22 @@ pub(super) struct Machine<'a> {
     pub(super) connection: Connection,
 }
 
-impl Machine<'_> {
-    /// Runs a base chain to its end (`nft_do_chain`).
+impl<'a> Machine<'a> {
+    /// The table as it is at this moment.
+    pub(super) fn table(&self) -> &'a Contents {
+        self.tables[usize::from(self.asked >= self.before)]
+    }
+
+    /// Runs a base chain to its end (`nft_do_chain`): its rules, and those of every chain it jumps to, are those of the
+    /// moment when it began, while each set is asked as it is then.
     pub(super) fn run(&mut self, base: &Name) -> Result<End> {
+        let table = self.table();
         let mut stack: Vec<(Name, usize)> = vec![(base.clone(), 0)];
         while let Some((chain, index)) = stack.pop() {
             if stack.len() > DEEPEST {
                 return Err(TraceError::Deep(chain));
             }
-            let table = self.table;
-            let missing = || TraceError::Missing {
-                chain: chain.clone(),
-                rule: index,
-                what: format!("chain {chain}"),
-            };
-            let (_, rules) = table.chains.get(&chain).ok_or_else(missing)?;
-            let Some(rule) = rules.get(index) else {
+            let Some(rule) = self.rule(table, &chain, index)? else {
                 continue;
             };
             match self.step(rule, &chain, index)? {
@@ -121,6 +126,20 @@ impl Machine<'_> {
             }
         }
         Ok(End::Accept)
+    }
+
+    /// A chain that was not there yet when the packet came is empty for it (`nf_tables_addchain`).
+    fn rule(&self, table: &'a Contents, chain: &Name, index: usize) -> Result<Option<&'a Rule>> {
+        if let Some((_, rules)) = table.chains.get(chain) {
+            return Ok(rules.get(index));
+        }
+        let missing = || TraceError::Missing {
+            chain: chain.clone(),
+            rule: index,
+            what: format!("chain {chain}"),
+        };
+        let later = self.tables[1].chains.get(chain);
+        later.map(|_| None).ok_or_else(missing)
     }
 
     fn step(&mut self, rule: &Rule, chain: &Name, index: usize) -> Result<Step> {
@@ -263,12 +282,15 @@ impl Machine<'_> {
         }
     }
 
-    fn lookup(&self, lookup: &Lookup, r: &mut Registers) -> Evaluated {
-        let table = self.table;
-        let filled = table
-            .sets
-            .get(&lookup.set)
-            .ok_or_else(|| Fault::Missing(format!("set {}", lookup.set)))?;
+    /// The set that a rule names, as it is when it is asked.
+    fn ask(&mut self, name: &Name) -> std::result::Result<&'a Filled, Fault> {
+        let filled = self.table().sets.get(name);
+        self.asked += 1;
+        filled.ok_or_else(|| Fault::Missing(format!("set {name}")))
+    }
+
+    fn lookup(&mut self, lookup: &Lookup, r: &mut Registers) -> Evaluated {
+        let filled = self.ask(&lookup.set)?;
         let key = r.get(lookup.key, filled.set.key.len()).to_vec();
         let kept = self
             .memory
@@ -291,11 +313,7 @@ impl Machine<'_> {
     }
 
     fn dynset(&mut self, dynset: &Dynset, r: &Registers) -> Evaluated {
-        let table = self.table;
-        let filled = table
-            .sets
-            .get(&dynset.set)
-            .ok_or_else(|| Fault::Missing(format!("set {}", dynset.set)))?;
+        let filled = self.ask(&dynset.set)?;
         let key = (
             dynset.set.clone(),
             Data::new(r.get(dynset.key, filled.set.key.len())),
