@@ -17,11 +17,11 @@ use daymark_lab::bare::{BareLab, Outcome, Place, Probe, Protocol, Spec};
 use daymark_model::{Family, World};
 use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem};
 use daymark_sys::netlink::NfSocket;
-use daymark_sys::ns::{NetNs, isolated_test};
+use daymark_sys::ns::isolated_test;
 use daymark_sys::packet::{self, Traffic};
 
 use narrow::Narrow;
-use traffic::{checksum, ip, kernel, lab_of, lead, node};
+use traffic::{checksum, ip, kernel, lab_of, lead, neighbour, node};
 
 /// In the other test the map has the room that it has on every node.
 const ROOM: u32 = 8;
@@ -136,17 +136,6 @@ const SOURCES: u32 = 100_000;
 
 fn source(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(Ipv4Addr::new(10, 128, 0, 0).to_bits() + number)
-}
-
-/// The hardware address that the neighbours of a namespace have for an address.
-fn neighbour(ns: &NetNs, address: &str) -> [u8; 6] {
-    let read = || std::fs::read_to_string("/proc/thread-self/net/arp");
-    let table = ns.within(read).expect("in it").expect("a table");
-    let mut lines = table.lines();
-    let line = lines.find(|line| line.split_whitespace().next() == Some(address));
-    let mac = line.and_then(|line| line.split_whitespace().nth(3));
-    let mut bytes = mac.expect("a neighbour").split(':');
-    [0; 6].map(|_: u8| u8::from_str_radix(bytes.next().expect("six"), 16).expect("a byte"))
 }
 
 /// A datagram to the flooded Service in an Ethernet frame; without checksum, which UDP may.

@@ -12,6 +12,7 @@ use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Node, Outcome, Place, Pod, Probe, Protocol, Spec};
 use daymark_lab::net::{PodAddresses, Prefix};
 use daymark_model::{Change, Slice, World};
+use daymark_sys::ns::NetNs;
 
 /// Endpoints; one Pod more is the client.
 const PODS: u8 = 8;
@@ -86,6 +87,17 @@ pub(crate) fn checksum(bytes: &[u8]) -> u16 {
     let folded = (sum & 0xffff) + (sum >> 16);
     let folded = (folded & 0xffff) + (folded >> 16);
     !u16::try_from(folded).expect("folded twice")
+}
+
+/// The hardware address that the neighbours of a namespace have for an address.
+pub(crate) fn neighbour(ns: &NetNs, address: &str) -> [u8; 6] {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/arp");
+    let table = ns.within(read).expect("in it").expect("a table");
+    let mut lines = table.lines();
+    let line = lines.find(|line| line.split_whitespace().next() == Some(address));
+    let mac = line.and_then(|line| line.split_whitespace().nth(3));
+    let mut bytes = mac.expect("a neighbour").split(':');
+    [0; 6].map(|_: u8| u8::from_str_radix(bytes.next().expect("six"), 16).expect("a byte"))
 }
 
 /// A netfilter socket of the node.
