@@ -139,6 +139,7 @@ const ANNOUNCER: Limit = Limit::OwnLease("kube-system", "daymark-announcer-");
 const KUBELET: Limit = Limit::OwnLease("kube-node-lease", "");
 
 const READ: &[ApiVerb] = &[Get, List, Watch];
+const FOLLOW: &[ApiVerb] = &[List, Watch];
 const WRITE: &[ApiVerb] = &[Create, Update, Patch];
 const CHANGE: &[ApiVerb] = &[Update, Patch];
 const OWN: &[ApiVerb] = &[Create, Update, Patch, Delete];
@@ -183,7 +184,9 @@ const RULES: &[Rule] = &[
     rule("system:masters", EVERYTHING, &["*"], Limit::All),
     rule("daymark:controllers", EVERYTHING, &["*"], Limit::All),
     rule("daymark:viewers", READ, &["*"], Limit::NoSecrets),
-    rule("daymark:agents", READ, MODEL, Limit::All),
+    rule("daymark:agents", FOLLOW, MODEL, Limit::All),
+    // The owner of its Lease.
+    rule("daymark:agents", &[Get], &["nodes"], Limit::All),
     rule("daymark:agents", WRITE, &["events"], Limit::All),
     rule("daymark:agents", OWN, &["leases"], ANNOUNCER),
     rule("system:nodes", READ, MODEL, Limit::All),

@@ -314,11 +314,10 @@ impl View {
     }
 
     /// The Services that have the address.
-    pub fn services_of(&self, address: IpAddr) -> impl Iterator<Item = &ServiceKey> {
-        self.addresses
-            .get(&address)
-            .into_iter()
-            .flat_map(BTreeMap::keys)
+    pub fn services_of(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Service>> {
+        let keys = self.addresses.get(&address).into_iter();
+        keys.flat_map(BTreeMap::keys)
+            .filter_map(|key| self.services.get(key))
     }
 }
 
@@ -545,7 +544,10 @@ mod tests {
     fn services_share_an_address_until_each_has_left_it() {
         let mut view = after(has(service("other", &["172.30.0.200", "172.30.0.201"])));
         let of = |view: &View| {
-            let of = |ip: &IpAddr| view.services_of(*ip).map(|key| key.name.to_string());
+            let of = |ip: &IpAddr| {
+                view.services_of(*ip)
+                    .map(|service| service.key.name.to_string())
+            };
             let shown = |ip| format!("{ip}: {}", of(ip).collect::<Vec<_>>().join(" "));
             view.addresses.keys().map(shown).collect::<Vec<_>>()
         };

@@ -55,6 +55,12 @@ fn each_group_may_do_what_its_row_says() {
             "GET /apis/discovery.k8s.io/v1/endpointslices",
             true,
         ),
+        ("daymark:agents", "GET /api/v1/services?watch=true", true),
+        (
+            "daymark:agents",
+            "GET /api/v1/namespaces/a/services/b",
+            false,
+        ),
         ("daymark:agents", "GET /api/v1/pods", false),
         ("daymark:agents", "POST /api/v1/namespaces/a/events", true),
         ("system:nodes", "GET /api/v1/pods", true),

@@ -27,11 +27,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use daymark_feed::{PlaneReceiver, PlaneStatus, Subscription};
-use daymark_model::Cidr;
-use k8s_openapi::api::core::v1::Service;
-use kube::Resource;
-use kube::api::Api;
+use daymark_model::{Cidr, Service};
+use k8s_openapi::api::core::v1::ObjectReference;
 use thiserror::Error;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -128,6 +127,23 @@ enum More {
     No,
 }
 
+/// A Service, with the UID by which `kubectl describe` finds Events.
+fn about(service: &Service) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Service".to_owned()),
+        name: Some(service.key.name.to_string()),
+        namespace: Some(service.key.namespace.to_string()),
+        uid: service.uid.map(|uid| uid.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
+/// A node that takes over a thousand addresses at once says so of the first of them; the log has them all.
+const MOST_TOLD: usize = 256;
+/// And so much time is between two.
+const BETWEEN: Duration = Duration::from_millis(200);
+
 struct Task {
     config: Config,
     subscription: Subscription,
@@ -139,8 +155,9 @@ struct Task {
     /// The renewal on its way, and Events.
     renewing: JoinSet<bool>,
     events: Events,
-    client: kube::Client,
     telling: JoinSet<()>,
+    /// One is told after the other.
+    turn: Arc<Mutex<()>>,
     stamps: Stamps,
     links: Links,
     listed: Vec<Link>,
@@ -183,8 +200,8 @@ impl Task {
             renewals,
             renewing: JoinSet::new(),
             events: Events::new(client.clone(), "daymark-announcer", Some(node.to_string())),
-            client,
             telling: JoinSet::new(),
+            turn: Arc::default(),
             stamps: Stamps::default(),
             links,
             listed: Vec::new(),
@@ -404,20 +421,22 @@ impl Task {
         }
         for address in mine.difference(&self.mine) {
             tracing::info!(%address, "announced from this node");
-            for key in self.view.services_of(*address) {
-                let api: Api<Service> = Api::namespaced(self.client.clone(), &key.namespace);
-                let (events, name) = (self.events.clone(), key.name.to_string());
+            for service in self.view.services_of(*address) {
+                if self.telling.len() >= MOST_TOLD {
+                    continue;
+                }
+                let (events, turn) = (self.events.clone(), Arc::clone(&self.turn));
+                let about = about(service);
                 let message = format!(
                     "announcing {address} from node {:?} with protocol \"layer2\"",
                     self.config.node
                 );
                 self.telling.spawn(async move {
-                    if let Ok(Some(service)) = api.get_opt(&name).await {
-                        let about = service.object_ref(&());
-                        events
-                            .publish(about, Severity::Normal, "nodeAssigned", message)
-                            .await;
-                    }
+                    let _turn = turn.lock().await;
+                    events
+                        .publish(about, Severity::Normal, "nodeAssigned", message)
+                        .await;
+                    sleep(BETWEEN).await;
                 });
             }
         }
