@@ -18,7 +18,7 @@ use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
 use daymark_node::health::Pages;
 use daymark_node::metrics::Metrics;
-use daymark_node::metrics::connections::Connections;
+use daymark_node::metrics::connections::{self, Connections};
 use daymark_node::metrics::refused::Refused;
 use daymark_node::{events, foreign, health, health_check, loopback};
 use daymark_sys::probe::{self, Answer, Capabilities};
@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// and words are those of docs/cases.md. May be given again for another choice.
     #[arg(long, value_name = "CHOICE=WORD")]
     choice: Vec<String>,
+    /// Tell new connections of at most so many Service ports, each family by itself, in /metrics; 0: of none.
+    #[arg(long, value_name = "NUMBER", default_value_t = connections::MOST)]
+    connection_series: usize,
     /// Print the version and end.
     #[arg(long)]
     version: bool,
@@ -198,7 +201,7 @@ async fn serve(
     let extra = Arc::new({
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
         let refused = Refused::open()?;
-        let connections = Connections::open(agent.orders())?;
+        let connections = Connections::open(agent.orders(), args.connection_series)?;
         move || {
             exposition::of_parts(dns_metrics.as_deref(), &announced, &feed)
                 + &requests.families()

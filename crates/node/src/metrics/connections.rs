@@ -24,6 +24,7 @@ use crate::proxy::Order;
 pub struct Connections {
     orders: Sender<Order>,
     state: Mutex<State>,
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -33,15 +34,16 @@ struct State {
 }
 
 impl Connections {
-    /// Opens a socket in the network namespace of this thread.
+    /// Opens a socket in the network namespace of this thread. So many series are told at most; with 0 nobody is asked for any.
     ///
     /// # Errors
     /// [`OpenError`]
-    pub fn open(orders: Sender<Order>) -> Result<Self, OpenError> {
+    pub fn open(orders: Sender<Order>, most: usize) -> Result<Self, OpenError> {
         let (socket, ports) = (NfSocket::open()?, Ports::default());
         Ok(Self {
             orders,
             state: Mutex::new(State { socket, ports }),
+            most,
         })
     }
 
@@ -49,6 +51,9 @@ impl Connections {
     /// that thread, for [`PATIENCE`]: for the threads that may.
     #[must_use]
     pub fn lines(&self) -> String {
+        if self.most == 0 {
+            return String::new();
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { socket, ports } = &mut *state;
         let (reply, answer) = oneshot::channel();
@@ -70,7 +75,7 @@ impl Connections {
             };
             add(&mut series, family, names, &counts);
         }
-        lines(&series)
+        lines(&series, self.most)
     }
 }
 
@@ -108,13 +113,13 @@ fn add(
     }
 }
 
-/// One series a port and family, at most [`MOST`], in the order of their names.
-fn lines(series: &BTreeMap<Series, u64>) -> String {
+/// One series a port and family, in the order of their names, and how many more there are than are told.
+fn lines(series: &BTreeMap<Series, u64>, most: usize) -> String {
     let name = "daymark_service_connections";
     let mut out = format!(
         "# HELP {name} New connections that a Service port was sent, from the first after a day without any.\n# TYPE {name} counter\n"
     );
-    for ((port, family), count) in series.iter().take(MOST) {
+    for ((port, family), count) in series.iter().take(most) {
         let PortName {
             service,
             port,
@@ -127,11 +132,17 @@ fn lines(series: &BTreeMap<Series, u64>) -> String {
             "{name}_total{{namespace=\"{namespace}\",service=\"{service}\",port=\"{port}\",protocol=\"{protocol}\",ip_family=\"{family}\"}} {count}"
         );
     }
+    let more = series.len().saturating_sub(most);
+    let name = "daymark_service_connections_untold";
+    let _ = writeln!(
+        out,
+        "# HELP {name} Series of daymark_service_connections beyond --connection-series, the last ones by name.\n# TYPE {name} gauge\n{name} {more}"
+    );
     out
 }
 
-/// The most series.
-const MOST: usize = 10_000;
+/// The most series, unless another number is wanted.
+pub const MOST: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -155,8 +166,12 @@ mod tests {
         let counts = [(1, 10), (2, 5), (3, 99)].into();
         add(&mut series, Family::V4, &four, &counts);
         add(&mut series, Family::V6, &six, &[(1, 2), (7, 1)].into());
-        let text = lines(&series);
-        let rows: Vec<&str> = text.lines().skip(2).collect();
+        let text = lines(&series, MOST);
+        let rows: Vec<&str> = text
+            .lines()
+            .skip(2)
+            .take_while(|row| !row.starts_with('#'))
+            .collect();
         let row = |service: &str, port: &str, family: &str, count: u64| {
             format!(
                 r#"daymark_service_connections_total{{namespace="shop",service="{service}",port="{port}",protocol="TCP",ip_family="{family}"}} {count}"#
@@ -174,11 +189,25 @@ mod tests {
     }
 
     #[test]
-    fn there_are_at_most_ten_thousand_series() {
+    fn there_are_at_most_as_many_series_as_are_wanted_and_it_is_told_how_many_more() {
         let one = |number: u64| port(&format!("s-{number:05}"), "http");
         let series: BTreeMap<Series, u64> =
             (0..10_003).map(|n| ((one(n), Family::V4), 2)).collect();
-        assert_eq!(lines(&series).lines().count(), 2 + 10_000);
+        for (most, more) in [(MOST, 3), (10, 9_993), (20_000, 0)] {
+            let text = lines(&series, most);
+            let told = text.matches("daymark_service_connections_total{").count();
+            assert_eq!(told, most.min(10_003));
+            let rest = format!("\ndaymark_service_connections_untold {more}\n");
+            assert!(text.ends_with(&rest), "{most}");
+        }
+    }
+
+    #[test]
+    fn with_no_series_nobody_is_asked() {
+        let (orders, asked) = std::sync::mpsc::channel();
+        let connections = Connections::open(orders, 0).expect("a socket");
+        assert_eq!(connections.lines(), "");
+        assert!(asked.try_recv().is_err());
     }
 
     #[test]
