@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -597,4 +597,121 @@ fn the_containers_have_the_capabilities_of_their_parts_alone() {
         let labels = &object["spec"]["template"]["metadata"]["labels"];
         assert_eq!(&object["spec"]["selector"]["matchLabels"], labels);
     }
+}
+
+/// The containers of a Pod, those that come before the others first.
+fn containers(pod: &Value) -> Vec<&Value> {
+    let lists = ["initContainers", "containers"];
+    let lists = lists.map(|list| pod[list].as_array().into_iter().flatten());
+    lists.into_iter().flatten().collect()
+}
+
+#[test]
+fn the_cleanup_has_no_right_in_the_api_and_no_capability_that_it_does_not_need() {
+    let objects = manifest("cleanup.yaml");
+    assert!(objects.iter().all(|object| object["kind"] == "DaemonSet"));
+    let rows = [
+        ("daymark-cleanup", json!(["NET_ADMIN"]), "--daymark"),
+        (
+            "daymark-cleanup-kube-proxy",
+            json!(["NET_ADMIN", "NET_RAW"]),
+            "--kube-proxy",
+        ),
+    ];
+    assert_eq!(objects.len(), rows.len());
+    for (name, capabilities, flag) in rows {
+        let pod = &find(&objects, "DaemonSet", name)["spec"]["template"]["spec"];
+        assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+        assert_eq!(pod["hostNetwork"], true, "{name}");
+        assert!(pod["nodeSelector"]["daymark-cleanup"].is_string(), "{name}");
+        let cleans = |container: &&Value| texts(&container["args"]).contains(&flag.to_owned());
+        let all = containers(pod);
+        assert_eq!(all.iter().copied().filter(cleans).count(), 1, "{name}");
+        for container in all {
+            let context = &container["securityContext"];
+            assert_eq!(context["allowPrivilegeEscalation"], false, "{container}");
+            assert_eq!(context["readOnlyRootFilesystem"], true, "{container}");
+            assert_eq!(
+                context["capabilities"]["drop"],
+                json!(["ALL"]),
+                "{container}"
+            );
+            let added = if cleans(&container) {
+                &capabilities
+            } else {
+                &Value::Null
+            };
+            assert_eq!(&context["capabilities"]["add"], added, "{container}");
+        }
+    }
+    let own = &find(&objects, "DaemonSet", "daymark-cleanup")["spec"]["template"]["spec"];
+    let run =
+        json!([{"name": "run", "hostPath": {"path": "/run/daymark", "type": "DirectoryOrCreate"}}]);
+    assert_eq!(own["volumes"], run, "where the agent's lock is");
+}
+
+#[test]
+fn cleanup_leaves_the_tables_of_an_agent_that_runs_and_says_whose_they_are() {
+    isolated_test(
+        "cleanup_leaves_the_tables_of_an_agent_that_runs_and_says_whose_they_are",
+        || {
+            run(async {
+                up().await;
+                let folder = tempfile::tempdir().unwrap();
+                let socket = folder.path().join("node.sock");
+                let cleanup = || {
+                    let mut command = Command::new(env!("CARGO_BIN_EXE_daymark"));
+                    command
+                        .args(["cleanup", "--daymark", "--socket"])
+                        .arg(&socket);
+                    let ended = command.output().unwrap();
+                    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+                    (ended.status.code(), said)
+                };
+                assert_eq!(cleanup(), (Some(0), String::new()));
+                let agent = daymark_node::ask::server::Listener::bind(&socket).unwrap();
+                let (code, said) = cleanup();
+                assert_eq!(code, Some(1), "{said}");
+                let who = format!("process {}", std::process::id());
+                let place = socket.display().to_string();
+                for part in [&*who, &*place, "end it first"] {
+                    assert!(said.contains(part), "{part} in {said}");
+                }
+                drop(agent);
+                assert_eq!(cleanup(), (Some(0), String::new()));
+                assert!(waits_for_health(&socket).success());
+            });
+        },
+    );
+}
+
+/// Cleans up after a proxy that is healthy at the second look; before that nothing ends.
+fn waits_for_health(socket: &Path) -> std::process::ExitStatus {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_daymark"))
+        .args(["cleanup", "--daymark", "--once-healthy", &at, "--socket"])
+        .arg(socket)
+        .spawn()
+        .unwrap();
+    for status in ["503 Service Unavailable", "200 OK"] {
+        assert!(child.try_wait().unwrap().is_none(), "it waits for {status}");
+        let asked = || {
+            std::thread::sleep(Duration::from_millis(50));
+            listener.accept().ok()
+        };
+        let (stream, _) = (0..600).find_map(|_| asked()).expect("a question");
+        stream.set_nonblocking(false).unwrap();
+        let mut reader = BufReader::new(&stream);
+        let mut request = String::new();
+        reader.read_line(&mut request).unwrap();
+        assert!(request.starts_with("GET /healthz "), "{request}");
+        // A socket that is closed with something unread takes the answer with it.
+        while !matches!(reader.read_line(&mut request), Ok(0 | 2)) {}
+        (&stream)
+            .write_all(format!("HTTP/1.0 {status}\r\n\r\n").as_bytes())
+            .unwrap();
+    }
+    child.wait().unwrap()
 }

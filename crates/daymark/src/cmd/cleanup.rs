@@ -1,9 +1,19 @@
 //! `daymark cleanup`: what an agent, or kube-proxy, left in the kernel.
 
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::{anyhow, bail};
 use daymark_model::Cidr;
+use daymark_node::ask::server::{SocketError, Vacancy, vacancy};
 use daymark_node::leftovers::{self, Outcome};
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+
+use crate::agent_socket;
 
 /// Flags of `daymark cleanup`.
 #[derive(clap::Args)]
@@ -18,6 +28,13 @@ pub(crate) struct Args {
     /// Remove daymark's own tables; its agent must have ended.
     #[arg(long)]
     daymark: bool,
+    /// The socket that the agent of this node was started with: while one answers there, its tables stay.
+    #[arg(long, value_name = "PATH", default_value = agent_socket::DEFAULT)]
+    socket: PathBuf,
+    /// Remove daymark's own tables only once the proxy that follows it on this node says that it serves: `/healthz` at this address
+    /// (kube-proxy's `healthzBindAddress`) answers 200.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    once_healthy: Option<SocketAddr>,
     /// Remove kube-proxy's tables, chains, ipsets, virtual servers and device; it must have ended, or it makes them anew.
     #[arg(long)]
     kube_proxy: bool,
@@ -30,6 +47,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let both = !args.daymark && !args.kube_proxy;
     let mut outcomes = Vec::new();
     if both || args.daymark {
+        // Held to the end, so that no agent comes up over tables that go.
+        let _vacancy = followed(&args.socket, args.once_healthy)?;
         outcomes.extend(leftovers::remove_own());
     }
     if both || args.kube_proxy {
@@ -43,15 +62,85 @@ pub(crate) fn run_for_kube_proxy(spared: Vec<Cidr>) -> anyhow::Result<ExitCode> 
     Ok(tell(&kube_proxys(spared)?))
 }
 
+/// Makes sure that no agent runs, and that another proxy serves if that is asked for: whose answer it is that is heard is
+/// known only while the agent's place is held.
+fn followed(socket: &Path, healthz: Option<SocketAddr>) -> anyhow::Result<Vacancy> {
+    let Some(at) = healthz else {
+        return without_agent(socket);
+    };
+    let mut said = String::new();
+    for _ in 0..TRIES {
+        let vacancy = without_agent(socket)?;
+        match health(at) {
+            Ok(answer) if answer.contains(" 200 ") => return Ok(vacancy),
+            Ok(answer) => said = answer,
+            Err(error) => said = error.to_string(),
+        }
+        drop(vacancy);
+        std::thread::sleep(AGAIN);
+    }
+    bail!(
+        "daymark's tables stay: no proxy says at http://{at}/healthz that it serves ({said}), and they are all that this node has; start \
+         kube-proxy here, or name its healthzBindAddress with --once-healthy"
+    )
+}
+
+/// The first line of the answer.
+fn health(at: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&at, AGAIN)?;
+    stream.set_read_timeout(Some(AGAIN))?;
+    stream.set_write_timeout(Some(AGAIN))?;
+    write!(stream, "GET /healthz HTTP/1.0\r\nHost: {at}\r\n\r\n")?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(LONGEST_LINE)).read_line(&mut answer)?;
+    Ok(answer.trim_end().to_owned())
+}
+
+/// The next proxy is looked at so often, two minutes in all.
+const TRIES: usize = 60;
+const AGAIN: Duration = Duration::from_secs(2);
+/// Bytes of a status line that are read.
+const LONGEST_LINE: u64 = 256;
+
+/// Before Linux 6.9 tables have no owner, and the kernel would let those of a running agent be removed.
+fn without_agent(socket: &Path) -> anyhow::Result<Vacancy> {
+    let runtime = runtime()?;
+    vacancy(socket).map_err(|error| match error {
+        SocketError::Taken { path } => {
+            let agent = match runtime.block_on(process(&path)) {
+                Some(pid) => format!("an agent runs on this node, process {pid}, and answers at {}", path.display()),
+                None => format!("an agent runs on this node, and holds the lock beside {}", path.display()),
+            };
+            anyhow!(
+                "daymark's tables stay: {agent}; end it first (`kubectl label node NODE daymark-` ends the Pod of deploy/node.yaml), \
+                 then clean up"
+            )
+        }
+        SocketError::NoSocket { .. } | SocketError::Io { .. } => anyhow!(
+            "daymark's tables stay, since it is not known whether an agent runs on this node: {error}; run this as root"
+        ),
+    })
+}
+
+/// Who answers at a socket. A process of another PID namespace has no number here.
+async fn process(socket: &Path) -> Option<i32> {
+    let stream = UnixStream::connect(socket).await.ok()?;
+    let peer = stream.peer_cred().ok()?;
+    peer.pid().filter(|pid| *pid > 0)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
 fn cidr(text: &str) -> Result<Cidr, &'static str> {
     Cidr::parse(text).ok_or("write ranges such as 10.0.0.0/8")
 }
 
 fn kube_proxys(spared: Vec<Cidr>) -> anyhow::Result<Vec<Outcome>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    Ok(runtime.block_on(leftovers::remove_kube_proxys(spared)))
+    Ok(runtime()?.block_on(leftovers::remove_kube_proxys(spared)))
 }
 
 #[allow(

@@ -135,6 +135,22 @@ impl Drop for Listener {
     }
 }
 
+/// The place of an agent's socket while no agent has it: none can take it before this is dropped.
+#[derive(Debug)]
+pub struct Vacancy {
+    _lock: Option<File>,
+}
+
+/// Makes sure that no agent answers at this socket, or is about to. An agent makes the folder: where there is none, there is no agent.
+///
+/// # Errors
+/// [`SocketError::Taken`] if one does; [`SocketError::Io`] if it cannot be known.
+pub fn vacancy(path: &Path) -> Result<Vacancy, SocketError> {
+    let folder = path.parent().is_none_or(Path::exists);
+    let lock = if folder { Some(lock(path)?) } else { None };
+    Ok(Vacancy { _lock: lock })
+}
+
 /// The lock beside a socket.
 fn lock(path: &Path) -> Result<File, SocketError> {
     let mut name = path.as_os_str().to_owned();

@@ -31,14 +31,16 @@ async fn remove_of(command: &str) -> Vec<Outcome> {
     match try_remove(command).await {
         Ok(outcomes) => outcomes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => vec![Outcome::Failed(format!(
-            "chains in {command}-legacy, if there are any: there is no program {command}-legacy-save here; run `daymark cleanup \
-             --kube-proxy` where there is one, or start the node anew"
+            "chains in {command}-legacy, if there are any: there is no program {command}-legacy-save here; {REMEDY}"
         ))],
         Err(error) => vec![Outcome::Failed(format!(
-            "chains in {command}-legacy: {error}"
+            "chains in {command}-legacy: {error}; {REMEDY}"
         ))],
     }
 }
+
+const REMEDY: &str = "label the node daymark-cleanup=kube-proxy for deploy/cleanup.yaml, run `daymark cleanup --kube-proxy` on the node \
+    as root where that program is, or start the node anew";
 
 async fn try_remove(command: &str) -> io::Result<Vec<Outcome>> {
     let saved = Command::new(format!("{command}-legacy-save"))

@@ -175,12 +175,17 @@ pub(super) async fn replace_kube_proxy(
     if plane.wait_for(committed).await.is_err() {
         return;
     }
-    for outcome in leftovers::remove_kube_proxys(spared).await {
+    let outcomes = leftovers::remove_kube_proxys(spared).await;
+    for outcome in &outcomes {
         match outcome {
             Outcome::Removed(what) => info!("removed kube-proxy's {what}"),
             Outcome::Kept(what) => info!("kept kube-proxy's {what}"),
             Outcome::Failed(why) => warn!("kube-proxy's leftovers: {why}"),
         }
+    }
+    if let Some(message) = left_behind(&outcomes) {
+        let said = ("KubeProxyLeftovers", message);
+        about_node(&client, &node, Severity::Warning, said).await;
     }
     // What stays because others use it is no sign of life.
     let stays = leftovers::found().await;
@@ -203,6 +208,21 @@ pub(super) async fn replace_kube_proxy(
             return;
         }
     }
+}
+
+/// What an operator has to remove, if anything: rules of kube-proxy that stay go on deciding where packets go.
+fn left_behind(outcomes: &[Outcome]) -> Option<String> {
+    let failed = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Failed(why) => Some(why.as_str()),
+        Outcome::Removed(_) | Outcome::Kept(_) => None,
+    });
+    let failed: Vec<&str> = failed.collect();
+    (!failed.is_empty()).then(|| {
+        format!(
+            "what kube-proxy left on this node could not all be removed, and decides together with daymark where packets go: {}",
+            failed.join("; ")
+        )
+    })
 }
 
 /// kube-proxy makes everything anew when something changes, and in mode iptables within its syncPeriod, 30 s. An upgrade of the
@@ -228,3 +248,22 @@ pub(super) async fn file_changed(path: Option<&Path>) -> anyhow::Error {
 
 /// How often the configuration file is read, and a socket that is taken is tried.
 const LOOK: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_of_kube_proxy_is_told_with_the_remedy_and_what_went_is_not() {
+        let removed = || Outcome::Removed("table kube-proxy".to_owned());
+        let kept = || Outcome::Kept("chain KUBE-MARK-MASQ".to_owned());
+        assert_eq!(left_behind(&[removed(), kept()]), None);
+        let failed = ["iptables-legacy: no program; do this", "ipvs: no right"];
+        let failed = failed.map(|why| Outcome::Failed(why.to_owned()));
+        let told = left_behind(&[&[removed(), kept()][..], &failed].concat()).unwrap();
+        assert!(
+            told.ends_with(": iptables-legacy: no program; do this; ipvs: no right"),
+            "{told}"
+        );
+    }
+}
