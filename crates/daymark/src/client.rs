@@ -1,10 +1,12 @@
 //! A client of the API.
 //!
 //! A node's agent makes the Service addresses work, so it must not depend on one: the address of the API comes from a
-//! kubeconfig or from `--master`, and never from the variables that every Pod has, which name the Service `kubernetes`.
+//! kubeconfig or from `--master`, and never from the variables that every Pod has, which name the Service `kubernetes`. One that
+//! is certainly a Service's is refused; what only the API can tell is found later (`api_address` of the verb `node`).
 
 mod requests;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,6 @@ use kube::Client;
 use kube::client::ConfigExt;
 use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tower::ServiceBuilder;
-use tracing::warn;
 
 use requests::Counted;
 pub(crate) use requests::Requests;
@@ -37,20 +38,26 @@ pub(crate) struct Access {
 impl Access {
     /// With what the environment of a Pod says.
     pub(crate) fn new(kubeconfig: Option<PathBuf>, server: Option<String>) -> Self {
-        let service = std::env::var_os("KUBERNETES_SERVICE_HOST");
+        let variable = |name| {
+            let value = std::env::var_os(name)?;
+            Some(value.to_string_lossy().into_owned())
+        };
         Self {
             kubeconfig,
             server,
-            service: service.map(|text| text.to_string_lossy().into_owned()),
+            service: service_address(
+                variable("KUBERNETES_PORT").as_deref(),
+                variable("KUBERNETES_SERVICE_HOST"),
+            ),
             account: SERVICE_ACCOUNT.into(),
         }
     }
 
-    /// A client whose requests are counted there.
+    /// A client whose requests are counted there, and where it goes.
     ///
     /// # Errors
-    /// If it is not known where the API is, or what is known cannot be used.
-    pub(crate) async fn client(&self, requests: Arc<Requests>) -> anyhow::Result<Client> {
+    /// If it is not known where the API is, what is known cannot be used, or it is a Service's address.
+    pub(crate) async fn client(&self, requests: Arc<Requests>) -> anyhow::Result<(Client, Server)> {
         let mut config = match (&self.kubeconfig, &self.server) {
             (Some(path), _) => config_of(path).await?,
             (None, Some(_)) => self.config_of_account()?,
@@ -59,16 +66,24 @@ impl Access {
         if let Some(server) = &self.server {
             config.cluster_url = url(server).context("--master")?;
         }
-        let host = config.cluster_url.host().unwrap_or_default();
-        if self.is_a_service(host) {
-            warn!(
-                server = %config.cluster_url,
-                "the API's address is that of a Service, which answers only where Services work already: name the API \
-                 server's own with --master or in the kubeconfig"
-            );
+        let server = Server {
+            host: bare(config.cluster_url.host().unwrap_or_default()).to_owned(),
+            named_by: match (&self.server, &self.kubeconfig) {
+                (None, Some(path)) => {
+                    format!(
+                        "clusters[].cluster.server of the kubeconfig {}",
+                        path.display()
+                    )
+                }
+                _ => "--master".to_owned(),
+            },
+        };
+        if self.is_a_service(&server.host) {
+            bail!("{}", server.is_a_service("the Service kubernetes"));
         }
         tracing::info!(server = %config.cluster_url, "the API");
-        connect(config, Some(requests)).context("the API cannot be asked")
+        let client = connect(config, Some(requests)).context("the API cannot be asked")?;
+        Ok((client, server))
     }
 
     /// The credential of a Pod, for the server that a flag names.
@@ -101,11 +116,49 @@ impl Access {
     }
 
     fn is_a_service(&self, host: &str) -> bool {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        self.service.as_deref() == Some(host)
+        let same_address = |service: &str| match (host.parse::<IpAddr>(), service.parse::<IpAddr>())
+        {
+            (Ok(host), Ok(service)) => host == service,
+            _ => host == service,
+        };
+        self.service.as_deref().is_some_and(same_address)
             || host == "kubernetes"
-            || host.starts_with("kubernetes.default")
+            || host == "kubernetes.default"
+            || host.starts_with("kubernetes.default.svc")
     }
+}
+
+/// Where the API is said to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    /// An address or a name.
+    pub(crate) host: String,
+    /// The flag, or the field and its file.
+    named_by: String,
+}
+
+impl Server {
+    /// That this is the address of a Service, and what to do.
+    pub(crate) fn is_a_service(&self, whose: &str) -> String {
+        let Self { host, named_by } = self;
+        format!(
+            "{named_by} is {host}, the address of {whose}: it answers only where Services work already, so that after a \
+             restart of this node neither would ever work; write the API server's own address there, or that of a load balancer \
+             outside of the cluster, as https://ADDRESS:6443"
+        )
+    }
+}
+
+/// The Service `kubernetes` as kubelet names it to a Pod. A manifest may set KUBERNETES_SERVICE_HOST to the API server's own address;
+/// KUBERNETES_PORT (`tcp://ADDRESS:443`) is set by kubelet alone, and so it goes first.
+fn service_address(port: Option<&str>, host: Option<String>) -> Option<String> {
+    let place = port.and_then(|url| url.strip_prefix("tcp://")?.rsplit_once(':'));
+    place.map(|(host, _)| bare(host).to_owned()).or(host)
+}
+
+/// Without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn url(server: &str) -> anyhow::Result<http::Uri> {
@@ -222,12 +275,76 @@ mod tests {
     #[test]
     fn a_service_is_known_by_its_address_and_its_names() {
         let access = access(None, Some("fd00:10:96::1"));
-        for host in ["[fd00:10:96::1]", "kubernetes.default.svc", "kubernetes"] {
+        for host in [
+            "fd00:10:96::1",
+            "fd00:10:96:0::1",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+            "kubernetes.default",
+            "kubernetes",
+        ] {
             assert!(access.is_a_service(host), "{host}");
         }
-        for host in ["10.0.0.1", "api.example.com", "kubernetes-1.example.com"] {
+        for host in [
+            "10.0.0.1",
+            "api.example.com",
+            "kubernetes-1.example.com",
+            "kubernetes.defaults.example",
+        ] {
             assert!(!access.is_a_service(host), "{host}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_service_as_the_api_is_refused_by_the_name_of_its_flag_or_field() {
+        let said = |access: Access| async move {
+            let refused = access.client(Arc::default()).await.err().unwrap();
+            refused.to_string()
+        };
+        let flag = said(access(Some("https://10.96.0.1:443"), Some("10.96.0.1"))).await;
+        assert!(flag.starts_with("--master is 10.96.0.1, "), "{flag}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}], "users": [{"name": "u", "user": {}}],
+            "clusters": [{"name": "c", "cluster": {"server": "https://[fd00:10:96::1]:443"}}]}"#;
+        std::fs::write(file.path(), text).unwrap();
+        let in_file = Access {
+            kubeconfig: Some(file.path().to_owned()),
+            ..access(None, Some("fd00:10:96::1"))
+        };
+        let field = said(in_file).await;
+        let path = file.path().display().to_string();
+        for part in [
+            "clusters[].cluster.server",
+            &path,
+            "fd00:10:96::1",
+            "https://ADDRESS:6443",
+        ] {
+            assert!(field.contains(part), "{part} in {field}");
+        }
+        let (_, server) = access(Some("https://192.0.2.1:6443"), Some("10.96.0.1"))
+            .client(Arc::default())
+            .await
+            .unwrap();
+        assert_eq!(server.host, "192.0.2.1");
+    }
+
+    #[test]
+    fn what_kubelet_says_goes_before_what_a_manifest_may_set() {
+        let address =
+            |port: Option<&str>, host: Option<&str>| service_address(port, host.map(str::to_owned));
+        let own = Some("192.0.2.1");
+        assert_eq!(
+            address(Some("tcp://10.96.0.1:443"), own).as_deref(),
+            Some("10.96.0.1")
+        );
+        assert_eq!(
+            address(Some("tcp://[fd00::1]:443"), own).as_deref(),
+            Some("fd00::1")
+        );
+        assert_eq!(address(None, own).as_deref(), own);
+        assert_eq!(address(Some("6443"), own).as_deref(), own);
+        assert_eq!(address(None, None), None);
     }
 
     #[test]

@@ -376,8 +376,8 @@ fn pod(objects: &[Value]) -> &Value {
     &find(objects, "DaemonSet", "daymark-node")["spec"]["template"]["spec"]
 }
 
-/// As the DaemonSet starts it. Two Events are written: the proxy's about the Node, since the manifest's mode is taken away, and
-/// one about a Service whose health check has no free port.
+/// As the DaemonSet starts it. Three Events are written: the proxy's about the Node, since the manifest's mode is taken away,
+/// one that the API is reached at an address of a ServiceCIDR, and one about a Service whose health check has no free port.
 #[test]
 fn an_agent_asks_for_what_its_manifest_grants_and_for_nothing_else() {
     isolated_test(
@@ -390,6 +390,12 @@ fn an_agent_asks_for_what_its_manifest_grants_and_for_nothing_else() {
                 ground.node().await;
                 let _taken = TcpListener::bind((NODE_ADDRESS, 30_998)).unwrap();
                 ground.service(30_998).await;
+                ground
+                    .create(json!({
+                        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+                        "metadata": {"name": "loops"}, "spec": {"cidrs": ["127.0.0.0/8"]},
+                    }))
+                    .await;
                 let config = config_file(&objects, ground.folder.path(), &ground.kubeconfig(NODE));
                 let text = std::fs::read_to_string(&config)
                     .unwrap()
@@ -399,6 +405,7 @@ fn an_agent_asks_for_what_its_manifest_grants_and_for_nothing_else() {
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
                 let mut agent = Program::start(&args);
                 ground.event(&agent, "KubeProxyDefaultMode").await;
+                ground.event(&agent, "ApiServerIsService").await;
                 ground
                     .event(&agent, "FailedToStartServiceHealthcheck")
                     .await;

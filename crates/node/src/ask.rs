@@ -11,6 +11,7 @@ mod status;
 pub mod wire;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use daymark_dataplane::nft::TableId;
@@ -53,6 +54,8 @@ pub enum Ask {
     },
     /// A Service as the agent knows it; `None`: there is none.
     Service(ServiceKey, oneshot::Sender<Option<Arc<Service>>>),
+    /// Whose address this is, in words: a Service's, or that of one that a ServiceCIDR has it for; `None` if nobody's.
+    Holder(IpAddr, oneshot::Sender<Option<String>>),
     /// How many nodes have endpoints.
     Nodes {
         /// From so many on they are not counted.

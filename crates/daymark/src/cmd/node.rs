@@ -136,7 +136,7 @@ async fn serve(
     } = decided;
     let requests = Arc::new(Requests::default());
     let access = given.access(&args.kube_proxy);
-    let client = access.client(Arc::clone(&requests)).await?;
+    let (client, server) = access.client(Arc::clone(&requests)).await?;
     let node_name = settings.options.node_name.clone();
     let metrics = Arc::new(Metrics::default());
     let (status, plane) = plane_channel(PlaneStatus::Starting);
@@ -222,6 +222,12 @@ async fn serve(
             (node, settings.spared.clone()),
         ));
     }
+    tokio::spawn(start::api_address(
+        plane.clone(),
+        (client.clone(), server),
+        agent.orders(),
+        Arc::clone(&node_name),
+    ));
     tokio::spawn(start::tell_node(
         client.clone(),
         settings.notices.clone(),

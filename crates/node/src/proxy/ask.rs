@@ -1,6 +1,7 @@
 //! What the plane's thread answers between two commits.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,17 @@ fn nodes(inputs: &Inputs, most: usize) -> usize {
     seen.len()
 }
 
+/// The Service with this cluster IP, or else the ServiceCIDR that Services will have it of.
+fn holder(inputs: &Inputs, ip: IpAddr) -> Option<String> {
+    let mut services = inputs.services.values();
+    let service = services.find(|service| service.cluster_ips.all().contains(&ip));
+    let mut ranges = inputs.service_cidrs.values();
+    let mut range = || ranges.find(|range| range.cidrs.iter().any(|cidr| cidr.contains(ip)));
+    service
+        .map(|service| format!("the Service {}", service.key))
+        .or_else(|| Some(format!("a Service of ServiceCIDR {}", range()?.name)))
+}
+
 impl<K: Kernel> Proxy<K> {
     /// Answers. Who asked may be gone: then nobody hears it.
     pub(super) fn answer(&mut self, ask: Ask) {
@@ -54,6 +66,9 @@ impl<K: Kernel> Proxy<K> {
             Ask::Service(key, reply) => {
                 let service = self.world.inputs().services.get(&key);
                 let _ = reply.send(service.cloned());
+            }
+            Ask::Holder(ip, reply) => {
+                let _ = reply.send(holder(self.world.inputs(), ip));
             }
             Ask::Nodes { most, reply } => {
                 let _ = reply.send(nodes(self.world.inputs(), most));
@@ -222,4 +237,42 @@ impl<K: Kernel> Proxy<K> {
 
 fn since(at: Instant) -> Duration {
     clock::now().saturating_duration_since(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use daymark_case::Case;
+    use daymark_model::World;
+
+    use super::*;
+
+    #[test]
+    fn the_holder_of_an_address_and_the_number_of_nodes_are_what_the_objects_say() {
+        let case = Case::parse(
+            "here",
+            "service-cidr kubernetes 10.96.0.0/16\n\
+             service kubernetes ClusterIP 443/TCP cluster=10.96.0.1\n\
+             endpoint 10.244.1.5 ready on node-1 of kubernetes\n\
+             endpoint 10.244.1.6 ready on node-1 of kubernetes\n\
+             endpoint 10.244.2.5 ready on node-2 of kubernetes\n\
+             endpoint 10.244.3.5 ready on node-3 of kubernetes\n",
+        );
+        let case = case.unwrap();
+        let mut world = World::new(case.options.clone());
+        for step in case.steps {
+            world.apply(step.changes);
+        }
+        let inputs = world.inputs();
+        let of = |ip: &str| holder(inputs, ip.parse().unwrap());
+        assert_eq!(
+            of("10.96.0.1").as_deref(),
+            Some("the Service default/kubernetes")
+        );
+        assert_eq!(
+            of("10.96.0.9").as_deref(),
+            Some("a Service of ServiceCIDR kubernetes")
+        );
+        assert_eq!(of("192.0.2.1"), None);
+        assert_eq!((nodes(inputs, 10), nodes(inputs, 2)), (3, 2));
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use daymark_feed::{PlaneReceiver, PlaneStatus};
 use daymark_model::Cidr;
+use daymark_node::ask::Ask;
 use daymark_node::ask::server::{Desk, Listener, SocketError};
 use daymark_node::events::{Severity, about_node};
 use daymark_node::health::{self, Pages, Place};
@@ -17,10 +18,12 @@ use daymark_node::metrics::Metrics;
 use daymark_node::proxy::Order;
 use daymark_node::sysctls;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{info, warn};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
 
 use super::parts::Parts;
 use crate::agent_socket;
+use crate::client::Server;
 use crate::cmd::cleanup;
 use crate::kube_proxy;
 use crate::kube_proxy::flags::Flags;
@@ -207,6 +210,31 @@ pub(super) async fn replace_kube_proxy(
             .await;
             return;
         }
+    }
+}
+
+/// Whether the API is reached at a Service's address, which only the API itself could tell: the agent goes on, since ending would
+/// take the node what it has, and the Node is told.
+pub(super) async fn api_address(
+    mut plane: PlaneReceiver,
+    (client, server): (kube::Client, Server),
+    orders: Sender<Order>,
+    node: Arc<str>,
+) {
+    let committed = |status: &PlaneStatus| matches!(status, PlaneStatus::Committed { .. });
+    let Ok(ip) = server.host.parse() else { return };
+    if plane.wait_for(committed).await.is_err() {
+        return;
+    }
+    let (reply, answer) = oneshot::channel();
+    if orders.send(Order::Ask(Ask::Holder(ip, reply))).is_err() {
+        return;
+    }
+    if let Ok(Some(whose)) = answer.await {
+        let message = server.is_a_service(&whose);
+        error!("{message}");
+        let said = ("ApiServerIsService", message);
+        about_node(&client, &node, Severity::Warning, said).await;
     }
 }
 
