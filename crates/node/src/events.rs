@@ -121,6 +121,7 @@ impl Board {
             node,
             orders,
             said: Said::default(),
+            tried: Said::default(),
             nodes: None,
         };
         loop {
@@ -173,6 +174,8 @@ struct Pen {
     node: String,
     orders: orders::Sender<Order>,
     said: Said,
+    /// What all nodes say, and this one tried to.
+    tried: Said,
     /// When the nodes were counted, and how many there were.
     nodes: Option<(Instant, usize)>,
 }
@@ -218,10 +221,19 @@ impl Pen {
         let said = (notice.reason, notice.message);
         let event = event(about_service(&service), &self.node, severity, said);
         let event = match scope {
-            Scope::Node => self.own(event, at.as_second()),
-            Scope::Cluster => common(event, at.as_second()),
+            Scope::Node => Some(self.own(event, at.as_second())),
+            Scope::Cluster => self.common(event, at.as_second()),
         };
-        create(&self.client, &event).await;
+        if let Some(event) = event {
+            create(&self.client, &event).await;
+        }
+    }
+
+    /// The Event of no node, unless this node tried it in this window: a Service that changes each second brings the same words each
+    /// time, and the API has them.
+    fn common(&mut self, event: Event, second: i64) -> Option<Event> {
+        let times = self.tried.again(second / WINDOW, hash(words(&event)));
+        (times == 0).then(|| common(event, second))
     }
 
     /// The Event of this node. What it says again while it runs is another one; what an agent before it said is not.
@@ -486,8 +498,22 @@ mod tests {
             node: node.to_owned(),
             orders: orders::channel().0,
             said: Said::default(),
+            tried: Said::default(),
             nodes: None,
         }
+    }
+
+    #[tokio::test]
+    async fn what_every_node_says_a_node_tries_once_a_window() {
+        let mut pen = pen("node-1");
+        let mut tries = |message: &str, second| {
+            let said = ("Conflict", message.to_owned());
+            let event = event(about("web", "u"), "node-1", Severity::Warning, said);
+            pen.common(event, second).is_some()
+        };
+        assert!(tries("lost", 1_200) && tries("won", 1_201));
+        assert!(!tries("lost", 1_202) && !tries("won", 1_799));
+        assert!(tries("lost", 1_800));
     }
 
     #[tokio::test]
