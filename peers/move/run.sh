@@ -84,9 +84,11 @@ YAML
   grep -i forbidden "$out/daymark.log" && fail "its manifest does not grant what daymark asks for"
   sleep 1
   end daymark
+  # As deploy/cleanup.yaml does it: nobody waits for kube-proxy but the command.
+  on node-2 "$daymark" cleanup --daymark --socket "$out/node.sock" --once-healthy 127.0.0.1:10256 >"$out/cleanup.log" &
+  cleanup=$!
   start_kube_proxy
-  sleep 2
-  on node-2 "$daymark" cleanup --daymark >"$out/cleanup.log" || fail "daymark cleanup"
+  wait $cleanup || fail "daymark cleanup"
   rules | grep daymark && fail "daymark's tables are still there"
   sleep 2
   # It is the one inside that asks.
