@@ -2,20 +2,26 @@
 //!
 //! When the API stands still, watches do not fail: they say nothing, as if all nodes were silent, and so does a kubelet
 //! that cannot renew. What is written then is carried out the moment the API goes on, before any node is heard. So
-//! nothing is written of a node before the API has answered a read, and one that comes late says that it was not the
-//! node that was away.
+//! nothing is written of a node before the API has carried out a write and answered a read, and an answer that comes
+//! late says that it was not the node that was away. A read alone would not do: while a disk hangs, reads are prompt
+//! and all renewals wait; behind a write that was carried out, none does that came before it.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
-use kube::api::Api;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
 
 use crate::clock;
 
 /// The namespace of the Leases that nodes renew.
 pub(crate) const NODE_LEASES: &str = "kube-node-lease";
+
+/// The Lease that is written before a node is judged: namespace and name.
+const OURS: (&str, &str) = ("kube-system", "daymark-controllers");
 
 /// Reads take milliseconds; on a busy machine they take as long as this, and nothing is wrong.
 const SHORTEST: Duration = Duration::from_millis(500);
@@ -56,9 +62,8 @@ pub(crate) enum Answer {
 impl Question {
     /// Asks, and waits for as long as it takes: how long that is, is the answer.
     pub(crate) async fn ask(&self, client: &Client) -> Answer {
-        let api: Api<Lease> = Api::namespaced(client.clone(), NODE_LEASES);
         let start = clock::now();
-        let read = api.get_opt(&self.node).await;
+        let read = written_and_read(client, &self.node).await;
         let took = clock::now().duration_since(start);
         match read {
             Ok(lease) => self.judge(lease.as_ref().and_then(renewed_at), took),
@@ -73,6 +78,39 @@ impl Question {
             // A Lease that somebody deleted is no sign of life.
             Some(_) | None => Answer::Silent,
         }
+    }
+}
+
+/// Writes, and then reads the node's Lease.
+async fn written_and_read(client: &Client, node: &str) -> Result<Option<Lease>, kube::Error> {
+    write(client).await?;
+    let api: Api<Lease> = Api::namespaced(client.clone(), NODE_LEASES);
+    api.get_opt(node).await
+}
+
+/// Renews our own Lease: each time another moment, so that there is something to write.
+async fn write(client: &Client) -> Result<(), kube::Error> {
+    let (namespace, name) = OURS;
+    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let body = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": { "name": name },
+        "spec": { "holderIdentity": name, "renewTime": MicroTime(clock::today()) },
+    });
+    match api
+        .patch(name, &PatchParams::default(), &Patch::Merge(&body))
+        .await
+    {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            let lease = serde_json::from_value(body).map_err(kube::Error::SerdeError)?;
+            match api.create(&PostParams::default(), &lease).await {
+                // Another question was first: that was a write too.
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+                created => created.map(drop),
+            }
+        }
+        patched => patched.map(drop),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use daymark_apiserver::{ApiServer, Config};
 use daymark_controllers::{Options, Scheduler};
-use http::Request;
+use http::{Method, Request};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event as KubeEvent, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -29,8 +29,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Open,
+    /// Reads are answered, writes wait, as with a server whose disk hangs.
+    ReadOnly,
     /// Requests wait, as with a server that was stopped by a signal.
     Shut,
+}
+
+impl Gate {
+    fn lets_through(self, method: &Method) -> bool {
+        match self {
+            Self::Open => true,
+            Self::ReadOnly => method == Method::GET,
+            Self::Shut => false,
+        }
+    }
 }
 
 /// A server with controllers; they end with it.
@@ -57,7 +69,8 @@ impl Cluster {
         let gated = service_fn(move |request: Request<Body>| {
             let (mut passage, router) = (passage.clone(), server.router());
             async move {
-                let open = passage.wait_for(|gate| *gate == Gate::Open).await;
+                let method = request.method().clone();
+                let open = passage.wait_for(|gate| gate.lets_through(&method)).await;
                 drop(open.expect("the cluster is there"));
                 router.oneshot(request).await
             }
@@ -392,14 +405,16 @@ async fn an_api_that_stood_still_makes_no_node_silent() {
     cluster.ready_becomes("web", &both).await;
     let beats = names.map(|node| tokio::spawn(beat(cluster.gated.clone(), node)));
     // Longer than the grace period; and from before its middle until shortly before its end.
-    for stop in [2500, 1400, 3700] {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        cluster.gate.send_replace(Gate::Shut);
-        tokio::time::sleep(Duration::from_millis(stop)).await;
-        cluster.gate.send_replace(Gate::Open);
-        for _ in 0..100 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            assert_eq!(cluster.ready("web").await, both, "after {stop} ms");
+    for gate in [Gate::Shut, Gate::ReadOnly] {
+        for stop in [2500, 1400, 3700] {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            cluster.gate.send_replace(gate);
+            tokio::time::sleep(Duration::from_millis(stop)).await;
+            cluster.gate.send_replace(Gate::Open);
+            for _ in 0..100 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                assert_eq!(cluster.ready("web").await, both, "{gate:?} for {stop} ms");
+            }
         }
     }
     beats[0].abort();
