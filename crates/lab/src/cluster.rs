@@ -7,6 +7,7 @@
 
 mod basics;
 mod kubeconfig;
+mod memory;
 mod outside;
 mod overview;
 mod parts;
@@ -33,6 +34,7 @@ pub use crate::child::{Child, ChildError};
 pub use basics::{CreateError, create_all, create_all_in, grant};
 pub use kubeconfig::KubeconfigError;
 pub(crate) use kubeconfig::{client, write_private};
+pub use memory::remove_files;
 pub use overview::{Line, Overview};
 pub use parts::PartState;
 pub use place::{ParsePlaceError, Where};
@@ -58,6 +60,7 @@ pub struct Cluster {
     /// The processes.
     parts: BTreeMap<Part, Child>,
     _upstream: outside::Upstream,
+    _memory: memory::Memory,
 }
 
 /// A node and its namespace.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 /// Cuts every mount off from its twin outside: later mounts stay in this namespace.
 ///
@@ -57,6 +57,14 @@ pub fn tmpfs(target: &str, bytes: u64) -> io::Result<()> {
         secure(),
         Some(options.as_c_str()),
     )?)
+}
+
+/// Takes a mount away: from its place at once, and for good when nobody uses it any more.
+///
+/// # Errors
+/// EINVAL when nothing is mounted there.
+pub fn detach(target: &Path) -> io::Result<()> {
+    Ok(rustix::mount::unmount(target, UnmountFlags::DETACH)?)
 }
 
 /// A file or folder shown at the place of another, ready to be mounted without allocating.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use daymark_lab::cluster::Lock;
+use daymark_lab::cluster::{Lock, remove_files};
 use daymark_sys::ns::{Entered, UserNamespace};
 
 use crate::demo::{self, Output};
@@ -28,7 +28,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let inside = match super::lab::enter(UserNamespace::Always, &state)? {
         Entered::Outside(code) => {
             // The lab is gone; so should be its files.
-            let _ = std::fs::remove_dir_all(&state);
+            let _ = remove_files(&state);
             return Ok(code);
         }
         Entered::Inside(inside) => inside,

@@ -20,6 +20,7 @@ use kube::{Api, Client};
 use thiserror::Error;
 
 use super::kubeconfig::{self, KubeconfigError};
+use super::memory::Memory;
 use super::outside::{Upstream, Zone};
 use super::plan::{self, API_PORT, DNS, FABRIC, NodePlan, OUTSIDE, Spec};
 use super::real;
@@ -171,6 +172,7 @@ impl Cluster {
         };
         let upstream = Upstream::start(outside.ns(), &zone)
             .map_err(setup("DNS server of the outside host"))?;
+        let memory = Memory::mount(&spec.state).map_err(setup("memory for the API's data"))?;
         Ok(Self {
             spec,
             segment,
@@ -180,6 +182,7 @@ impl Cluster {
             control: None,
             parts: BTreeMap::new(),
             _upstream: upstream,
+            _memory: memory,
         })
     }
 

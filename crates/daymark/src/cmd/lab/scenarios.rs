@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
-use daymark_lab::cluster::{Cluster, Lock, Spec};
+use daymark_lab::cluster::{Cluster, Lock, Spec, remove_files};
 use daymark_lab::scenario::{self, Lab, Manners, Scenario};
 use daymark_sys::ns::{Entered, UserNamespace};
 use futures::StreamExt;
@@ -188,7 +188,7 @@ fn one_lab(args: &Args, lines: Lines) -> anyhow::Result<ExitCode> {
     let inside = match enter(UserNamespace::UnlessPrivileged, &state)? {
         Entered::Outside(code) => {
             // The lab is gone; so should be its files.
-            let _ = std::fs::remove_dir_all(&state);
+            let _ = remove_files(&state);
             return Ok(code);
         }
         Entered::Inside(inside) => inside,
