@@ -4,10 +4,12 @@
 //! commit. UDP flows are looked at at once. Connections that nobody has answered are looked at once the answer of
 //! an endpoint that was alive would have come ([`SETTLE`]), and before the client sends its SYN again (a second after the
 //! first). What comes meanwhile is one more look, not one each: there are at least [`PACE`] between two, and they take at
-//! most a twentieth of a core while a look takes less than a tenth of a second. Half-closed connections to endpoints that no slice names any more have looks of their own
+//! most a twentieth of a core while a look takes less than a tenth of a second. Looks for openings that find nothing become rarer
+//! while changes never pause ([`pace`]). Half-closed connections to endpoints that no slice names any more have looks of their own
 //! ([`abandoned`]), which take at most a hundredth.
 
 mod abandoned;
+mod pace;
 mod pending;
 #[cfg(test)]
 mod steps;
@@ -18,7 +20,7 @@ use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use daymark_dataplane::conntrack::{Forgotten, forget, forget_abandoned};
+use daymark_dataplane::conntrack::{Forgotten, Which, forget, forget_abandoned};
 use daymark_model::flows::Verdicts;
 use daymark_sys::netlink::{NfSocket, OpenError};
 use thiserror::Error;
@@ -27,6 +29,7 @@ use tracing::{debug, warn};
 use crate::clock;
 use crate::metrics::Metrics;
 use abandoned::Abandoned;
+use pace::Pace;
 use pending::Pending;
 
 /// Why flows cannot be followed.
@@ -66,15 +69,25 @@ pub fn start(metrics: Arc<Metrics>) -> Result<Sender<Told>, CleanerError> {
 fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
     let mut pending = Pending::default();
     let mut abandoned = Abandoned::default();
+    let mut pace = Pace::default();
     let mut failures = Failures::default();
     while gather(inbox, &mut pending, &mut abandoned).is_ok() {
         let before = clock::thread_time();
+        let since = pending.since();
+        let mut openings = None;
         let looked = pending.look(clock::now(), |verdicts, which| {
             let begun = clock::now();
             let forgotten = forget(&mut socket, verdicts, which)?;
             tell(metrics, begun, forgotten);
+            // Connections that stand are reset as soon as can be, where that is asked for.
+            if which == Which::Connections && !verdicts.concern_standing() {
+                openings = Some(forgotten.flows.iter().sum());
+            }
             Ok(())
         });
+        if let Some(forgotten) = openings {
+            pending.rest(clock::now() + pace.after(since, forgotten));
+        }
         // Looks for abandoned connections have rests of their own.
         let worked = clock::thread_time().saturating_sub(before);
         let looked = looked.and(abandoned.look(clock::now(), |verdicts, before, since| {
@@ -110,7 +123,15 @@ fn gather(
             take(told, pending, abandoned);
         }
         let due = pending.due().into_iter().chain(abandoned.due()).min();
-        let wait = due.map(|due| due.saturating_duration_since(clock::now()));
+        let now = clock::now();
+        let wait = due.map(|due| due.saturating_duration_since(now));
+        // Asleep, as after a look: what is to come wakes nobody.
+        if let Some(rest) = pending.rests(now)
+            && wait > Some(Duration::ZERO)
+        {
+            thread::sleep(rest.min(PACE));
+            continue;
+        }
         let told = match wait {
             None => inbox.recv()?,
             Some(Duration::ZERO) => return Ok(()),

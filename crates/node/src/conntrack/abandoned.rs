@@ -1,7 +1,8 @@
 //! When the kernel's flows are looked through for connections that were abandoned with their endpoint.
 //!
 //! That such a connection is silent shows only by two looks; and a client may take a while to give up on an endpoint that is
-//! dead. So there are several looks after an endpoint has left, each after twice the wait of the one before.
+//! dead. So there are several looks after an endpoint has left, each after twice the wait of the one before. Where endpoints leave
+//! all the time there is one every half a minute ([`CROWDED`]).
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,21 @@ struct Watch {
     /// What the last look found, and when that was.
     seen: HalfClosed,
     looked: Option<Instant>,
+    /// Whether somebody left since the last look.
+    left: bool,
+    /// For so many looks in a row somebody had left since the one before.
+    crowded: usize,
+}
+
+impl Watch {
+    /// The wait for the look after somebody left.
+    fn first_wait(&self) -> Duration {
+        if self.crowded < CROWD {
+            SILENCE
+        } else {
+            CROWDED
+        }
+    }
 }
 
 impl Abandoned {
@@ -35,8 +51,9 @@ impl Abandoned {
                 // Without places that are gone: else every one that ever was would stay, where endpoints leave all the time.
                 watch.verdicts.extend_frontends(verdicts);
                 if leaves {
-                    watch.due = watch.due.min(now + SILENCE);
-                    watch.wait = SILENCE;
+                    watch.left = true;
+                    watch.wait = watch.first_wait();
+                    watch.due = watch.due.min(now + watch.wait);
                 }
             }
             None if leaves => {
@@ -46,6 +63,8 @@ impl Abandoned {
                     verdicts: verdicts.clone(),
                     seen: HalfClosed::default(),
                     looked: None,
+                    left: true,
+                    crowded: 0,
                 });
             }
             None => {}
@@ -71,6 +90,8 @@ impl Abandoned {
             return Ok(());
         };
         watch.due = now + watch.wait;
+        watch.crowded = if watch.left { watch.crowded + 1 } else { 0 };
+        watch.left = false;
         let since = watch.looked.map_or(Duration::ZERO, |at| now - at);
         let (found, worked) = look(&watch.verdicts, &watch.seen, since)?;
         watch.seen = found;
@@ -87,6 +108,10 @@ impl Abandoned {
 
 /// The longest wait between two looks. Connections that are half-closed and not silent are watched on at this pace.
 const LONGEST: Duration = Duration::from_secs(320);
+/// Where endpoints leave all the time, looks come at this pace: an empty table costs its milliseconds too.
+const CROWDED: Duration = Duration::from_secs(30);
+/// After so many looks in a row before each of which somebody had left.
+const CROWD: usize = 3;
 /// The rest after a look, in times of its work: nothing of this is urgent.
 const SHARE: u32 = 100;
 
@@ -160,6 +185,29 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         assert_eq!(abandoned.due(), Some(start + second * 60));
+    }
+
+    #[test]
+    fn where_endpoints_leave_all_the_time_a_look_comes_every_half_a_minute() {
+        let [_, leaves] = &verdicts(&[TWO, ONE])[..] else {
+            panic!("two steps")
+        };
+        let start = crate::clock::now();
+        let mut abandoned = Abandoned::default();
+        let mut looks = Vec::new();
+        for second in 0..150 {
+            let now = start + Duration::from_secs(second);
+            abandoned.add(now, leaves);
+            let looked = abandoned.look(now, |_, _, _| {
+                looks.push(second);
+                Ok::<_, ()>((HalfClosed::default(), Duration::ZERO))
+            });
+            looked.expect("it went well");
+        }
+        assert_eq!(looks, [10, 20, 30, 40, 70, 100, 130]);
+        // Once nobody leaves any more, the waits double again.
+        let after: Vec<u64> = self::looks(&mut abandoned, start);
+        assert_eq!(after, [160, 190, 250, 370, 610]);
     }
 
     #[test]

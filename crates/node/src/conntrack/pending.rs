@@ -1,12 +1,13 @@
 //! Verdicts that wait for a look at the kernel's flows, and when it is due.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use daymark_dataplane::conntrack::Which;
 use daymark_model::Protocol;
 use daymark_model::flows::Verdicts;
 
+use super::pace::Since;
 use super::{SETTLE, Told};
 
 /// What is to be looked at.
@@ -15,6 +16,8 @@ pub(super) struct Pending {
     datagrams: Option<(Instant, Verdicts)>,
     /// The oldest first.
     openings: VecDeque<Waiting>,
+    /// Before this no look for openings is due.
+    rested: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -40,8 +43,30 @@ impl Pending {
     /// When the next look is due; `None` if there is nothing to look for.
     pub(super) fn due(&self) -> Option<Instant> {
         let datagrams = self.datagrams.as_ref().map(|(due, _)| *due);
-        let openings = self.openings.front().map(|first| first.due);
+        let openings = self.openings.front();
+        let openings = openings.map(|first| self.rested.map_or(first.due, |at| at.max(first.due)));
         datagrams.into_iter().chain(openings).min()
+    }
+
+    /// No look for openings is due before this.
+    pub(super) fn rest(&mut self, until: Instant) {
+        self.rested = Some(until);
+    }
+
+    /// What has come for the next look for openings while it rested.
+    pub(super) fn since(&self) -> Since {
+        let first = self.openings.front().zip(self.rested);
+        match first {
+            Some((first, rested)) if first.due <= rested => Since::Changes,
+            Some(_) | None => Since::Calm,
+        }
+    }
+
+    /// How long openings that wait still rest; `None` if none wait, or they rest no more.
+    pub(super) fn rests(&self, now: Instant) -> Option<Duration> {
+        let rested = self.rested.filter(|_| !self.openings.is_empty())?;
+        let rest = rested.saturating_duration_since(now);
+        (!rest.is_zero()).then_some(rest)
     }
 
     /// Looks for everything that is due. What a look fails for stays, as one; neither kind waits for the other.
@@ -60,11 +85,11 @@ impl Pending {
                 Err(error) => looked = Err(error),
             }
         }
-        let count = self
-            .openings
-            .iter()
-            .take_while(|one| one.due <= now)
-            .count();
+        if self.rests(now).is_some() {
+            return looked;
+        }
+        let ripe = self.openings.iter().take_while(|one| one.due <= now);
+        let count = ripe.count();
         // Of two ripe verdicts about a place the newer counts.
         let newer = |mut all: Waiting, newer: Waiting| {
             all.verdicts.extend(newer.verdicts);
@@ -88,8 +113,6 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use daymark_model::{Change, Options, ServiceKey, World, flows};
 
     use super::super::steps;
@@ -153,6 +176,27 @@ mod tests {
         let first = looked(&mut pending, start + SETTLE + STEP);
         assert_eq!(first, [(both, Which::Connections)]);
         assert_eq!(pending.due(), Some(start + STEP * 2 + SETTLE));
+    }
+
+    #[test]
+    fn openings_that_rest_keep_no_datagrams_waiting() {
+        let start = crate::clock::now();
+        let mut pending = Pending::default();
+        pending.rest(start + SETTLE * 3);
+        assert_eq!((pending.due(), pending.rests(start)), (None, None));
+        pending.add(told(start, verdicts(Protocol::Tcp, 1)));
+        assert_eq!(pending.due(), Some(start + SETTLE * 3));
+        assert_eq!(pending.rests(start + SETTLE), Some(SETTLE * 2));
+        assert_eq!(pending.since(), Since::Changes);
+        assert_eq!(looked(&mut pending, start + SETTLE * 2), []);
+        pending.add(told(start + SETTLE, verdicts(Protocol::Udp, 2)));
+        assert_eq!(pending.due(), Some(start + SETTLE));
+        let first = looked(&mut pending, start + SETTLE * 2);
+        assert_eq!(first, [(verdicts(Protocol::Udp, 2), Which::Datagrams)]);
+        let second = looked(&mut pending, start + SETTLE * 3);
+        assert_eq!(second, [(verdicts(Protocol::Tcp, 1), Which::Connections)]);
+        pending.add(told(start + SETTLE * 2 + STEP, verdicts(Protocol::Tcp, 1)));
+        assert_eq!(pending.since(), Since::Calm);
     }
 
     #[test]
