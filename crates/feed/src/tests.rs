@@ -210,8 +210,15 @@ async fn a_server_that_was_busy_once_streams_the_next_list() {
 async fn a_list_after_another_is_not_older_and_comes_from_the_servers_memory() {
     // What the server says to that, and what it is asked then.
     let rows = [
-        (Reply::Status(504, "Timeout"), "limit=500"),
+        (
+            Reply::Says(504, "Timeout: Too large resource version: 40, current: 7"),
+            "limit=500",
+        ),
         (Reply::Status(410, "Expired"), "limit=500"),
+        (
+            Reply::Status(504, "Timeout"),
+            "resourceVersion=40&resourceVersionMatch=NotOlderThan",
+        ),
         (
             Reply::Status(503, "ServiceUnavailable"),
             "resourceVersion=40&resourceVersionMatch=NotOlderThan",

@@ -24,6 +24,8 @@ pub(super) enum Reply {
     Live(mpsc::UnboundedReceiver<String>),
     /// A failure.
     Status(u16, &'static str),
+    /// A failure with this message.
+    Says(u16, &'static str),
     /// The connection is refused.
     Refused,
 }
@@ -91,13 +93,16 @@ fn answer(inner: &Mutex<Inner>, request: &Request<Body>) -> Result<Answer, std::
             respond(StatusCode::OK, Box::pin(lines(text).chain(broken)))
         }
         Reply::Live(receiver) => respond(StatusCode::OK, Box::pin(live(receiver))),
-        Reply::Status(code, reason) => {
-            let body =
-                format!(r#"{{"kind":"Status","code":{code},"reason":"{reason}","message":"no"}}"#);
-            respond(StatusCode::from_u16(code).unwrap(), Box::pin(lines(body)))
-        }
+        Reply::Status(code, reason) => refuse(code, reason, "no"),
+        Reply::Says(code, message) => refuse(code, "R", message),
         Reply::Refused => return Err(std::io::Error::other("connection refused")),
     })
+}
+
+fn refuse(code: u16, reason: &str, message: &str) -> Answer {
+    let body =
+        format!(r#"{{"kind":"Status","code":{code},"reason":"{reason}","message":"{message}"}}"#);
+    respond(StatusCode::from_u16(code).unwrap(), Box::pin(lines(body)))
 }
 
 type Chunks = std::pin::Pin<Box<dyn futures::Stream<Item = Result<Bytes, std::io::Error>> + Send>>;

@@ -525,12 +525,13 @@ impl Watch {
         }
     }
 
-    /// A server that cannot list from a revision on (it has not come so far: 504, or does not know it: 400, 410) is asked for its
-    /// newest state.
+    /// A server that cannot list from a revision on (it has not come so far, or does not know it) is asked for its newest state; one
+    /// that is only late is not, since that is more work for it.
     fn doubt(&mut self, broken: &Broken, age: Age<'_>) {
         if let Broken::Status(status) = broken
             && matches!(age, Age::NotBefore(_))
-            && matches!(status.code, 400 | 410 | 504)
+            && (matches!(status.code, 400 | 410)
+                || status.code == 504 && status.message.contains(TOO_LARGE))
         {
             self.newest = Newest::Refused;
         }
@@ -583,6 +584,9 @@ struct Taken {
     error: Option<Broken>,
 }
 
+/// What a 504 says when a server has not come to a revision within three seconds (kubernetes
+/// `staging/src/k8s.io/apiserver/pkg/storage/errors.go`); others are of a server that is busy.
+const TOO_LARGE: &str = "Too large resource version";
 /// How many objects a page of a list holds.
 const PAGE: usize = 500;
 /// Patience for the answer to a watch request; it comes before the first event.
