@@ -3,16 +3,17 @@
 //! Each update is published in this order, so that a batch may be cut anywhere and an agent may die
 //! anywhere:
 //! 1. *publish*: new plans, then slots, then frontends. A changed frontend goes into the map that does not
-//!    hold it; while it is in both, either value is right;
+//!    hold it; while it is in both, either value is right. Then slots whose backend is another;
 //! 2. *withdraw*: old frontends;
 //! 3. *bury*: slots that no frontend names any more.
 //!
-//! A pool whose backends change gets a new number and new slots, so that no slot is ever rewritten under
-//! a packet. Everything else is an element that comes or goes.
+//! A pool whose backends change keeps its number, and those that stay keep their slots ([`slots`]). One with affinity
+//! gets a new number and new slots. Everything else is an element that comes or goes.
 
 mod adopt;
 mod draft;
 mod plans;
+mod slots;
 mod subject;
 mod wanted;
 
@@ -335,13 +336,17 @@ impl Plane {
             return;
         };
         let contents = self.contents(desired, name, &port);
+        let contents = self.arranged(program, &port, contents);
         if port.contents == Contents::default()
             && self.holds(program, port.pool, &contents)
             && self.numbers.pools_used.insert(port.pool)
         {
             port.contents = contents.clone();
         }
-        if contents != port.contents {
+        if contents != port.contents && contents.can_follow(&port.contents) {
+            contents.follow(&port.contents, port.pool, draft);
+            port.contents = contents;
+        } else if contents != port.contents {
             let number = self.numbers.pool_for(&contents);
             draft.publish_all(wanted::pool(number, &contents));
             draft.bury_all(wanted::pool(port.pool, &port.contents));

@@ -7,8 +7,8 @@ use daymark_dataplane::nft::program::{Contents, Program};
 use daymark_netlink::nft::{Data, Name, SetElem, Value, Verdict};
 
 /// Every element of every set as text, by set. A plan's number is replaced by its chain with all its rules, those of Service
-/// ports and pools by what they stand for, and a frontend may be in either of its two maps. The number of a pool without
-/// slots says nothing. Two programs that mean the same are equal, and those that differ in one element are not.
+/// ports and pools by what they stand for, and a frontend may be in either of its two maps. Which backend of a pool is in which
+/// slot says nothing, nor does the number of a pool without slots. Two programs that mean the same are equal, and those that differ in one element are not.
 pub(crate) fn meaning(program: &Program) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     for contents in program.tables() {
@@ -17,7 +17,7 @@ pub(crate) fn meaning(program: &Program) -> BTreeMap<String, Vec<String>> {
             let one = name.trim_end_matches("-a").trim_end_matches("-b");
             let key = format!("{} {one}", contents.table.id);
             let elems = contents.elements(name);
-            let said = elems.map(|elem| numbers.said(name, &elem));
+            let said = elems.flat_map(|elem| numbers.said(name, &elem));
             all.entry(key).or_insert_with(Vec::new).extend(said);
         }
     }
@@ -66,22 +66,25 @@ impl Numbers {
         numbers
     }
 
-    fn said(&self, set: &Name, elem: &SetElem) -> String {
+    fn said(&self, set: &Name, elem: &SetElem) -> Vec<String> {
         let name: &str = set;
         if set::FRONTENDS.contains(&name) || set::NODE_PORTS.contains(&name) {
             let value = frontend(elem);
             let plans = [value.inside, value.outside].map(|plan| &self.plans[&plan]);
             let (port, pool) = (&self.ports[&value.port], self.pools.get(&value.pool));
             let (key, flags) = (&elem.key, value.flags);
-            return format!("{key:?}: {flags} {plans:?} port {port:?} pool {pool:?}");
+            let said = format!("{key:?}: {flags} {plans:?} port {port:?} pool {pool:?}");
+            return vec![said];
         }
         if name == set::SLOTS || name == set::MEMBERS {
             let pool = number(&elem.key);
             let of = &self.pools[&(pool & !1)];
             let (list, rest) = (pool & 1, &elem.key[4..]);
-            return format!("pool {of:?} list {list} {rest:?}: {:?}", elem.value);
+            let slot = format!("pool {of:?} list {list} {rest:?}");
+            let value = format!("pool {of:?} list {list}: {:?}", elem.value);
+            return vec![slot, value];
         }
-        format!("{elem:?}")
+        vec![format!("{elem:?}")]
     }
 }
 

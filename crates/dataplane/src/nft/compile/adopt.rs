@@ -189,23 +189,23 @@ impl Plane {
         })
     }
 
-    /// Slots of pools that exist are kept if they are right; all others go.
+    /// Slots of pools that exist stay; all others go.
     fn sweep_pools(&self, contents: &program::Contents, draft: &mut Draft) {
         let pool = |port: &Port| (port.pool, port.contents.clone());
         let wanted: BTreeMap<u32, Contents> = self.ports.values().map(pool).collect();
         for name in [set::SLOTS, set::MEMBERS] {
             // Elements of one pool come one after the other.
-            let mut current: (Option<u32>, BTreeMap<Data, SetElem>) = Default::default();
+            let mut current: (Option<u32>, BTreeSet<Data>) = Default::default();
             for elem in contents.elements(name) {
                 let number = elem.key.host_word(0).map(|number| number & !1);
                 if current.0 != number {
                     let known = number.and_then(|number| Some((number, wanted.get(&number)?)));
                     let elems = known.map(|(number, contents)| wanted::pool(number, contents));
                     let of_set = elems.into_iter().flatten().filter(|(of, _)| *of == name);
-                    let by_key = of_set.map(|(_, elem)| (elem.key.clone(), elem)).collect();
-                    current = (number, by_key);
+                    current = (number, of_set.map(|(_, elem)| elem.key).collect());
                 }
-                if current.1.get(&elem.key) != Some(&elem) {
+                // One that holds another backend changes in one piece.
+                if !current.1.contains(&elem.key) {
                     draft.bury(name, elem);
                 }
             }

@@ -232,6 +232,20 @@ impl Draft {
         when.push((name, [old, new]));
     }
 
+    /// Makes elements others of the same keys, in pieces in which none is missing, behind everything that is published.
+    pub(super) fn change_places(
+        &mut self,
+        name: &'static str,
+        go: Vec<SetElem>,
+        come: Vec<SetElem>,
+    ) {
+        let pieces = go
+            .chunks(IN_ONE_PIECE / 2)
+            .zip(come.chunks(IN_ONE_PIECE / 2));
+        let pieces = pieces.map(|(go, come)| (name, [go.to_vec(), come.to_vec()]));
+        self.replace_late.extend(pieces);
+    }
+
     /// A second copy of a frontend that is in both maps: it goes before anything else.
     pub(super) fn drop_double(&mut self, map: &'static str, elem: SetElem) {
         self.first.entry(map).or_default().push(elem);

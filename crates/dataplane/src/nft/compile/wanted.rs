@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use daymark_model::desired::{Action, Frontend, List, Masquerade, OnLoopback, Pool, Sources};
+use daymark_model::desired::{
+    Action, Backend, Frontend, List, Masquerade, OnLoopback, Pool, Sources,
+};
 use daymark_model::input::Affinity;
 use daymark_model::{Cidr, Family, FrontendKey, InterfacePattern};
 use daymark_netlink::nft::{Data, Role, SetElem};
@@ -29,16 +31,25 @@ pub(super) fn pool(number: u32, contents: &Contents) -> Vec<(&'static str, SetEl
 
 fn pool_elements(number: u32, pool: &Pool, sticky: bool) -> Vec<(&'static str, SetElem)> {
     let mut elements = Vec::with_capacity(pool.backends.len());
-    for (slot, to) in (0u32..).zip(&pool.backends) {
-        let data = backend(to.address, to.port);
+    for (at, to) in pool.backends.iter().enumerate() {
         if sticky {
+            let data = backend(to.address, to.port);
             let member = Data::concat(&[&number.to_ne_bytes(), &data]);
             elements.push((set::MEMBERS, SetElem::key(member)));
         }
-        let key = Data::concat(&[&number.to_ne_bytes(), &slot.to_ne_bytes()]);
-        elements.push((set::SLOTS, SetElem::data(key, data)));
+        elements.push((set::SLOTS, slot(number, at, to)));
     }
     elements
+}
+
+/// The element of one slot of a pool.
+///
+/// # Panics
+/// Never: a slot's number is below the number of a pool's backends, which fit memory and 32 bits.
+pub(super) fn slot(pool: u32, slot: usize, to: &Backend) -> SetElem {
+    let slot = u32::try_from(slot).expect("below 2^32");
+    let key = Data::concat(&[&pool.to_ne_bytes(), &slot.to_ne_bytes()]);
+    SetElem::data(key, backend(to.address, to.port))
 }
 
 /// The plans of a frontend for clients inside and outside.
