@@ -185,10 +185,14 @@ fn many_scenarios_are_counted_and_one_that_fails_is_told() {
     }
     let output = daymark(&folder, &["lab", "run", files.to_str().unwrap()]);
     if possible(&output, test) {
-        let said = text(&output);
+        let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("b_bad.scenario: line 2 (expect"), "{said}");
         assert_eq!(said.lines().last(), Some("2 passed, 1 failed"), "{said}");
+        let why = String::from_utf8_lossy(&output.stderr);
+        for part in ["agent-node-1", "api", "kubelet-node-1"] {
+            assert!(why.contains(&format!("--- {part} said last:")), "{why}");
+        }
     }
     std::fs::remove_dir_all(folder).unwrap();
 }
