@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "deploy/confined.rs"]
+mod confined;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpListener};
@@ -112,7 +115,11 @@ struct Ground {
 impl Ground {
     async fn new(grants: Vec<Grant>) -> Self {
         up().await;
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(TcpListener::bind("127.0.0.1:0").unwrap(), grants)
+    }
+
+    /// The same, answering at a loopback that is up.
+    fn at(listener: TcpListener, grants: Vec<Grant>) -> Self {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = ApiServer::open(Config {
@@ -294,11 +301,13 @@ struct Program {
 
 impl Program {
     fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_daymark"))
-            .args(args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_daymark"));
+        command.args(args);
+        Self::run(&mut command)
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (stderr, into) = (child.stderr.take().unwrap(), Arc::clone(&lines));
         std::thread::spawn(move || {

@@ -1,5 +1,7 @@
 //! Child processes in namespaces of their own, and what a thread gives up.
 
+mod confine;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -12,6 +14,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFl
 
 use crate::mount::{self, Bind};
 use crate::ns::NetNs;
+pub use confine::Confinement;
 
 /// Where a child process runs, as far as it differs from its parent. The default changes nothing.
 #[derive(Debug, Default)]
@@ -30,6 +33,8 @@ pub struct Isolation {
     pub lifetime: Lifetime,
     /// Descriptors the child finds under these numbers (3 and up).
     pub descriptors: Vec<(OwnedFd, RawFd)>,
+    /// What a container runtime would take away from it; last of all.
+    pub confinement: Option<Confinement>,
 }
 
 /// New namespaces for a child process.
@@ -87,12 +92,14 @@ struct Steps {
     isolation: Isolation,
     id_maps: [(&'static std::ffi::CStr, Vec<u8>); 3],
     hostname: Option<CString>,
+    confinement: Option<confine::Ready>,
     /// Who starts the child.
     parent: Pid,
 }
 
 impl Steps {
-    fn prepare(isolation: Isolation) -> Self {
+    fn prepare(mut isolation: Isolation) -> Self {
+        let confinement = isolation.confinement.take();
         let (uid, gid) = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
@@ -111,6 +118,7 @@ impl Steps {
             isolation,
             id_maps,
             hostname,
+            confinement: confinement.map(confine::Ready::prepare),
             parent: rustix::process::getpid(),
         }
     }
@@ -121,7 +129,7 @@ impl Steps {
         unsafe { command.pre_exec(move || self.run()) }
     }
 
-    /// Between fork and exec. In order: new namespaces, those joined, mounts, name, session, descriptors.
+    /// Between fork and exec. In order: new namespaces, those joined, mounts, name, session, descriptors, and what is taken away.
     fn run(&self) -> io::Result<()> {
         if self.isolation.namespaces == Namespaces::Fresh {
             self.fresh()?;
@@ -143,7 +151,10 @@ impl Steps {
         self.isolation
             .descriptors
             .iter()
-            .try_for_each(|(from, to)| duplicate(from, *to))
+            .try_for_each(|(from, to)| duplicate(from, *to))?;
+        self.confinement
+            .as_ref()
+            .map_or(Ok(()), confine::Ready::run)
     }
 
     /// Ends with the thread that starts it. That one waits for the exec, but a signal may have ended its process
