@@ -1,0 +1,260 @@
+//! Leases that come, stay away and come back.
+
+use super::*;
+
+const NOW: Moment = Moment::after_boot(Duration::from_secs(100));
+
+fn at(millis: u64) -> Moment {
+    NOW + Duration::from_millis(millis)
+}
+
+fn lease(node: &str, holder: &str, written: i64) -> Announcer {
+    let renewal = Renewal {
+        holder: holder.into(),
+        written,
+    };
+    Announcer {
+        node: node.into(),
+        renewal,
+        lapse: Some(Duration::from_secs(3)),
+        prefixes: vec![],
+    }
+}
+
+fn membership() -> Membership {
+    let mut membership = Membership::new("me".into(), "me_1".into(), Timing::default());
+    membership.listed(NOW, &[]);
+    membership
+}
+
+fn alive(membership: &Membership, now: Moment) -> Vec<&str> {
+    membership.alive(now).map(|(node, _)| &**node).collect()
+}
+
+#[test]
+fn a_lease_lives_from_when_it_was_seen_to_change() {
+    let mut membership = membership();
+    // The times in the Lease are of another century: they do not matter.
+    membership.saw(at(0), lease("other", "o", -5_000_000));
+    assert_eq!(alive(&membership, at(2999)), ["other"]);
+    assert_eq!(alive(&membership, at(3000)), [""; 0]);
+    membership.saw(at(2500), lease("other", "o", -4_000_000));
+    assert_eq!(alive(&membership, at(5499)), ["other"]);
+    assert_eq!(membership.deadline(at(2500)), Some(at(5500)));
+}
+
+#[test]
+fn seeing_the_same_renewal_again_is_no_sign_of_life() {
+    let mut membership = membership();
+    membership.saw(at(0), lease("other", "o", 1));
+    membership.listed(at(2000), &["other".into()]);
+    membership.saw(at(2000), lease("other", "o", 1));
+    assert_eq!(alive(&membership, at(3000)), [""; 0]);
+    // A restarted process that writes the same time is another one.
+    membership.saw(at(4000), lease("other", "o2", 1));
+    assert_eq!(alive(&membership, at(4000)), ["other"]);
+}
+
+#[test]
+fn who_leaves_in_order_is_gone_at_once() {
+    let mut membership = membership();
+    membership.saw(at(0), lease("a", "a", 1));
+    membership.saw(at(0), lease("b", "b", 1));
+    membership.left("a");
+    assert_eq!(alive(&membership, at(1)), ["b"]);
+    membership.listed(at(1), &[]);
+    assert_eq!(alive(&membership, at(1)), [""; 0]);
+}
+
+#[test]
+fn this_agent_lives_from_when_it_sent_a_renewal_that_came_back() {
+    let mut membership = membership();
+    membership.renewing(at(0), 7);
+    assert!(!membership.is_alive(at(0), "me"));
+    membership.saw(at(900), lease("me", "me_1", 7));
+    assert_eq!(membership.fence(), at(2500));
+    assert!(membership.is_alive(at(2499), "me") && !membership.is_alive(at(2500), "me"));
+    // It falls silent before anybody who saw the renewal, at the earliest when it was sent, takes over.
+    let mut other = Membership::new("other".into(), "other_1".into(), Timing::default());
+    other.saw(at(0), lease("me", "me_1", 7));
+    assert!(other.is_alive(membership.fence(), "me"));
+}
+
+/// Renews, is seen, and sees the others, at this time.
+fn all_is_well(membership: &mut Membership, now: Moment, written: i64) {
+    membership.renewing(now, written);
+    membership.saw(now, lease("me", "me_1", written));
+    membership.saw(now, lease("other", "o", written));
+    membership.look(now);
+}
+
+#[test]
+fn in_the_dark_everything_stays_as_it_was_until_everybody_could_renew() {
+    let mut membership = membership();
+    all_is_well(&mut membership, at(0), 1);
+    all_is_well(&mut membership, at(1000), 2);
+    // The API is away. Nothing lapses, and nobody takes over.
+    for millis in [2499, 2500, 3499, 3500, 10_000, 900_000] {
+        membership.look(at(millis));
+        assert_eq!(alive(&membership, at(millis)), ["me", "other"], "{millis}");
+        assert_eq!(membership.in_the_dark(), millis >= 2500);
+    }
+    assert_eq!(membership.fence(), at(3500), "it answers with care");
+    // It is back with what it knew; only this agent has renewed so far.
+    membership.listed(at(900_100), &["me".into(), "other".into()]);
+    membership.renewing(at(900_100), 3);
+    membership.saw(at(900_110), lease("me", "me_1", 3));
+    membership.look(at(900_110));
+    assert_eq!(alive(&membership, at(900_110)), ["me", "other"]);
+    // It goes on to renew. Whoever has not in the time for that is dead.
+    for second in 1..3 {
+        let now = at(900_110 + second * 1000);
+        assert_eq!(alive(&membership, now), ["me", "other"]);
+        membership.renewing(now, 3 + second as i64);
+        membership.saw(now, lease("me", "me_1", 3 + second as i64));
+        membership.look(now);
+    }
+    assert_eq!(membership.deadline(at(902_110)), Some(at(903_110)));
+    membership.look(at(903_110));
+    assert_eq!(alive(&membership, at(903_110)), ["me"]);
+}
+
+#[test]
+fn nobody_lapses_at_the_beginning_of_the_dark_who_renewed_a_little_earlier() {
+    let mut membership = membership();
+    membership.saw(at(100), lease("other", "o", 1));
+    membership.renewing(at(1000), 1);
+    membership.saw(at(1000), lease("me", "me_1", 1));
+    // The other's would end at 3100, before this agent has to doubt its own at 3500.
+    for millis in [2000, 2500, 3099, 3100, 3499, 3500, 60_000] {
+        membership.look(at(millis));
+        assert_eq!(alive(&membership, at(millis)), ["me", "other"], "{millis}");
+    }
+    // Who had lapsed before stays dead: what was decided is not taken back.
+    let mut late = self::membership();
+    late.saw(at(0), lease("other", "o", 1));
+    late.renewing(at(1400), 1);
+    late.saw(at(1400), lease("me", "me_1", 1));
+    late.renewing(at(1600), 2);
+    late.saw(at(1600), lease("me", "me_1", 2));
+    for millis in [3000, 3100, 60_000] {
+        late.look(at(millis));
+        assert_eq!(alive(&late, at(millis)), ["me"], "{millis}");
+    }
+}
+
+#[test]
+fn the_dark_is_over_at_once_when_everybody_has_renewed() {
+    let mut membership = membership();
+    all_is_well(&mut membership, at(0), 1);
+    membership.look(at(1500));
+    assert!(membership.in_the_dark());
+    membership.saw(at(1600), lease("other", "o", 2));
+    membership.look(at(1600));
+    assert!(membership.in_the_dark(), "not this agent yet");
+    membership.renewing(at(1700), 2);
+    membership.saw(at(1710), lease("me", "me_1", 2));
+    membership.look(at(1710));
+    assert!(!membership.in_the_dark());
+    assert_eq!(alive(&membership, at(4199)), ["me", "other"]);
+    assert_eq!(membership.fence(), at(4200));
+}
+
+#[test]
+fn an_api_that_is_read_and_not_written_ends_no_dark_nor_does_one_that_goes_again() {
+    let mut membership = membership();
+    all_is_well(&mut membership, at(0), 1);
+    for second in 2..60 {
+        membership.renewing(at(second * 1000), second as i64);
+        for node in ["me", "other"] {
+            let holder = if node == "me" { "me_1" } else { "o" };
+            membership.saw(at(second * 1000), lease(node, holder, 1));
+        }
+        membership.listed(at(second * 1000), &["me".into(), "other".into()]);
+        membership.look(at(second * 1000));
+        let living = alive(&membership, at(second * 1000));
+        assert_eq!(living, ["me", "other"], "{second}");
+    }
+    // One renewal comes through, and no more.
+    membership.renewing(at(60_000), 60);
+    membership.saw(at(60_000), lease("me", "me_1", 60));
+    for millis in [60_000, 61_499, 61_500, 63_000, 90_000] {
+        membership.look(at(millis));
+        let living = alive(&membership, at(millis));
+        assert_eq!(living, ["me", "other"], "{millis}");
+    }
+}
+
+#[test]
+fn who_hears_others_and_not_itself_is_dead() {
+    let mut membership = membership();
+    all_is_well(&mut membership, at(0), 1);
+    for second in 1..10 {
+        membership.renewing(at(second * 1000), 100);
+        membership.saw(at(second * 1000), lease("other", "o", second as i64 + 1));
+        membership.look(at(second * 1000));
+        let living = alive(&membership, at(second * 1000));
+        assert_eq!(living.contains(&"me"), second < 3, "{second}");
+        assert!(living.contains(&"other"));
+    }
+}
+
+#[test]
+fn who_never_renewed_is_not_in_the_dark_but_dead() {
+    let mut membership = membership();
+    membership.saw(at(0), lease("other", "o", 1));
+    membership.look(at(60_000));
+    assert!(!membership.in_the_dark());
+    assert_eq!(alive(&membership, at(60_000)), [""; 0]);
+}
+
+#[test]
+fn the_lease_of_an_earlier_process_of_this_node_is_not_this_one() {
+    let mut membership = membership();
+    membership.renewing(at(0), 7);
+    membership.saw(at(1), lease("me", "me_0", 7));
+    assert!(!membership.is_alive(at(1), "me"));
+    assert_eq!(alive(&membership, at(1)), [""; 0]);
+}
+
+#[test]
+fn a_watch_that_hangs_ends_the_renewals_until_it_has_listed_again() {
+    let mut membership = Membership::new("me".into(), "me_1".into(), Timing::default());
+    assert!(
+        !membership.may_renew(at(0)),
+        "before the first list nobody is known"
+    );
+    membership.listed(at(0), &[]);
+    assert!(membership.may_renew(at(2999)));
+    membership.renewing(at(2000), 1);
+    membership.saw(at(2100), lease("me", "me_1", 1));
+    assert!(membership.may_renew(at(5099)) && !membership.may_renew(at(5100)));
+    membership.listed(at(9000), &[]);
+    assert!(membership.may_renew(at(9000)));
+}
+
+#[test]
+fn renewals_that_come_back_late_and_together_count_from_when_they_were_sent() {
+    let mut membership = membership();
+    membership.renewing(at(0), 1);
+    membership.renewing(at(1000), 2);
+    // A list shows only the newest.
+    membership.saw(at(1500), lease("me", "me_1", 2));
+    assert_eq!(membership.fence(), at(3500));
+    membership.saw(at(1600), lease("me", "me_1", 1));
+    assert_eq!(membership.fence(), at(3500));
+}
+
+#[test]
+fn a_timing_that_loses_addresses_by_one_late_renewal_is_refused() {
+    let check = |renew, lapse, good| {
+        let timing = Timing::new(Duration::from_millis(renew), Duration::from_millis(lapse));
+        assert_eq!(timing.is_ok(), good, "{renew} {lapse}");
+    };
+    check(1000, 3000, true);
+    check(300, 1000, true);
+    check(1001, 3000, false);
+    check(0, 3000, false);
+    check(100, 1500, false);
+    check(100, 0, false);
+}
