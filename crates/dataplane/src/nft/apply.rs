@@ -10,7 +10,7 @@ mod open;
 mod rest;
 mod withheld;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use daymark_model::{Delta, Desired};
 use daymark_netlink::nft::{
@@ -48,6 +48,16 @@ pub trait Kernel {
     /// What went wrong on the socket.
     fn read_program(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
         self.read(table)
+    }
+
+    /// How many elements the sets of a table have, as far as the kernel says it without giving them out.
+    ///
+    /// # Errors
+    /// What went wrong on the socket.
+    fn counts(&mut self, table: &TableId) -> Result<BTreeMap<Name, usize>, CommitError> {
+        let elements = self.read(table)?.map(|ruleset| ruleset.elements);
+        let counted = elements.into_iter().flatten();
+        Ok(counted.map(|list| (list.set, list.elems.len())).collect())
     }
 
     /// One element of a set, by its key; `None` if there is none.

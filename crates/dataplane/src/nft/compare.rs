@@ -1,10 +1,10 @@
 //! What a kernel holds against what it should hold: every table, chain, set and element.
 //!
 //! The two are walked side by side, in the order of their keys: nothing is copied but what differs, and of that no more than
-//! was asked for. `sticky` is written by packets: it is counted, not compared.
+//! was asked for. What packets write (`sticky`, `hits`) is not read, only counted, where the kernel says how many there are.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use daymark_netlink::nft::{
     Exists, Message, Name, Rule, Ruleset, SetElem, SetFlags, TableId, show,
@@ -36,8 +36,8 @@ pub struct Count {
     pub of: Name,
     /// How many there should be; `None` where packets write them.
     pub wanted: Option<usize>,
-    /// How many the kernel holds.
-    pub held: usize,
+    /// How many the kernel holds; `None` where packets write them and the kernel does not count them.
+    pub held: Option<usize>,
 }
 
 /// Something that is not as it should be.
@@ -57,22 +57,46 @@ pub struct Difference {
     pub about: Vec<Subject>,
 }
 
-/// Every table of ours that a kernel holds.
+/// What a kernel holds.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// Every table of ours, without the elements that packets write.
+    pub program: Program,
+    /// How many of those there are in each set, where the kernel says it.
+    pub written: BTreeMap<(TableId, Name), usize>,
+}
+
+/// Every table of ours that a kernel holds. Clients with affinity are not read: there may be hundreds of thousands, and more
+/// every moment.
 ///
 /// # Errors
 /// If it cannot be read, or does not fit together.
-pub fn read(kernel: &mut impl Kernel) -> Result<Program, StartError> {
-    let mut rulesets = Vec::new();
+pub fn read(kernel: &mut impl Kernel) -> Result<Holding, StartError> {
+    let (mut rulesets, mut written) = (Vec::new(), BTreeMap::new());
     for table in all_tables() {
-        rulesets.extend(kernel.read(&table)?);
+        let Some(ruleset) = kernel.read_program(&table)? else {
+            continue;
+        };
+        let mut counts = kernel.counts(&table)?;
+        let by_packets = ruleset
+            .sets
+            .iter()
+            .filter(|set| set.flags.contains(SetFlags::DYNAMIC));
+        for set in by_packets {
+            if let Some(count) = counts.remove(&set.name) {
+                written.insert((table.clone(), set.name.clone()), count);
+            }
+        }
+        rulesets.push(ruleset);
     }
-    Ok(Program::from_rulesets(rulesets)?)
+    let program = Program::from_rulesets(rulesets)?;
+    Ok(Holding { program, written })
 }
 
 impl Compiler {
     /// Compares the tables that were read with the program. At most so many differences are kept.
     #[must_use]
-    pub fn compare(&self, held: &Program, most: usize) -> Comparison {
+    pub fn compare(&self, held: &Holding, most: usize) -> Comparison {
         let mut found = self.program().compare(held, most);
         self.name(&mut found);
         found
@@ -92,9 +116,14 @@ impl Compiler {
 impl Program {
     /// Compares what should be with what was read; of no difference is said what it is there for ([`Compiler::name`]).
     #[must_use]
-    pub fn compare(&self, held: &Self, most: usize) -> Comparison {
+    pub fn compare(&self, held: &Holding, most: usize) -> Comparison {
+        let Holding {
+            program: held,
+            written,
+        } = held;
         let mut walk = Walk {
             most,
+            written,
             found: Comparison::default(),
         };
         for wanted in self.tables() {
@@ -112,12 +141,13 @@ impl Program {
     }
 }
 
-struct Walk {
+struct Walk<'a> {
     most: usize,
+    written: &'a BTreeMap<(TableId, Name), usize>,
     found: Comparison,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn table(&mut self, wanted: &Contents, held: &Contents) {
         let (should, is) = (&wanted.table, &held.table);
         if (should.flags, &should.comment) != (is.flags, &is.comment) {
@@ -137,9 +167,9 @@ impl Walk {
             wanted,
             "chains",
             Some(wanted.chains.len()),
-            held.chains.len(),
+            Some(held.chains.len()),
         );
-        self.count(wanted, "rules", Some(rules(wanted)), rules(held));
+        self.count(wanted, "rules", Some(rules(wanted)), Some(rules(held)));
         let names: BTreeSet<&Name> = wanted.chains.keys().chain(held.chains.keys()).collect();
         for name in names {
             let (should, is) = (wanted.chains.get(name), held.chains.get(name));
@@ -164,7 +194,13 @@ impl Walk {
         let len = |filled: Option<&Filled>| filled.map_or(0, |filled| filled.elems.len());
         let by_packets = should.is_some_and(|f| f.set.flags.contains(SetFlags::DYNAMIC));
         let count = (!by_packets).then_some(len(should));
-        self.count(wanted, name, count, len(is));
+        let at = (wanted.table.id.clone(), name.clone());
+        let there = if by_packets {
+            self.written.get(&at).copied()
+        } else {
+            Some(len(is))
+        };
+        self.count(wanted, name, count, there);
         let agreement = match (should, is) {
             (Some(a), Some(b)) if a.set.key == b.set.key && a.set.kind == b.set.kind => {
                 if !by_packets {
@@ -226,7 +262,7 @@ impl Walk {
         });
     }
 
-    fn count(&mut self, table: &Contents, of: &str, wanted: Option<usize>, held: usize) {
+    fn count(&mut self, table: &Contents, of: &str, wanted: Option<usize>, held: Option<usize>) {
         self.found.counts.push(Count {
             table: table.table.id.clone(),
             of: of.into(),

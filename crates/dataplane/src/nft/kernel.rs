@@ -1,5 +1,7 @@
 //! The kernel itself, by netlink.
 
+use std::collections::BTreeMap;
+
 use daymark_netlink::nft::{
     Batch, BatchError, Message, Name, Part, Query, Reply, Rule, Ruleset, Set, SetElem, SetFlags,
     Table, TableId, Transaction,
@@ -70,6 +72,11 @@ impl Kernel for Netlink {
         let snapshot = self.socket.snapshot_with(table, by_us);
         let snapshot = snapshot.map_err(|error| unread(table, error))?;
         Ok(snapshot.map(|snapshot| snapshot.ruleset()))
+    }
+
+    fn counts(&mut self, table: &TableId) -> Result<BTreeMap<Name, usize>, CommitError> {
+        let counts = self.socket.counts(table);
+        counts.map_err(|error| unread(table, error))
     }
 
     fn element(

@@ -1,19 +1,19 @@
 //! What the kernel holds is read back, place by place and as a whole, and what differs is named.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Kernel, Plane};
-use daymark_dataplane::nft::compare;
+use daymark_dataplane::nft::compare::{self, Holding};
 use daymark_dataplane::nft::inspect::{Agreement, Held, Object};
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_dataplane::nft::layout::{FrontendValue, TABLES, Words, backend, set};
-use daymark_dataplane::nft::program::Program;
 use daymark_model::{Family, FrontendKey};
 use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem, Table, Victim};
 use daymark_sys::ns::isolated_test;
+use daymark_sys::probe::Release;
 
 use crate::common::every_plan;
 use crate::setup::{owned, plane_of};
@@ -30,7 +30,7 @@ fn objects(plane: &mut Plane<Netlink>, family: Family) -> Vec<Held> {
     inspected.flatten().collect()
 }
 
-fn program_of_kernel() -> Program {
+fn held_by_kernel() -> Holding {
     let mut kernel = Netlink::open().expect("a netfilter socket");
     compare::read(&mut kernel).expect("readable")
 }
@@ -44,7 +44,7 @@ fn assert_agrees(plane: &mut Plane<Netlink>) {
             .collect();
         assert!(differ.is_empty(), "{differ:?}");
     }
-    let found = plane.compiler().compare(&program_of_kernel(), 10);
+    let found = plane.compiler().compare(&held_by_kernel(), 10);
     assert_eq!((found.total, found.differences), (0, vec![]));
 }
 
@@ -114,7 +114,7 @@ fn what_another_socket_removed_is_missing_and_nothing_else_is() {
             for held in rest {
                 assert_eq!(held.agreement, Agreement::Same, "{name}: {held:?}");
             }
-            let found = plane.compiler().compare(&program_of_kernel(), 3);
+            let found = plane.compiler().compare(&held_by_kernel(), 3);
             assert_eq!(
                 (found.total, found.differences.len()),
                 (count, count.min(3))
@@ -128,7 +128,11 @@ fn what_another_socket_removed_is_missing_and_nothing_else_is() {
             let counted = found.counts.iter();
             let mut counted = counted.filter(|c| *c.of == *name && c.table == words.table());
             let counted = counted.next().expect("every set is counted");
-            assert_eq!((counted.wanted, counted.held), (Some(count), 0), "{name}");
+            assert_eq!(
+                (counted.wanted, counted.held),
+                (Some(count), Some(0)),
+                "{name}"
+            );
             plane.verify().expect("mended");
             assert_agrees(&mut plane);
         }
@@ -182,7 +186,7 @@ fn what_another_socket_changed_or_added_is_named() {
         ];
         assert_eq!(differ, expected);
         assert!(!found.agrees());
-        let found = plane.compiler().compare(&program_of_kernel(), 10);
+        let found = plane.compiler().compare(&held_by_kernel(), 10);
         let named: Vec<_> = found.differences.iter().map(|d| d.agreement).collect();
         assert_eq!(named, [Agreement::Different, Agreement::Unexpected]);
         plane.verify().expect("mended");
@@ -197,7 +201,7 @@ fn what_another_socket_changed_or_added_is_named() {
             exists: Exists::Refuse,
         };
         other.commit(&[second]).expect("created");
-        let found = plane.compiler().compare(&program_of_kernel(), 10);
+        let found = plane.compiler().compare(&held_by_kernel(), 10);
         assert_eq!((found.total, &found.differences[0].object), (1, &None));
         assert_eq!(found.differences[0].agreement, Agreement::Unexpected);
         assert_eq!(found.differences[0].table, other_name);
@@ -205,7 +209,7 @@ fn what_another_socket_changed_or_added_is_named() {
         other.commit(&[gone]).expect("deleted");
         let drop = Message::DelTable { table };
         other.commit(&[drop]).expect("deleted");
-        let found = plane.compiler().compare(&program_of_kernel(), 10);
+        let found = plane.compiler().compare(&held_by_kernel(), 10);
         assert_eq!(found.differences[0].object, None);
         assert_eq!(found.differences[0].agreement, Agreement::Missing);
     });
@@ -250,3 +254,48 @@ fn the_backend_that_a_client_keeps_is_told_with_its_time() {
         assert_agrees(&mut plane);
     });
 }
+
+#[test]
+fn a_hundred_thousand_clients_are_counted_and_not_read() {
+    let test = "inspect::a_hundred_thousand_clients_are_counted_and_not_read";
+    isolated_test(test, || {
+        let mut plane = plane_of(&every_plan(), TableFlags::NONE);
+        let words = Words::of(Family::V4);
+        let kept = |number: u32| {
+            let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 128, 0, 0).to_bits() + number);
+            let key = Data::concat(&[&address.octets(), &7_u32.to_ne_bytes()]);
+            let to = backend(Ipv4Addr::new(10, 244, 2, 6).into(), 8080);
+            SetElem::data(key, to).with_timeout(60_000)
+        };
+        let flood = Message::NewElems {
+            table: words.table(),
+            elements: Elements {
+                set: set::STICKY.into(),
+                elems: (0..CLIENTS).map(kept).collect(),
+            },
+            exists: Exists::Refuse,
+        };
+        plane.kernel().commit(&[flood]).expect("room");
+        let held = held_by_kernel();
+        let sticky = held
+            .program
+            .tables()
+            .flat_map(|table| table.elements(set::STICKY));
+        assert_eq!(sticky.count(), 0, "clients were read");
+        let found = plane.compiler().compare(&held, 10);
+        assert_eq!((found.total, found.differences), (0, vec![]));
+        let mut counts = found.counts.iter();
+        let of_v4 = counts.find(|count| count.table == words.table() && *count.of == *set::STICKY);
+        let count = of_v4
+            .map(|count| (count.wanted, count.held))
+            .expect("a row");
+        // Linux 6.17 and newer say how many.
+        let known = Release::running()
+            .is_some_and(|release| release >= Release::parse("6.17").expect("one"));
+        let clients = usize::try_from(CLIENTS).expect("a count");
+        let told = count.1.is_some() || known;
+        assert_eq!(count, (None, told.then_some(clients)));
+    });
+}
+
+const CLIENTS: u32 = 100_000;

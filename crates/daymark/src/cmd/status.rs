@@ -94,11 +94,10 @@ fn kernel(status: &Status) -> String {
             .to_vec(),
     ];
     let counts = status.counts.iter();
-    for count in counts.filter(|count| count.held > 0 || count.wanted.is_some_and(|w| w > 0)) {
-        let wanted = count
-            .wanted
-            .map_or_else(|| "-".to_owned(), |wanted| wanted.to_string());
-        let held = count.held.to_string();
+    let is_some = |number: Option<usize>| number.is_some_and(|number| number > 0);
+    for count in counts.filter(|count| is_some(count.held) || is_some(count.wanted)) {
+        let word = |number: Option<usize>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let (wanted, held) = (word(count.wanted), word(count.held));
         rows.push(vec![count.table.clone(), count.of.clone(), wanted, held]);
     }
     let mut out = columns(0, &rows);

@@ -26,7 +26,12 @@ pub enum Reply {
     /// A chain.
     Chain(Held<Chain>),
     /// A set or map.
-    Set(Held<Set>),
+    Set {
+        /// The set.
+        held: Held<Set>,
+        /// How many elements it has, those too that have run out and were not collected yet; older kernels do not say.
+        count: Option<u32>,
+    },
     /// A named object.
     Object(Held<Object>),
     /// A rule.

@@ -14,9 +14,8 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use daymark_dataplane::nft::apply::{CommitError, StartError};
-use daymark_dataplane::nft::compare::{self, Comparison};
+use daymark_dataplane::nft::compare::{self, Comparison, Holding};
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_dataplane::nft::program::Program;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -196,7 +195,7 @@ pub struct Desk {
     /// The plane's thread.
     pub orders: Sender<Order>,
     /// Reads the tables beside it.
-    pub read: Arc<dyn Fn() -> Result<Program, StartError> + Send + Sync>,
+    pub read: Arc<dyn Fn() -> Result<Holding, StartError> + Send + Sync>,
     /// How the other parts are.
     pub parts: Parts,
     /// One comparison at a time.
@@ -279,7 +278,7 @@ impl Desk {
 }
 
 /// The tables, through a socket of its own.
-fn read_kernel() -> Result<Program, StartError> {
+fn read_kernel() -> Result<Holding, StartError> {
     let opened = Netlink::open();
     let mut kernel = opened.map_err(|error| CommitError::Socket(error.to_string()))?;
     compare::read(&mut kernel)

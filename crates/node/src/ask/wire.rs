@@ -331,8 +331,9 @@ pub struct Count {
     /// How many there should be; absent where packets write them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<usize>,
-    /// How many there are.
-    pub held: usize,
+    /// How many there are; absent where packets write them and the kernel does not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<usize>,
 }
 
 /// Something that is not as it should be.

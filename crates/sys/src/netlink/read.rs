@@ -1,6 +1,6 @@
 //! A whole table, read back as of one generation.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use daymark_netlink::nft::{Elements, Name, Query, Reply, Rule, Set, SetElem, Snapshot, TableId};
 
@@ -66,6 +66,22 @@ impl NfSocket {
             }
         }
         Err(QueryError::Unsteady { tries: TRIES })
+    }
+
+    /// How many elements each set of a table has, without reading one; nothing of kernels that do not say. Elements that have run
+    /// out count until the kernel has collected them.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn counts(&mut self, table: &TableId) -> Result<BTreeMap<Name, usize>, QueryError> {
+        let replies = self.query(&Query::Sets(table.clone()))?;
+        let counted = replies.into_iter().filter_map(|reply| match reply {
+            Reply::Set { held, count } if held.table == *table => {
+                Some((held.object.name, usize::try_from(count?).ok()?))
+            }
+            _ => None,
+        });
+        Ok(counted.collect())
     }
 
     /// One element of a set by its key, and of a range its end; `None` if there is none: about 5 microseconds. Sets of
@@ -167,7 +183,7 @@ fn parts(table: &TableId) -> [Query; 4] {
 fn add(snapshot: &mut Snapshot, table: &TableId, reply: Reply) {
     match reply {
         Reply::Object(held) if held.table == *table => snapshot.objects.push(held),
-        Reply::Set(held) if held.table == *table => snapshot.sets.push(held),
+        Reply::Set { held, .. } if held.table == *table => snapshot.sets.push(held),
         Reply::Chain(held) if held.table == *table => snapshot.chains.push(held),
         Reply::Rule(held) if held.table == *table => snapshot.rules.push(held),
         _ => {}

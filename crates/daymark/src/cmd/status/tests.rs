@@ -21,9 +21,10 @@ fn status() -> Status {
             text: "the kernel holds generation 7".to_owned(),
         }],
         counts: vec![
-            count("fe-a", Some(2), 2),
-            count("fe-b", Some(0), 0),
-            count("sticky", None, 3),
+            count("fe-a", Some(2), Some(2)),
+            count("fe-b", Some(0), Some(0)),
+            count("sticky", None, Some(3)),
+            count("hits", None, None),
         ],
         differences: Vec::new(),
         differences_total: 0,

@@ -42,7 +42,10 @@ impl Reply {
                 table,
                 take_chain(&fields, family)?,
             )?),
-            NFT_MSG_NEWSET => Self::Set(held(&fields, NFTA_SET_HANDLE, table, take_set(&fields)?)?),
+            NFT_MSG_NEWSET => Self::Set {
+                held: held(&fields, NFTA_SET_HANDLE, table, take_set(&fields)?)?,
+                count: fields.opt_be32(NFTA_SET_COUNT)?,
+            },
             NFT_MSG_NEWOBJ => Self::Object(held(
                 &fields,
                 NFTA_OBJ_HANDLE,
@@ -110,6 +113,7 @@ const NFTA_TABLE_HANDLE: u16 = 4;
 const NFTA_CHAIN_HANDLE: u16 = 2;
 const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_SET_HANDLE: u16 = 16;
+const NFTA_SET_COUNT: u16 = 20;
 const NFTA_OBJ_HANDLE: u16 = 6;
 
 // `enum nft_gen_attributes`.
