@@ -3,6 +3,7 @@
 //! It runs in the network namespace of the process that starts it and answers at its loopback; who lives in another
 //! namespace comes through a [`Relay`]. The programs are not daymark's: `peers/` builds them.
 
+mod audit;
 mod credentials;
 mod relay;
 
@@ -20,6 +21,7 @@ use crate::child::{Child, ChildError};
 use crate::clock;
 use crate::cluster;
 
+pub use audit::{Audit, Right};
 pub use credentials::User;
 pub use relay::Relay;
 
@@ -92,6 +94,7 @@ impl ControlPlane {
     /// [`ControlError`], with the end of the log of a program that ended.
     pub async fn start(spec: Spec) -> Result<Self, ControlError> {
         credentials::write(&spec)?;
+        credentials::put(&spec.state.join(POLICY), audit::POLICY)?;
         let mut plane = Self {
             spec,
             children: Vec::new(),
@@ -132,6 +135,18 @@ impl ControlPlane {
         )?;
         let client = cluster::client(&path).await;
         client.map_err(|error| ControlError::Credentials(error.to_string()))
+    }
+
+    /// What a ServiceAccount asked for so far.
+    ///
+    /// # Errors
+    /// [`ControlError::File`].
+    pub fn audit(&self, identity: &str) -> Result<Audit, ControlError> {
+        let log = self.spec.state.join(AUDIT);
+        Audit::read(&log, identity).map_err(|source| ControlError::File {
+            what: format!("reading {}", log.display()),
+            source,
+        })
     }
 
     /// Fails when one of the processes has ended.
@@ -253,6 +268,8 @@ fn apiserver(spec: &Spec) -> Vec<String> {
         "--service-account-issuer=https://kubernetes.default.svc",
         &format!("--token-auth-file={}", file("tokens.csv")),
         "--authorization-mode=RBAC",
+        &format!("--audit-policy-file={}", file(POLICY)),
+        &format!("--audit-log-path={}", file(AUDIT)),
         // Pods of a lab mount no account.
         "--disable-admission-plugins=ServiceAccount",
         "--allow-privileged",
@@ -289,6 +306,9 @@ fn log(spec: &Spec, program: &str) -> PathBuf {
 
 const ETCD: &str = "http://127.0.0.1:2379";
 const PORT: u16 = 6443;
+/// Which requests are written down, and where: a line is there when the answer is sent.
+const POLICY: &str = "audit.yaml";
+const AUDIT: &str = "audit.log";
 const API_SERVER: &str = "kube-apiserver";
 /// Some twenty times what a quiet machine needs: several may start at a time, beside other work.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -17,6 +17,7 @@ mod difference;
 mod metrics;
 mod objects;
 mod report;
+mod rights;
 mod seen;
 mod sentinel;
 mod site;
@@ -40,6 +41,7 @@ use crate::judge::lab::layout::Layout;
 use api::Writer;
 use difference::{Finding, compare};
 use report::Report;
+use rights::Rights;
 use seen::Seen;
 use sentinel::Sentinel;
 use site::{Question, Site, Tries};
@@ -95,12 +97,18 @@ pub(crate) fn run(runtime: &Runtime, plan: &Plan) -> anyhow::Result<bool> {
         report.metrics.extend(bench.metrics()?);
     }
     report.print(&plan.seeds);
-    let good = report.is_good();
+    let rights = Rights::new(control.plane.audit(AGENT)?, MANIFEST)?;
+    rights.print();
+    let good = report.is_good() && rights.suffice();
     if good {
         let _ = std::fs::remove_dir_all(&plan.state);
     }
     Ok(good)
 }
+
+/// What the agent is installed by, and the user that it is at the API.
+const MANIFEST: &str = include_str!("../../../../deploy/node.yaml");
+const AGENT: &str = "system:serviceaccount:kube-system:daymark-node";
 
 /// The control plane, and who writes to it.
 struct Control<'a> {
@@ -115,7 +123,7 @@ impl<'a> Control<'a> {
         let plane = runtime.block_on(ControlPlane::start(spec(plan)))?;
         let client = runtime.block_on(plane.client())?;
         // The agent has the rights of its manifest, and no others.
-        runtime.block_on(grant(&client, include_str!("../../../../deploy/node.yaml")))?;
+        runtime.block_on(grant(&client, MANIFEST))?;
         let writer = Writer::new(client);
         for name in ["default", "prod", sentinel::NAMESPACE] {
             runtime.block_on(writer.namespace(name))?;

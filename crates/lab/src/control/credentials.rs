@@ -104,7 +104,7 @@ pub(super) fn kubeconfig(
     put(to, &format!("{config:#}\n"))
 }
 
-fn put(path: &Path, text: &str) -> Result<(), ControlError> {
+pub(super) fn put(path: &Path, text: &str) -> Result<(), ControlError> {
     write_private(path, text).map_err(|source| ControlError::File {
         what: format!("writing {}", path.display()),
         source,
