@@ -9,6 +9,12 @@ peers=$(realpath "$2")
 shift 2
 # kube-proxy runs iptables itself.
 [ $# -gt 0 ] || { set -- nftables; "$here/../need.sh" iptables && set -- nftables iptables; }
+# kube-proxy's mode ipvs serves by a kernel module.
+case " $* " in
+  *" ipvs "*) ;;
+  *) [ -e /proc/net/ip_vs ] && why="it was never tried; name the mode to try it" || why="this kernel has no ip_vs"
+    echo "skipped: the move from mode ipvs: $why" ;;
+esac
 lab=move-$$
 out=$(mktemp -d)
 trap '"$daymark" lab down --name "$lab" >/dev/null 2>&1; rm -rf "$out"' EXIT
