@@ -1,4 +1,4 @@
-//! The clock, for measurements in tests.
+//! The clock.
 
 use std::time::Instant;
 

@@ -28,7 +28,6 @@ mod decode;
 mod intern;
 mod metrics;
 
-#[cfg(test)]
 mod clock;
 
 pub use config::{Config, Kind, Nodes, Retry, Wanted};

@@ -81,6 +81,37 @@ async fn first_batch_is_the_whole_state_and_changes_follow() {
 }
 
 #[tokio::test]
+async fn changes_without_end_come_by_the_handful_in_order_and_with_the_last() {
+    let (live, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::default().on(SERVICES, [Reply::Live(receiver)]);
+    let feed = Feed::start(&server.client(), quick());
+    let mut subscription = feed.subscribe();
+    live.send(end("5")).unwrap();
+    subscription.next().await.unwrap();
+    let count = 200;
+    let name = |revision: u32| format!("s{revision}");
+    for revision in 6..6 + count {
+        let line = service("ADDED", &name(revision), "10.0.0.1", revision);
+        live.send(line).unwrap();
+    }
+    // The answer ends with the last.
+    drop(live);
+    let (mut seen, mut largest) = (Vec::new(), 0);
+    while seen.len() < count as usize {
+        let next = tokio::time::timeout(Duration::from_secs(5), subscription.next());
+        let batch = next.await.expect("a batch within 5 s");
+        let words = words(&batch.expect("the feed runs"));
+        largest = largest.max(words.len());
+        seen.extend(words);
+    }
+    let word = |revision| format!("+{} [10.0.0.1]", name(revision));
+    let expected: Vec<String> = (6..6 + count).map(word).collect();
+    assert_eq!(seen, expected);
+    // All that had come during the first pause.
+    assert!(largest >= 140, "{largest}");
+}
+
+#[tokio::test]
 async fn a_broken_watch_resumes_at_its_last_revision() {
     let script = [
         Reply::Break(

@@ -184,8 +184,8 @@ impl Changes {
     }
 }
 
-/// Between two changes.
-const PAUSE: Duration = Duration::from_millis(2);
+/// Between two changes: those that come faster than fifty a second wait for each other (`daymark_feed`), and this is the way of one.
+const PAUSE: Duration = Duration::from_millis(25);
 /// A change that takes longer is a failure.
 const LONGEST: Duration = Duration::from_secs(5);
 

@@ -9,6 +9,7 @@
 //! The hub is told when a list begins and ends; it works out what vanished between.
 
 mod backoff;
+mod crowd;
 mod items;
 mod lines;
 mod request;
@@ -32,11 +33,13 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use self::backoff::Backoff;
+use self::crowd::{Crowd, Next, PAUSE};
 use self::items::{Items, ItemsError};
 use self::lines::{Lines, TooLong};
 use self::request::{Age, Ask, request};
 use self::trouble::{REMIND, REMIND_ABSENT, Told, Trouble, remedy};
 use self::unusable::Unusable;
+use crate::clock;
 use crate::config::{Config, Kind};
 use crate::decode::{self, Context, Frame, InitialEvents, ListMeta, Meaning, Object, StatusError};
 use crate::intern::Interner;
@@ -381,7 +384,11 @@ impl Watch {
             self.send(vec![Message::ListBegin(self.kind)]).await?;
         }
         let mut lines = Lines::default();
+        let (mut crowd, mut next) = (Crowd::default(), Next::AtOnce);
         loop {
+            if next == Next::AfterAPause {
+                sleep(PAUSE).await;
+            }
             let patience = if listing {
                 FIRST_EVENTS
             } else {
@@ -394,13 +401,39 @@ impl Watch {
                 Ok(None) => return Ok(()),
                 Ok(Some(chunk)) => chunk,
             };
-            let taken = self.take(&chunk, &mut lines, &mut listing);
+            let mut taken = self.take(&chunk, &mut lines, &mut listing);
+            if next == Next::AfterAPause {
+                self.gather(&mut body, &mut lines, &mut taken).await;
+            }
             if taken.lines > 0 && !listing {
                 *progress = Progress::Some;
+                next = crowd.came(clock::now());
             }
             self.send(taken.messages).await?;
-            if let Some(broken) = taken.error {
-                return Err(broken);
+            match (taken.error, taken.stream) {
+                (Some(broken), _) => return Err(broken),
+                (None, Stream::Ended) => return Ok(()),
+                (None, Stream::GoesOn) => {}
+            }
+        }
+    }
+
+    /// Takes in what came during a pause.
+    async fn gather(&mut self, body: &mut Body, lines: &mut Lines, taken: &mut Taken) {
+        while taken.error.is_none() && taken.lines < HANDFUL {
+            match timeout(GAP, self.chunk(body, self.config.silence)).await {
+                Ok(Ok(Some(chunk))) => {
+                    let more = self.take(&chunk, lines, &mut false);
+                    taken.messages.extend(more.messages);
+                    taken.lines += more.lines;
+                    taken.error = more.error;
+                }
+                Ok(Err(broken)) => taken.error = Some(broken),
+                Ok(Ok(None)) => {
+                    taken.stream = Stream::Ended;
+                    return;
+                }
+                Err(_) => return,
             }
         }
     }
@@ -582,6 +615,15 @@ struct Taken {
     messages: Messages,
     lines: usize,
     error: Option<Broken>,
+    stream: Stream,
+}
+
+/// Whether more can come.
+#[derive(Clone, Copy, Debug, Default)]
+enum Stream {
+    #[default]
+    GoesOn,
+    Ended,
 }
 
 /// What a 504 says when a server has not come to a revision within three seconds (kubernetes
@@ -589,6 +631,10 @@ struct Taken {
 const TOO_LARGE: &str = "Too large resource version";
 /// How many objects a page of a list holds.
 const PAGE: usize = 500;
+/// What waits is read until nothing comes for so long,
+const GAP: Duration = Duration::from_millis(1);
+/// or until it is so many changes.
+const HANDFUL: usize = 2_000;
 /// Patience for the answer to a watch request; it comes before the first event.
 const OPEN: Duration = Duration::from_secs(15);
 /// Patience for the answer to a list request.

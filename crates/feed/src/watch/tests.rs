@@ -196,7 +196,7 @@ async fn a_list_that_breaks_off_is_asked_for_again_after_waits_that_double() {
         let unstreamed = (attempt.len() == 2).then(|| status(400));
         let broken = std::iter::repeat_n(attempt, 6).flatten();
         let answers = unstreamed.into_iter().chain(broken).chain([(200, whole)]);
-        let began = crate::clock::now();
+        let began = clock::now();
         let mut script = Script::start(Kind::Service, answers);
         let said = script.words(6 * 2 + 4).await;
         let took = began.elapsed();
