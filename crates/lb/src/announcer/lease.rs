@@ -14,9 +14,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::clock;
 use crate::membership::{Announcer, Renewal, Timing};
+use crate::moment::Moment;
 
 /// The name of a node's Lease is this and the node's name.
 const PREFIX: &str = "daymark-announcer-";
@@ -142,6 +144,7 @@ impl Heartbeat {
         Watch {
             events: watcher(self.leases.clone(), config).boxed(),
             listed: Vec::new(),
+            pause: Pause::default(),
         }
     }
 }
@@ -161,21 +164,37 @@ pub(super) enum News {
 pub(super) struct Watch {
     events: BoxStream<'static, Result<Event<Lease>, watcher::Error>>,
     listed: Vec<Announcer>,
+    pause: Pause,
 }
 
 impl Watch {
+    /// Opens it anew; a pause goes on, because why it failed may have stayed.
+    pub(super) fn reopen(&mut self, heartbeat: &Heartbeat) {
+        let pause = std::mem::take(&mut self.pause);
+        *self = Self {
+            pause,
+            ..heartbeat.watch()
+        };
+    }
+
     /// What is new. Cancel safe.
     pub(super) async fn next(&mut self) -> News {
         loop {
+            sleep(self.pause.left(clock::now())).await;
             match self.events.next().await {
                 Some(Ok(event)) => {
+                    // It begins to list also where it is refused each time.
+                    if !matches!(event, Event::Init) {
+                        self.pause = Pause::default();
+                    }
                     if let Some(news) = self.take(event) {
                         return news;
                     }
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "the watch of announcers' Leases broke");
-                    tokio::time::sleep(PAUSE).await;
+                    let chance = f64::from(clock::timestamp().subsec_nanosecond()) / 1e9;
+                    self.pause.after(asked(&error), chance, clock::now());
                 }
                 // The stream of a watcher has no end.
                 None => futures::future::pending::<()>().await,
@@ -197,8 +216,59 @@ impl Watch {
     }
 }
 
-/// Between two attempts to watch: an announcer that cannot watch is silent, so it does not wait long.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two attempts to watch. An announcer that cannot watch is silent, so it does not wait long; but a thousand that
+/// have no right to it are not to keep an API busy.
+#[derive(Debug, Default)]
+struct Pause {
+    /// How often in a row it failed.
+    failures: u32,
+    /// Before this there is no attempt.
+    until: Option<Moment>,
+}
+
+/// Whether the API could be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// It answered that it will not.
+    Refused,
+    /// It could not be reached, or the connection broke.
+    Unheard,
+}
+
+impl Pause {
+    /// An attempt failed. `chance`, in 0.0..1.0, takes up to half off, so that not all come back at once.
+    fn after(&mut self, asked: Asked, chance: f64, now: Moment) {
+        let longest = match asked {
+            Asked::Refused => LONGEST_REFUSED,
+            Asked::Unheard => LONGEST,
+        };
+        let wait = FIRST
+            .saturating_mul(1 << self.failures.min(16))
+            .min(longest);
+        self.failures += 1;
+        self.until = Some(now + wait.mul_f64(1.0 - chance / 2.0));
+    }
+
+    /// What is left of it.
+    fn left(&self, now: Moment) -> Duration {
+        self.until.map_or(Duration::ZERO, |until| until.since(now))
+    }
+}
+
+fn asked(error: &watcher::Error) -> Asked {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        WatchError(_)
+        | InitialListFailed(kube::Error::Api(_))
+        | WatchStartFailed(kube::Error::Api(_))
+        | WatchFailed(kube::Error::Api(_)) => Asked::Refused,
+        _ => Asked::Unheard,
+    }
+}
+
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(1);
+const LONGEST_REFUSED: Duration = Duration::from_secs(30);
 
 fn announcer(lease: &Lease) -> Option<Announcer> {
     let node = lease.metadata.name.as_deref()?.strip_prefix(PREFIX)?;
@@ -239,5 +309,33 @@ impl Stamps {
     pub(super) fn next(&mut self) -> i64 {
         self.last = clock::timestamp().as_microsecond().max(self.last + 1);
         self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pauses(asked: Asked, chance: f64) -> Vec<u128> {
+        let (mut pause, mut now, mut pauses) = (Pause::default(), clock::now(), Vec::new());
+        for _ in 0..11 {
+            pause.after(asked, chance, now);
+            let left = pause.left(now);
+            pauses.push(left.as_millis());
+            now = now + left;
+            assert_eq!(pause.left(now), Duration::ZERO);
+        }
+        pauses
+    }
+
+    #[test]
+    fn an_api_that_refuses_is_asked_seldom_and_one_that_is_away_each_second() {
+        let away = [100, 200, 400, 800, 1000, 1000, 1000, 1000, 1000, 1000, 1000];
+        assert_eq!(pauses(Asked::Unheard, 0.0), away);
+        assert_eq!(pauses(Asked::Unheard, 1.0), away.map(|wait| wait / 2));
+        let refused = [
+            100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000,
+        ];
+        assert_eq!(pauses(Asked::Refused, 0.0), refused);
     }
 }

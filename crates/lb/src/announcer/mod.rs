@@ -278,7 +278,7 @@ impl Task {
         if !self.membership.may_renew(now) {
             // A watch that shows no sign of life for as long as a Lease lasts is opened again.
             if now.since(self.watching_since) >= self.config.timing.lapse() {
-                self.watch = self.heartbeat.watch();
+                self.watch.reopen(&self.heartbeat);
                 self.watching_since = now;
             }
             return;
