@@ -36,11 +36,17 @@ pub(crate) fn of_parts(
         "daymark_announcer_addresses {}",
         announcer.answering().len()
     );
-    let kinds = Kind::ALL.map(|kind| (format!("{{kind=\"{kind}\"}}"), feed.kind(kind)));
+    // Not of kinds that nobody here watches: that their watch is not open is nothing to be called for.
+    let kinds: Vec<(String, &KindMetrics)> = Kind::ALL
+        .into_iter()
+        .map(|kind| (format!("{{kind=\"{kind}\"}}"), feed.kind(kind)))
+        .filter(|(_, kind)| kind.watched.load(Ordering::Relaxed))
+        .collect();
     let mut of_kinds = |name, help, count: fn(&KindMetrics) -> &AtomicU64| {
-        let rows = kinds
-            .each_ref()
-            .map(|(label, kind)| (label.as_str(), count(kind)));
+        let rows: Vec<(&str, &AtomicU64)> = kinds
+            .iter()
+            .map(|(label, kind)| (label.as_str(), count(kind)))
+            .collect();
         counter(&mut out, name, help, &rows);
     };
     of_kinds("daymark_feed_objects", "Objects received", |kind| {
@@ -112,6 +118,37 @@ fn counter(out: &mut String, name: &str, help: &str, rows: &[(&str, &AtomicU64)]
             out,
             "{name}_total{labels} {}",
             value.load(Ordering::Relaxed)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_nobody_watches_have_no_lines() {
+        let feed = daymark_feed::Metrics::default();
+        let service = feed.kind(Kind::Service);
+        service.watched.store(true, Ordering::Relaxed);
+        let connected = || {
+            let text = of_parts(None, &daymark_lb::Metrics::default(), &feed);
+            let lines = text
+                .lines()
+                .filter(|line| line.starts_with("daymark_feed_"));
+            let lines: Vec<String> = lines.map(str::to_owned).collect();
+            let service = "kind=\"Service\"";
+            assert!(lines.iter().all(|line| line.contains(service)), "{text}");
+            lines.last().cloned().expect("lines of the feed")
+        };
+        assert_eq!(
+            connected(),
+            "daymark_feed_watch_connected{kind=\"Service\"} 0"
+        );
+        service.connected.store(true, Ordering::Relaxed);
+        assert_eq!(
+            connected(),
+            "daymark_feed_watch_connected{kind=\"Service\"} 1"
         );
     }
 }

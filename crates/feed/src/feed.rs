@@ -1,5 +1,6 @@
 //! The running feed.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
@@ -34,6 +35,7 @@ impl Feed {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut watches = JoinSet::new();
         for kind in kinds {
+            metrics.kind(kind).watched.store(true, Ordering::Relaxed);
             let shared = (Arc::clone(&names), Arc::clone(&metrics));
             let watch = Watch::new(
                 kind,

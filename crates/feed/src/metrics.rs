@@ -27,6 +27,8 @@ pub struct KindMetrics {
     pub failures: AtomicU64,
     /// Values and objects that could not be read.
     pub unreadable: AtomicU64,
+    /// Whether this feed watches the kind at all.
+    pub watched: AtomicBool,
     /// Whether a watch is open now.
     pub connected: AtomicBool,
 }

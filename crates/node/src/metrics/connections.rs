@@ -142,7 +142,7 @@ fn lines(series: &BTreeMap<Series, u64>, most: usize) -> String {
 }
 
 /// The most series, unless another number is wanted.
-pub const MOST: usize = 10_000;
+pub const MOST: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
