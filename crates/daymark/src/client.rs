@@ -38,17 +38,11 @@ pub(crate) struct Access {
 impl Access {
     /// With what the environment of a Pod says.
     pub(crate) fn new(kubeconfig: Option<PathBuf>, server: Option<String>) -> Self {
-        let variable = |name| {
-            let value = std::env::var_os(name)?;
-            Some(value.to_string_lossy().into_owned())
-        };
+        let port = std::env::var_os("KUBERNETES_PORT");
         Self {
             kubeconfig,
             server,
-            service: service_address(
-                variable("KUBERNETES_PORT").as_deref(),
-                variable("KUBERNETES_SERVICE_HOST"),
-            ),
+            service: port.and_then(|url| service_address(&url.to_string_lossy())),
             account: SERVICE_ACCOUNT.into(),
         }
     }
@@ -149,11 +143,11 @@ impl Server {
     }
 }
 
-/// The Service `kubernetes` as kubelet names it to a Pod. A manifest may set KUBERNETES_SERVICE_HOST to the API server's own address;
-/// KUBERNETES_PORT (`tcp://ADDRESS:443`) is set by kubelet alone, and so it goes first.
-fn service_address(port: Option<&str>, host: Option<String>) -> Option<String> {
-    let place = port.and_then(|url| url.strip_prefix("tcp://")?.rsplit_once(':'));
-    place.map(|(host, _)| bare(host).to_owned()).or(host)
+/// The Service `kubernetes` as kubelet names it to a Pod in KUBERNETES_PORT (`tcp://ADDRESS:443`). KUBERNETES_SERVICE_HOST says the same
+/// until somebody sets it to the API server's own address, as manifests of such agents do: it is not believed.
+fn service_address(port: &str) -> Option<String> {
+    let (host, _) = port.strip_prefix("tcp://")?.rsplit_once(':')?;
+    Some(bare(host).to_owned())
 }
 
 /// Without the brackets of an IPv6 address.
@@ -330,21 +324,15 @@ mod tests {
     }
 
     #[test]
-    fn what_kubelet_says_goes_before_what_a_manifest_may_set() {
-        let address =
-            |port: Option<&str>, host: Option<&str>| service_address(port, host.map(str::to_owned));
-        let own = Some("192.0.2.1");
-        assert_eq!(
-            address(Some("tcp://10.96.0.1:443"), own).as_deref(),
-            Some("10.96.0.1")
-        );
-        assert_eq!(
-            address(Some("tcp://[fd00::1]:443"), own).as_deref(),
-            Some("fd00::1")
-        );
-        assert_eq!(address(None, own).as_deref(), own);
-        assert_eq!(address(Some("6443"), own).as_deref(), own);
-        assert_eq!(address(None, None), None);
+    fn kubelet_alone_says_which_service_the_api_is() {
+        let rows = [
+            ("tcp://10.96.0.1:443", Some("10.96.0.1")),
+            ("tcp://[fd00::1]:443", Some("fd00::1")),
+            ("6443", None),
+        ];
+        for (port, expected) in rows {
+            assert_eq!(service_address(port).as_deref(), expected, "{port}");
+        }
     }
 
     #[test]

@@ -249,7 +249,10 @@ fn assert_confined(agent: &Program) {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", agent.child.id())).unwrap();
     let mut threads = 0;
     for task in tasks {
-        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        // A thread may end meanwhile.
+        let Ok(status) = std::fs::read_to_string(task.unwrap().path().join("status")) else {
+            continue;
+        };
         for (name, value) in lines {
             assert!(
                 status.contains(&format!("{name}:\t{value}\n")),
@@ -390,7 +393,8 @@ async fn follows(site: &Site<'_>) {
         let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
         Ok(text.split(' ').next().unwrap_or_default().to_owned())
     };
-    assert_eq!(ask().unwrap(), "pod/pod-1");
+    let first = (0..50).find_map(|_| ask().ok());
+    assert_eq!(first.as_deref(), Some("pod/pod-1"));
     let slices: Api<k8s_openapi::api::discovery::v1::EndpointSlice> =
         Api::namespaced(site.ground.client.clone(), "default");
     let patch = Patch::Merge(slice("talk", "UDP", "10.244.1.2"));

@@ -255,13 +255,18 @@ impl Pause {
     }
 }
 
+/// An API that is overloaded, or has lost its store, answers too: that will pass, and is as if it were not heard.
 fn asked(error: &watcher::Error) -> Asked {
     use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
-    match error {
-        WatchError(_)
-        | InitialListFailed(kube::Error::Api(_))
-        | WatchStartFailed(kube::Error::Api(_))
-        | WatchFailed(kube::Error::Api(_)) => Asked::Refused,
+    let code = match error {
+        WatchError(status) => status.code,
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchFailed(kube::Error::Api(status)) => status.code,
+        _ => 0,
+    };
+    match code {
+        401 | 403 | 404 => Asked::Refused,
         _ => Asked::Unheard,
     }
 }
@@ -337,5 +342,21 @@ mod tests {
             100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000,
         ];
         assert_eq!(pauses(Asked::Refused, 0.0), refused);
+        for (code, expected) in [
+            (401, Asked::Refused),
+            (403, Asked::Refused),
+            (429, Asked::Unheard),
+            (500, Asked::Unheard),
+            (503, Asked::Unheard),
+        ] {
+            let status = Box::new(kube::core::Status::failure("", "").with_code(code));
+            let listing = watcher::Error::InitialListFailed(kube::Error::Api(status.clone()));
+            assert_eq!(asked(&listing), expected, "{code}");
+            assert_eq!(
+                asked(&watcher::Error::WatchError(status)),
+                expected,
+                "{code}"
+            );
+        }
     }
 }
