@@ -186,7 +186,7 @@ fn the_service_address_of_a_pods_environment_is_no_way_to_the_api() {
     let test = "the_service_address_of_a_pods_environment_is_no_way_to_the_api";
     isolated_test(test, || {
         let mut command = node(&["--node-name", "node-1"]);
-        let said = said(1, command.env("KUBERNETES_SERVICE_HOST", "10.96.0.1"));
+        let said = said(1, command.env("KUBERNETES_PORT", "tcp://10.96.0.1:443"));
         for part in [
             "10.96.0.1",
             "--kubeconfig FILE",
