@@ -589,6 +589,10 @@ fn the_containers_have_the_capabilities_of_their_parts_alone() {
     );
     assert_eq!(context["allowPrivilegeEscalation"], false);
     assert_eq!(context["readOnlyRootFilesystem"], true);
+    // What a rollout waits for is this agent's own first state, which /healthz is not.
+    for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
+        assert_eq!(node[probe]["httpGet"]["path"], path, "{probe}");
+    }
     let deployment =
         &find(&objects, "Deployment", "daymark-controller")["spec"]["template"]["spec"];
     let context = &deployment["containers"][0]["securityContext"];

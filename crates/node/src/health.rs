@@ -1,4 +1,4 @@
-//! `/healthz` and `/livez`, `/metrics` and `/metrics/slis`, `/proxyMode` and `/configz`, at kube-proxy's ports and paths.
+//! `/healthz`, `/livez` and `/readyz`, `/metrics` and `/metrics/slis`, `/proxyMode` and `/configz`, at kube-proxy's ports and paths.
 
 mod answer;
 
@@ -155,6 +155,7 @@ fn health_routes() -> Router<Shared> {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
 }
 
 fn metrics_routes(pages: Pages) -> Router<Shared> {
@@ -267,6 +268,14 @@ async fn healthz(State(shared): State<Shared>) -> Response {
 async fn livez(State(shared): State<Shared>) -> Response {
     let live = is_live(&shared.plane, &shared.metrics, shared.patience);
     answer::answer(&shared, Probe::Life, (live, None))
+}
+
+/// Whether this process itself has brought a state of the API to the kernel, which tables of an agent before it say nothing
+/// about: one that may not read the API, or cannot trust it, has not, and a rollout has to stop at it. kube-proxy has no such page.
+async fn readyz(State(shared): State<Shared>) -> Response {
+    let loaded = *shared.plane.borrow() != PlaneStatus::Starting;
+    let ready = loaded && is_live(&shared.plane, &shared.metrics, shared.patience);
+    answer::respond(&shared, (ready, None)).1
 }
 
 /// A failing commit is tried again within milliseconds; after so long it will not heal by itself.

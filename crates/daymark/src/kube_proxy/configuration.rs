@@ -32,7 +32,7 @@ fields! {
         "bindAddress", "bind-address", bind_address: String = String::new(),
             "Its family decides the default health and metrics addresses. An address (not `0.0.0.0` or `::`) replaces the Node's primary one in `nodePortAddresses: primary`.";
         "healthzBindAddress", "healthz-bind-address", healthz_bind_address: String = String::new(),
-            "Where `/healthz` and `/livez` are served: port 10256 of all addresses unless set.";
+            "Where `/healthz`, `/livez` and `/readyz` are served: port 10256 of all addresses unless set.";
         "metricsBindAddress", "metrics-bind-address", metrics_bind_address: String = String::new(),
             "Where `/metrics`, `/proxyMode`, `/configz` and `/healthz` are served: port 10249 of loopback unless set.";
         "bindAddressHardFail", "bind-address-hard-fail", bind_address_hard_fail: bool = false,

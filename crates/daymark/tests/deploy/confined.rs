@@ -304,7 +304,7 @@ fn an_agent_serves_with_the_capabilities_of_its_manifest_alone() {
                 let mut agent = site.agent(manifests(&site.container), &[]);
                 site.healthy(&agent).await;
                 assert_confined(&agent);
-                for path in ["/livez", "/healthz"] {
+                for path in ["/livez", "/readyz", "/healthz"] {
                     assert!(
                         site.get(path).contains(" 200 "),
                         "{path}: {}",

@@ -1,4 +1,4 @@
-//! The body of `/healthz` and `/livez`, as kube-proxy writes it (kubernetes `pkg/proxy/healthcheck/proxy_health.go`).
+//! The body of `/healthz`, `/livez` and `/readyz`, as kube-proxy writes it (kubernetes `pkg/proxy/healthcheck/proxy_health.go`).
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -12,16 +12,22 @@ use crate::metrics::kube_proxy::Probe;
 
 /// `healthy` without the Node, and whether the Node is eligible, if that is asked.
 pub(super) fn answer(shared: &Shared, probe: Probe, state: (bool, Option<bool>)) -> Response {
+    let (code, response) = respond(shared, state);
+    shared.metrics.kube_proxy.probed(probe, code.as_u16());
+    response
+}
+
+/// The same for a page that kube-proxy does not have, and so does not count.
+pub(super) fn respond(shared: &Shared, state: (bool, Option<bool>)) -> (StatusCode, Response) {
     let good = state.0 && state.1 != Some(false);
     let code = if good {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let counters = &shared.metrics.kube_proxy;
-    counters.probed(probe, code.as_u16());
-    let body = body(clock::timestamp(), counters.updated(), state);
-    (code, page("application/json", body)).into_response()
+    let updated = shared.metrics.kube_proxy.updated();
+    let body = body(clock::timestamp(), updated, state);
+    (code, (code, page("application/json", body)).into_response())
 }
 
 /// While all is well "lastUpdated" is now, for old clients that take its age for a sign.

@@ -57,7 +57,7 @@ enum Thread {
 #[tokio::test]
 async fn health_is_a_state_in_the_kernel_that_follows_and_life_is_a_thread_that_does() {
     let rows = [
-        // The plane, its thread, how long it is behind; /healthz, /livez.
+        // The plane, its thread, how long it is behind; /healthz and /readyz, /livez.
         (PlaneStatus::Starting, Thread::Lives, 0, 503, 200),
         (COMMITTED, Thread::Lives, 0, 200, 200),
         (COMMITTED, Thread::Lives, 5, 200, 200),
@@ -74,7 +74,7 @@ async fn health_is_a_state_in_the_kernel_that_follows_and_life_is_a_thread_that_
         }
         let since = clock::now() - Duration::from_secs(behind);
         it.shared.metrics.set_behind((behind > 0).then_some(since));
-        for (path, expected) in [("/healthz", health), ("/livez", life)] {
+        for (path, expected) in [("/healthz", health), ("/readyz", health), ("/livez", life)] {
             let (code, body) = ask(health_routes(), &it.shared, path).await;
             let row = format!("{status:?}, {thread:?}, behind {behind} s: {path} says {body}");
             assert_eq!(code, expected, "{row}");
@@ -93,6 +93,24 @@ async fn tables_of_an_earlier_agent_are_healthy_until_the_first_state() {
         it.shared.metrics.set_eligibility(node);
         let (code, _) = ask(health_routes(), &it.shared, "/healthz").await;
         assert_eq!(code, expected, "{node:?}");
+    }
+}
+
+#[tokio::test]
+async fn ready_is_who_brought_a_state_itself_whatever_serves_and_whatever_becomes_of_the_node() {
+    for (status, node, expected) in [
+        (PlaneStatus::Starting, None, 503),
+        (PlaneStatus::Starting, Some(Eligibility::Eligible), 503),
+        (COMMITTED, Some(Eligibility::Eligible), 200),
+        (COMMITTED, Some(Eligibility::Leaving), 200),
+    ] {
+        let it = fixture(status);
+        it.shared.metrics.set_adopted();
+        it.shared.metrics.set_eligibility(node);
+        let (code, _) = ask(health_routes(), &it.shared, "/readyz").await;
+        assert_eq!(code, expected, "{status:?}, {node:?}");
+        let text = it.shared.metrics.families();
+        assert!(!text.contains("kubeproxy_proxy_healthz_total{"), "{text}");
     }
 }
 
