@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use daymark_case::random::Random;
 use daymark_dataplane::nft::TableFlags;
-use daymark_dataplane::nft::apply::{CommitError, Found, Kernel, Plane, StartError};
+use daymark_dataplane::nft::apply::{CommitError, Found, Kernel, Old, Plane, StartError};
 use daymark_dataplane::nft::base;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_dataplane::nft::layout::{TABLES, Words};
@@ -128,7 +128,13 @@ fn another_layout_takes_over_up_and_down_without_losing_a_packet() {
                     world.apply(some(&mut random, &slices));
                     let found = agent(&lab, (layout, flags), world.desired(), LONG);
                     assert!(
-                        matches!(found, Ok(Found::ToReplace(_))),
+                        matches!(
+                            found,
+                            Ok(Found::ToReplace {
+                                old: Old::Serves,
+                                ..
+                            })
+                        ),
                         "round {round}: {found:?}"
                     );
                     let after = names(&lab);

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use daymark_dataplane::nft::TableFlags;
-use daymark_dataplane::nft::apply::{Found, Kernel, Plane, StartError};
+use daymark_dataplane::nft::apply::{Found, Kernel, Old, Plane, StartError};
 use daymark_feed::{Event, PlaneSender, Subscription};
 use daymark_model::{Change, Options};
 use thiserror::Error;
@@ -77,10 +77,16 @@ impl Agent {
                 metrics.set_adopted();
                 info!("adopted the tables that were there");
             }
-            Found::ToReplace(why) => warn!(
-                why,
-                "the tables that are there cannot be adopted; others are built beside them with the first state"
-            ),
+            Found::ToReplace { why, old } => {
+                // They go on as adopted ones would.
+                if old == Old::Serves {
+                    metrics.set_adopted();
+                }
+                warn!(
+                    why,
+                    "the tables that are there cannot be adopted; others are built beside them with the first state"
+                );
+            }
         }
         let (orders, inbox) = channel();
         let stale = conntrack::start(Arc::clone(&metrics))?;

@@ -10,9 +10,9 @@ use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Found, Kernel, Plane};
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_dataplane::nft::layout::{Words, set};
-use daymark_feed::{PlaneStatus, plane_channel};
+use daymark_feed::{PlaneReceiver, PlaneStatus, plane_channel};
 use daymark_model::{Change, Family, World};
-use daymark_netlink::nft::{Elements, Message, Ruleset};
+use daymark_netlink::nft::{Chain, ChainKind, Elements, Exists, Message, Ruleset};
 use daymark_node::agent::Agent;
 use daymark_node::metrics::Metrics;
 use daymark_node::proxy::Order;
@@ -109,6 +109,42 @@ fn what_another_program_does_to_the_tables_is_mended_within_a_second() {
     });
 }
 
+#[test]
+fn tables_that_are_to_be_replaced_serve_until_then_if_they_are_whole() {
+    let test = "tables_that_are_to_be_replaced_serve_until_then_if_they_are_whole";
+    isolated_test(test, || {
+        let case = Case::parse("inline.case", WORLD).expect("a case that parses");
+        let ids = Family::BOTH.map(|family| Words::of(family).table());
+        let adopted = || {
+            let metrics = Arc::new(Metrics::default());
+            start(&case, &metrics).0.stop();
+            metrics.adopted()
+        };
+        let mut other = Netlink::open().expect("a netfilter socket");
+        running_agent(&case).0.stop();
+        // A chain of somebody else's makes them of no layout.
+        let chain = Message::NewChain {
+            table: ids[0].clone(),
+            chain: Chain {
+                name: "theirs".into(),
+                kind: ChainKind::Regular,
+                comment: None,
+            },
+            exists: Exists::Refuse,
+        };
+        other.commit(&[chain]).expect("a chain more");
+        let (_, found) =
+            Plane::start(Netlink::open().expect("a socket"), TableFlags::NONE).expect("a plane");
+        assert!(matches!(found, Found::ToReplace { .. }), "{found:?}");
+        assert!(adopted(), "both tables go on");
+        let table = ids[1].clone();
+        other
+            .commit(&[Message::DelTable { table }])
+            .expect("one table less");
+        assert!(!adopted(), "a family is not served");
+    });
+}
+
 /// The kernel holds what the case wants: whoever adopts the tables changes nothing.
 fn assert_nothing_to_do(case: &Case, what: &str) {
     let kernel = Netlink::open().expect("a netfilter socket");
@@ -127,20 +163,8 @@ fn changes(case: &Case) -> Vec<Change> {
 
 /// An agent that holds a case in tables without an owner and follows foreign commits.
 fn running_agent(case: &Case) -> (Agent, Arc<Metrics>) {
-    let kernel = Netlink::open().expect("a netfilter socket");
-    let own = kernel.port();
     let metrics = Arc::new(Metrics::default());
-    let (status, plane) = plane_channel(PlaneStatus::Starting);
-    let agent = Agent::start(
-        kernel,
-        TableFlags::NONE,
-        case.options.clone(),
-        status,
-        Arc::clone(&metrics),
-        events::board().0,
-    )
-    .expect("an agent");
-    foreign::follow(own, agent.orders()).expect("a watch");
+    let (agent, plane) = start(case, &metrics);
     let addresses = Change::MachineAddresses(Arc::from([]));
     let order = Order::Changes {
         batch: Some(1),
@@ -153,6 +177,24 @@ fn running_agent(case: &Case) -> (Agent, Arc<Metrics>) {
         plane.borrow().holds(1)
     });
     (agent, metrics)
+}
+
+/// An agent that was told nothing yet.
+fn start(case: &Case, metrics: &Arc<Metrics>) -> (Agent, PlaneReceiver) {
+    let kernel = Netlink::open().expect("a netfilter socket");
+    let own = kernel.port();
+    let (status, plane) = plane_channel(PlaneStatus::Starting);
+    let agent = Agent::start(
+        kernel,
+        TableFlags::NONE,
+        case.options.clone(),
+        status,
+        Arc::clone(metrics),
+        events::board().0,
+    )
+    .expect("an agent");
+    foreign::follow(own, agent.orders()).expect("a watch");
+    (agent, plane)
 }
 
 /// Waits until something holds.

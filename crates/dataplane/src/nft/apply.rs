@@ -107,7 +107,21 @@ pub enum Found {
     Adopted,
     /// A table was there but cannot be adopted, for this reason. It goes on working until the first
     /// [`Plane::reconcile`] has built another beside it.
-    ToReplace(String),
+    ToReplace {
+        /// Why it cannot be adopted.
+        why: String,
+        /// What it does meanwhile.
+        old: Old,
+    },
+}
+
+/// What tables do that are to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Old {
+    /// Both have chains at hooks: packets go where the agent before decided.
+    Serves,
+    /// Packets of a family, or of both, do not meet them.
+    Idle,
 }
 
 /// A plane and its tables in the kernel.

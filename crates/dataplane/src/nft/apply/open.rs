@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use daymark_model::{Family, FrontendKey};
 use daymark_netlink::nft::{self, Chain, ChainKind, Exists, Message, Ruleset, Table, TableFlags};
 
-use super::{Found, Kernel, StartError};
+use super::{Found, Kernel, Old, StartError};
 use crate::nft::base;
 use crate::nft::compile::Compiler;
 use crate::nft::layout::{TABLE, TABLES, Words, address, decode_frontend_key, set};
@@ -84,16 +84,20 @@ struct Present {
     tables: Vec<Table>,
     /// Whether packets meet them.
     hooked: bool,
+    /// Whether packets of both families do.
+    serves: bool,
     /// What they hold, until that is looked at.
     rulesets: Vec<Ruleset>,
 }
 
 impl Present {
     fn new(name: &'static str, rulesets: Vec<Ruleset>) -> Self {
-        let mut chains = rulesets.iter().flat_map(|ruleset| &ruleset.chains);
+        let is_hooked = |ruleset: &Ruleset| ruleset.chains.iter().any(is_base);
+        let hooked = rulesets.iter().filter(|one| is_hooked(one)).count();
         Self {
             name,
-            hooked: chains.any(is_base),
+            hooked: hooked > 0,
+            serves: hooked == Family::BOTH.len(),
             tables: rulesets
                 .iter()
                 .map(|ruleset| ruleset.table.clone())
@@ -234,15 +238,20 @@ fn beside(present: &[Present], flags: TableFlags, reason: String, places: Places
     let mut prepare: Vec<Message> = at(name).into_iter().flat_map(Present::delete).collect();
     let (hook, rest): (Vec<_>, Vec<_>) = create.into_iter().partition(is_of_hook());
     prepare.extend(rest);
-    let others = present.iter().filter(|one| one.name != name);
+    let others = || present.iter().filter(|one| one.name != name);
+    let old = if others().any(|one| one.serves) {
+        Old::Serves
+    } else {
+        Old::Idle
+    };
     Opened {
         compiler,
         takeover: Some(Takeover {
             prepare,
             hook,
-            unhook: others.flat_map(Present::delete).collect(),
+            unhook: others().flat_map(Present::delete).collect(),
         }),
-        found: Found::ToReplace(reason),
+        found: Found::ToReplace { why: reason, old },
         places,
     }
 }
