@@ -154,6 +154,12 @@ fn the_defaults_that_are_written_can_be_read_again() {
         std::fs::write(file, text.replace("maxPerCore: 32768", "maxPerCore: 0")).unwrap();
         let said = said(0, &mut node(&["--config", file, "--init-only"]));
         assert!(said.contains("what needs privileges is done"), "{said}");
+        // Conntrack is loaded first: before it has no settings.
+        let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text}: {said}"));
+        assert!(
+            at("and so conntrack") < at("set a kernel setting"),
+            "{said}"
+        );
         assert!(!said.contains("WARN"), "{said}");
     });
 }

@@ -99,14 +99,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     decided.settings.choose(&args.choice)?;
     logging::start_at(decided.log_level());
     decided.tell();
-    start::privileged(&decided.settings, &args.kube_proxy)?;
     if args.kube_proxy.init_only {
+        start::load_conntrack();
+        start::privileged(&decided.settings, &args.kube_proxy)?;
         info!("what needs privileges is done");
         return Ok(ExitCode::SUCCESS);
     }
     start::allow_files();
     let mut kernel = Netlink::open()?;
+    // This loads conntrack, which has no settings before.
     let flags = flags(&mut kernel)?;
+    start::privileged(&decided.settings, &args.kube_proxy)?;
     // A change goes through several tasks. On one thread they follow each other, and none wakes another thread up; what
     // carries other people's traffic has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()

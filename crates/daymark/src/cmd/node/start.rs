@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use daymark_dataplane::nft::kernel::Netlink;
 use daymark_feed::{PlaneReceiver, PlaneStatus};
 use daymark_model::Cidr;
 use daymark_node::ask::Ask;
@@ -17,6 +18,7 @@ use daymark_node::leftovers::{self, Outcome};
 use daymark_node::metrics::Metrics;
 use daymark_node::proxy::Order;
 use daymark_node::sysctls;
+use daymark_sys::probe::{self, Answer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -56,6 +58,22 @@ pub(super) fn instead_of_running(version: bool, flags: &Flags) -> anyhow::Result
 pub(super) fn host_name() -> String {
     let uname = rustix::system::uname();
     uname.nodename().to_string_lossy().into_owned()
+}
+
+/// Conntrack has settings once its module is loaded, and on a node that came up just now nobody may have done that: asking
+/// for NAT does. If it cannot be asked the settings are tried all the same.
+pub(super) fn load_conntrack() {
+    let ask = || anyhow::Ok(probe::nft_nat(Netlink::open()?.socket())?);
+    match ask() {
+        Ok(Answer::Yes) => info!("the kernel has NAT by nftables, and so conntrack"),
+        Ok(Answer::No { why, remedy }) => {
+            warn!(
+                why,
+                remedy, "the kernel cannot translate addresses by nftables"
+            );
+        }
+        Err(error) => warn!("whether the kernel has NAT cannot be asked: {error:#}"),
+    }
 }
 
 /// Kernel settings and the process's own score. With `--init-only` a setting that cannot be set is the end; later it
