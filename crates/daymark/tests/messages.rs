@@ -204,8 +204,9 @@ fn the_service_address_of_a_pods_environment_is_no_way_to_the_api() {
 }
 
 #[test]
-fn an_agent_whose_configuration_changes_ends() {
-    isolated_test("an_agent_whose_configuration_changes_ends", || {
+fn an_agent_whose_configuration_changes_ends_if_it_could_start_with_the_new_one() {
+    let test = "an_agent_whose_configuration_changes_ends_if_it_could_start_with_the_new_one";
+    isolated_test(test, || {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let kubeconfig = kubeconfig(folder.path());
@@ -214,7 +215,17 @@ fn an_agent_whose_configuration_changes_ends() {
             "clientConnection: {{kubeconfig: {}}}\n",
             kubeconfig.display()
         );
-        for (version, mode) in [("1", "nftables"), ("2", "iptables")] {
+        let versions = [
+            ("1", "nftables", &client),
+            ("2", "nftable", &client),
+            (
+                "3",
+                "ipvs",
+                &"clientConnection: {kubeconfig: /nowhere}\n".to_owned(),
+            ),
+            ("4", "iptables", &client),
+        ];
+        for (version, mode, client) in versions {
             std::fs::create_dir(path(version)).unwrap();
             let text = format!("{HEAD}mode: {mode}\n{client}");
             std::fs::write(path(version).join("config.conf"), text).unwrap();
@@ -227,13 +238,20 @@ fn an_agent_whose_configuration_changes_ends() {
         std::os::unix::fs::symlink("..data/config.conf", path("config.conf")).unwrap();
         let socket = format!("--socket={}", path("node.sock").display());
         let config = format!("--config={}", path("config.conf").display());
-        let mut command = node(&[&config, &socket, "--node-name=node-1"]);
-        let agent = command
+        let at_once = "--config-spread=0";
+        let mut command = node(&[&config, &socket, "--node-name=node-1", at_once]);
+        let mut agent = command
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         std::thread::sleep(Duration::from_secs(1));
-        link("2");
+        for version in ["2", "3"] {
+            link(version);
+            // Long enough to be read more than once.
+            std::thread::sleep(Duration::from_secs(5));
+            assert_eq!(agent.try_wait().unwrap(), None, "version {version}");
+        }
+        link("4");
         let output = agent.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");
@@ -241,6 +259,14 @@ fn an_agent_whose_configuration_changes_ends() {
             said.contains("config.conf changed: start again to run with it"),
             "{said}"
         );
+        let refused = said.lines().filter(|line| line.contains("is not used"));
+        let refused: Vec<&str> = refused.collect();
+        assert_eq!(refused.len(), 2, "each once: {said}");
+        assert!(refused[0].contains("config.conf cannot be used"), "{said}");
+        for part in ["mode: ", "nftable"] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+        assert!(refused[1].contains("/nowhere"), "{said}");
     });
 }
 

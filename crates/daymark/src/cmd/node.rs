@@ -1,5 +1,6 @@
 //! `daymark node`: the agent on a node.
 
+mod config_file;
 mod parts;
 mod start;
 
@@ -61,6 +62,10 @@ pub(crate) struct Args {
     /// Tell new connections of at most so many Service ports, each family by itself, in /metrics; 0: of none.
     #[arg(long, value_name = "NUMBER", default_value_t = connections::MOST)]
     connection_series: usize,
+    /// When the file of --config has changed, and can be used, end at any moment of so many seconds, so that the agents of a
+    /// cluster do not all start anew at once; 0: at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    config_spread: u32,
     /// Print the version and end.
     #[arg(long)]
     version: bool,
@@ -234,8 +239,14 @@ async fn serve(
     tokio::spawn(start::tell_node(
         client.clone(),
         settings.notices.clone(),
-        node_name,
+        Arc::clone(&node_name),
     ));
+    let config = config_file::Watch {
+        flags: args.kube_proxy.clone(),
+        spread: Duration::from_secs(args.config_spread.into()),
+        client: client.clone(),
+        node: node_name,
+    };
     let mut announcer = announcer;
     let outcome = tokio::select! {
         ended = agent.follow(feed.subscribe(), settings.primary) => Err(match ended {
@@ -247,7 +258,7 @@ async fn serve(
             Ok(Err(error)) => anyhow!(error).context("the announcer"),
             Err(error) => anyhow!(error).context("the announcer's task"),
         }),
-        changed = start::file_changed(args.kube_proxy.config.as_deref()) => Err(changed),
+        changed = config.changed() => Err(changed),
         () = shutdown::signal_received() => Ok(()),
     };
     drop(ended);

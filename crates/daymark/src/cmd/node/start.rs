@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_feed::{PlaneReceiver, PlaneStatus};
 use daymark_model::Cidr;
@@ -275,24 +275,7 @@ fn left_behind(outcomes: &[Outcome]) -> Option<String> {
 /// cluster may bring it back at any time.
 const COMES_BACK: Duration = Duration::from_secs(45);
 
-/// Waits until the configuration file says something else than at the start; the error to end with. A ConfigMap's file
-/// is replaced by way of links, and for a moment may not be there.
-pub(super) async fn file_changed(path: Option<&Path>) -> anyhow::Error {
-    let Some(path) = path else {
-        return std::future::pending().await;
-    };
-    let first = tokio::fs::read(path).await.ok();
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let now = tokio::fs::read(path).await.ok();
-        if now.is_some() && now != first {
-            let shown = path.display();
-            return anyhow!("the configuration {shown} changed: start again to run with it");
-        }
-    }
-}
-
-/// How often the configuration file is read, and a socket that is taken is tried.
+/// How often a socket that is taken is tried.
 const LOOK: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,0 +1,117 @@
+//! The configuration file while the agent runs. When it changes the agent ends, so that it is started anew with the new one; but
+//! one file serves a whole cluster, so it ends only for a file it could start with, and not at the moment at which all others do.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use daymark_node::events::{Severity, about_node};
+use tracing::{error, info};
+
+use super::start::host_name;
+use crate::client::Requests;
+use crate::kube_proxy::decide;
+use crate::kube_proxy::flags::Flags;
+
+/// How often the file is read.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What is needed to judge a new file, and to tell of one that cannot be used.
+pub(super) struct Watch {
+    /// They name the file, and win over some of it.
+    pub(super) flags: Flags,
+    /// The agents of a cluster end within this time.
+    pub(super) spread: Duration,
+    pub(super) client: kube::Client,
+    pub(super) node: Arc<str>,
+}
+
+impl Watch {
+    /// Waits until the file says something else than at the start, that can be used; the error to end with.
+    pub(super) async fn changed(self) -> anyhow::Error {
+        let Some(path) = self.flags.config.as_deref() else {
+            return std::future::pending().await;
+        };
+        let running = read(path).await;
+        let mut judged = running.clone();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = read(path).await;
+            if now.is_none() || now == judged {
+                continue;
+            }
+            judged = now;
+            if judged == running {
+                info!("the configuration is again the one that this agent runs with");
+                continue;
+            }
+            if let Err(error) = self.usable().await {
+                self.refused(&error);
+                continue;
+            }
+            let wait = moment(self.spread);
+            info!(?wait, "the configuration changed: the agent ends soon");
+            tokio::time::sleep(wait).await;
+            if read(path).await == judged {
+                let shown = path.display();
+                return anyhow!("the configuration {shown} changed: start again to run with it");
+            }
+            // It changed once more, and is judged once more.
+            judged.clone_from(&running);
+        }
+    }
+
+    /// All that an agent reads at its start, short of asking the API.
+    async fn usable(&self) -> anyhow::Result<()> {
+        let decided = decide(&self.flags, &host_name())?;
+        let access = decided.given.access(&self.flags);
+        access.client(Arc::new(Requests::default())).await?;
+        Ok(())
+    }
+
+    fn refused(&self, error: &anyhow::Error) {
+        let message = format!(
+            "the configuration changed and is not used; this agent goes on with the one before, but would not start again. Mend \
+             the file: {error:#}"
+        );
+        error!("{message}");
+        let (client, node) = (self.client.clone(), Arc::clone(&self.node));
+        let wait = moment(self.spread);
+        tokio::spawn(async move {
+            // All nodes have the same to tell.
+            tokio::time::sleep(wait).await;
+            let said = ("ConfigurationRefused", message);
+            about_node(&client, &node, Severity::Warning, said).await;
+        });
+    }
+}
+
+/// A ConfigMap's file is replaced by way of links, and for a moment may not be there.
+async fn read(path: &Path) -> Option<Vec<u8>> {
+    tokio::fs::read(path).await.ok()
+}
+
+/// Any moment of that time.
+fn moment(spread: Duration) -> Duration {
+    spread.mul_f64(rand::random::<f64>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_end_all_over_the_time_and_not_later() {
+        let minute = Duration::from_secs(60);
+        let mut quarters = [0; 4];
+        for _ in 0..1000 {
+            let wait = moment(minute);
+            assert!(wait < minute, "{wait:?}");
+            quarters[usize::try_from(wait.as_secs() / 15).unwrap()] += 1;
+        }
+        // 250 each, and 13.7 is one deviation.
+        assert!(quarters.iter().all(|count| *count > 150), "{quarters:?}");
+        assert_eq!(moment(Duration::ZERO), Duration::ZERO);
+    }
+}
