@@ -108,7 +108,7 @@ async fn changes_without_end_come_by_the_handful_in_order_and_with_the_last() {
     let expected: Vec<String> = (6..6 + count).map(word).collect();
     assert_eq!(seen, expected);
     // All that had come during the first pause.
-    assert!(largest >= 140, "{largest}");
+    assert!(largest >= 100, "{largest}");
 }
 
 #[tokio::test]
