@@ -129,7 +129,7 @@ fields! {
         "syncPeriod", "iptables-sync-period", sync_period: Period = Period::ZERO,
             "In this mode: `/healthz` turns bad when a change waits for twice as long. Nothing is done at intervals.";
         "minSyncPeriod", "iptables-min-sync-period", min_sync_period: Period = Period::ZERO,
-            "No meaning: a change is brought to the kernel at once; where more than fifty a second come without end, within 20 ms.";
+            "No meaning: a change is brought to the kernel at once; where more than fifty a second come without end, within 40 ms.";
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! What one change costs, alone, is for the most part what it costs to wake up for it: the socket, the hub, each subscriber, a
 //! commit, and memory that others have used meanwhile. So after [`AT_ONCE`] changes that came faster than one every [`PAUSE`], a watch
-//! waits that long before it reads on, and everything that came meanwhile is one batch. Whatever comes slower, and every change
-//! after a calm, is read at once.
+//! waits that long before it reads on, and everything that came meanwhile is one batch. Where not even a millisecond passes without
+//! another, the batch is closed after as long again: no change waits for longer than twice [`PAUSE`]. Whatever comes slower, and
+//! every change after a calm, is read at once.
 
 use std::time::{Duration, Instant};
 

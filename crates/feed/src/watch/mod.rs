@@ -418,9 +418,10 @@ impl Watch {
         }
     }
 
-    /// Takes in what came during a pause.
+    /// Takes in what came during a pause; of what goes on coming, as much as comes in as long a time.
     async fn gather(&mut self, body: &mut Body, lines: &mut Lines, taken: &mut Taken) {
-        while taken.error.is_none() && taken.lines < HANDFUL {
+        let end = clock::now() + PAUSE;
+        while taken.error.is_none() && taken.lines < HANDFUL && clock::now() < end {
             match timeout(GAP, self.chunk(body, self.config.silence)).await {
                 Ok(Ok(Some(chunk))) => {
                     let more = self.take(&chunk, lines, &mut false);
@@ -633,7 +634,7 @@ const TOO_LARGE: &str = "Too large resource version";
 const PAGE: usize = 500;
 /// What waits is read until nothing comes for so long,
 const GAP: Duration = Duration::from_millis(1);
-/// or until it is so many changes.
+/// or for as long as the pause was, or until it is so many changes.
 const HANDFUL: usize = 2_000;
 /// Patience for the answer to a watch request; it comes before the first event.
 const OPEN: Duration = Duration::from_secs(15);

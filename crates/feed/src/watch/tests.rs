@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{Full, StreamBody};
 
 use super::lines::LONGEST;
 use super::*;
@@ -61,14 +61,8 @@ impl Script {
             },
             ..Config::default()
         };
-        let (hub, said) = mpsc::channel(64);
-        let watch = Watch::new(
-            kind,
-            kube::Client::new(service, "default"),
-            Arc::new(config),
-            (Arc::default(), Arc::default()),
-            hub,
-        );
+        let client = kube::Client::new(service, "default");
+        let (watch, said) = watch(kind, client, config);
         let task = tokio::spawn(watch.run());
         Self { asked, said, task }
     }
@@ -83,6 +77,14 @@ impl Script {
         }
         words
     }
+}
+
+/// And what it tells.
+fn watch(kind: Kind, client: kube::Client, config: Config) -> (Watch, mpsc::Receiver<Messages>) {
+    let (hub, said) = mpsc::channel(64);
+    let shared = (Arc::default(), Arc::default());
+    let watch = Watch::new(kind, client, Arc::new(config), shared, hub);
+    (watch, said)
 }
 
 impl Drop for Script {
@@ -248,4 +250,33 @@ fn a_missing_right_is_told_once_an_hour() {
     let wait = Duration::from_secs(10);
     let told = (0..=360).filter(|_| trouble.again("403", wait, REMIND_ABSENT) == Told::Now);
     assert_eq!(told.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_without_end_is_gathered_for_as_long_as_a_pause() {
+    // Four in a millisecond, for ever.
+    let step = GAP / 4;
+    let steady = futures::stream::unfold(6, move |revision| async move {
+        tokio::time::advance(step).await;
+        let line = Bytes::from(event("MODIFIED", "a", revision));
+        Some((
+            Ok::<_, std::io::Error>(hyper::body::Frame::data(line)),
+            revision + 1,
+        ))
+    });
+    let steady = Mutex::new(Some(StreamBody::new(Box::pin(steady))));
+    let service = tower::service_fn(move |_: Request<Body>| {
+        let body = steady.lock().unwrap().take();
+        async move {
+            let body = body.ok_or_else(|| std::io::Error::other("no more"))?;
+            Ok::<_, std::io::Error>(Response::new(body))
+        }
+    });
+    let client = kube::Client::new(service, "default");
+    let (mut watch, _said) = watch(Kind::Service, client, Config::default());
+    let mut body = watch.open(&Ask::StreamedList, OPEN).await.unwrap();
+    let (mut lines, mut taken) = (Lines::default(), Taken::default());
+    watch.gather(&mut body, &mut lines, &mut taken).await;
+    assert!(taken.error.is_none(), "{:?}", taken.error);
+    assert_eq!(taken.lines, 80);
 }
