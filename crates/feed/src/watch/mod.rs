@@ -261,7 +261,8 @@ impl Watch {
                 warn!(%kind, %error, "no right to list and watch these; until the role grants it there are none");
             }
             self.position = None;
-            let nothing = vec![Message::ListBegin(kind), Message::ListEnd(kind)];
+            self.unusable.list_begins();
+            let nothing = vec![Message::ListBegin(kind), self.list_ends()];
             let _closed = self.hub.send(nothing).await;
             return wait;
         }
@@ -375,13 +376,23 @@ impl Watch {
         self.hub.send(messages).await.map_err(|_| Broken::Stopped)
     }
 
+    async fn begin_list(&mut self) -> Result<(), Broken> {
+        self.unusable.list_begins();
+        self.send(vec![Message::ListBegin(self.kind)]).await
+    }
+
+    fn list_ends(&mut self) -> Message {
+        self.unusable.list_ends();
+        Message::ListEnd(self.kind)
+    }
+
     /// A watch, with or without initial events, until it ends.
     async fn watch(&mut self, ask: &Ask<'_>, progress: &mut Progress) -> Result<(), Broken> {
         let mut body = self.open(ask, OPEN).await?;
         self.counters().connected.store(true, Ordering::Relaxed);
         let mut listing = *ask == Ask::StreamedList;
         if listing {
-            self.send(vec![Message::ListBegin(self.kind)]).await?;
+            self.begin_list().await?;
         }
         let mut lines = Lines::default();
         let (mut crowd, mut next) = (Crowd::default(), Next::AtOnce);
@@ -466,7 +477,7 @@ impl Watch {
                 Frame::Bookmark { revision, initial } => {
                     if initial == InitialEvents::End && *listing {
                         *listing = false;
-                        taken.messages.push(Message::ListEnd(self.kind));
+                        taken.messages.push(self.list_ends());
                         add(&self.counters().lists, 1);
                         self.known = Known::AList;
                     }
@@ -519,7 +530,7 @@ impl Watch {
     async fn list(&mut self, progress: &mut Progress) -> Result<(), Broken> {
         let mut limit = PAGE;
         let mut token: Option<String> = None;
-        self.send(vec![Message::ListBegin(self.kind)]).await?;
+        self.begin_list().await?;
         loop {
             let newest = self.newest.clone();
             let age = match &newest {
@@ -535,7 +546,7 @@ impl Watch {
                 // The list took longer than the server remembers: once more, as one page.
                 Err(Broken::Status(status)) if status.code == 410 && token.is_some() => {
                     (limit, token) = (0, None);
-                    self.send(vec![Message::ListBegin(self.kind)]).await?;
+                    self.begin_list().await?;
                     continue;
                 }
                 Err(broken) => {
@@ -546,7 +557,8 @@ impl Watch {
             };
             if meta.next.is_empty() {
                 *progress = Progress::Some;
-                self.send(vec![Message::ListEnd(self.kind)]).await?;
+                let end = self.list_ends();
+                self.send(vec![end]).await?;
                 add(&self.counters().lists, 1);
                 self.known = Known::AList;
                 self.stand_at(meta.resource_version);

@@ -252,6 +252,45 @@ fn a_missing_right_is_told_once_an_hour() {
     assert_eq!(told.count(), 2);
 }
 
+/// Each answer is whole, and then its connection ends.
+fn client(answers: impl IntoIterator<Item = String>) -> kube::Client {
+    let answers: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(answers.into_iter().collect()));
+    let service = tower::service_fn(move |_: Request<Body>| {
+        let text = answers.lock().unwrap().pop_front();
+        async move {
+            let text = text.ok_or_else(|| std::io::Error::other("no more"))?;
+            Ok::<_, std::io::Error>(Response::new(Full::new(Bytes::from(text))))
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
+/// A line with a Service whose address is none.
+fn wrong(name: &str, revision: u32) -> String {
+    event("ADDED", name, revision).replace("\"spec\":{}", "\"spec\":{\"clusterIPs\":[\"x\"]}")
+}
+
+#[tokio::test]
+async fn what_vanished_while_nobody_watched_is_not_remembered() {
+    let rows = [
+        ("streamed", Lists::Streamed, end(9)),
+        ("pages", Lists::Paged, page(&[], "")),
+    ];
+    for (what, lists, empty) in rows {
+        let answers = [wrong("a", 1) + &end(5), empty];
+        let (mut watch, mut said) = watch(Kind::Service, client(answers), Config::default());
+        let (_, first) = watch.attempt().await;
+        assert!(first.is_ok(), "{what}: {first:?}");
+        assert_eq!(watch.unusable.known(), 1, "{what}");
+        // The server has forgotten where it stood.
+        (watch.position, watch.lists) = (None, lists);
+        let (_, second) = watch.attempt().await;
+        assert!(second.is_ok(), "{what}: {second:?}");
+        assert_eq!(watch.unusable.known(), 0, "{what}");
+        said.close();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_comes_without_end_is_gathered_for_as_long_as_a_pause() {
     // Four in a millisecond, for ever.

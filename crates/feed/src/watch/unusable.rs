@@ -11,6 +11,8 @@ use crate::record::ObjectKey;
 #[derive(Debug, Default)]
 pub(super) struct Unusable {
     told: HashMap<ObjectKey, Told>,
+    /// How many lists have begun.
+    lists: u64,
 }
 
 /// Of one object: hashes of its reasons, and how many more there were.
@@ -18,6 +20,8 @@ pub(super) struct Unusable {
 struct Told {
     reasons: Vec<u64>,
     more: usize,
+    /// In which list it was seen, or after which.
+    list: u64,
 }
 
 /// What is to be told.
@@ -58,14 +62,33 @@ impl Unusable {
         let told = Told {
             reasons: shown().map(hash).collect(),
             more,
+            list: self.lists,
         };
         self.told.insert(key.clone(), told);
         news
     }
 
+    /// A list begins: every object that exists comes again.
+    pub(super) fn list_begins(&mut self) {
+        self.lists += 1;
+    }
+
+    /// The list is complete: what did not come is gone.
+    pub(super) fn list_ends(&mut self) {
+        self.told.retain(|_, told| told.list == self.lists);
+    }
+
     /// The object is gone, or well.
     pub(super) fn forget(&mut self, key: &ObjectKey) {
         self.told.remove(key);
+    }
+}
+
+#[cfg(test)]
+impl Unusable {
+    /// Of how many objects something is known.
+    pub(super) fn known(&self) -> usize {
+        self.told.len()
     }
 }
 
@@ -115,6 +138,26 @@ mod tests {
         assert_eq!(told("many", &many), ("1 2 3 4 5".to_owned(), 2));
         assert_eq!(told("many", &many), nothing);
         assert_eq!(told("many", &many[..6]), (String::new(), 1));
+    }
+
+    #[test]
+    fn what_a_whole_list_lacks_is_told_again_when_it_is_back() {
+        let mut unusable = Unusable::default();
+        let wrong = reasons(&["a"]);
+        let told =
+            |unusable: &mut Unusable, name| unusable.news(&key(name), &wrong).reasons.len() == 1;
+        unusable.list_begins();
+        assert!(told(&mut unusable, "stays") && told(&mut unusable, "goes"));
+        unusable.list_ends();
+        assert!(told(&mut unusable, "later"));
+        // Nothing is known to be gone before a list is complete.
+        for _ in 0..2 {
+            unusable.list_begins();
+            assert!(!told(&mut unusable, "stays") && !told(&mut unusable, "later"));
+        }
+        unusable.list_ends();
+        assert!(!told(&mut unusable, "stays") && !told(&mut unusable, "later"));
+        assert!(told(&mut unusable, "goes"));
     }
 
     #[test]
