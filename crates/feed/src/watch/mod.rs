@@ -273,11 +273,17 @@ impl Watch {
             && (matches!(code, 400 | 422 | 500) || matches!(broken, Broken::StreamedListIgnored))
         {
             info!(%kind, %error, "the API streams no lists; asking for pages");
-            self.lists = match code {
-                400 | 422 => Lists::Paged,
-                _ => Lists::PagedOnce,
+            let (lists, wait) = match code {
+                400 | 422 => (Lists::Paged, Duration::ZERO),
+                // It may be busy, for every node at once: a second whole list right now would be more of that.
+                500 => (
+                    Lists::PagedOnce,
+                    backoff.wait_as_asked(retry_after, rand::random()),
+                ),
+                _ => (Lists::PagedOnce, Duration::ZERO),
             };
-            return Duration::ZERO;
+            self.lists = lists;
+            return wait;
         }
         add(&self.counters().failures, 1);
         let wait = backoff.wait_as_asked(retry_after, rand::random());

@@ -229,6 +229,9 @@ async fn a_server_that_asks_to_be_left_alone_is() {
         ("header of a 503", status(503), Some("7")),
         ("body of a 429", in_body(429), None),
         ("line of a list", in_line, None),
+        // Pages are asked for next, which are no less work for it.
+        ("header of a 500", status(500), Some("7")),
+        ("body of a 500", in_body(500), None),
     ];
     for (what, refusal, header) in rows {
         let began = tokio::time::Instant::now();
