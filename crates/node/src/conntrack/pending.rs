@@ -44,13 +44,23 @@ impl Pending {
     pub(super) fn due(&self) -> Option<Instant> {
         let datagrams = self.datagrams.as_ref().map(|(due, _)| *due);
         let openings = self.openings.front();
-        let openings = openings.map(|first| self.rested.map_or(first.due, |at| at.max(first.due)));
+        let openings =
+            openings.map(|first| self.rested().map_or(first.due, |at| at.max(first.due)));
         datagrams.into_iter().chain(openings).min()
     }
 
     /// No look for openings is due before this.
     pub(super) fn rest(&mut self, until: Instant) {
         self.rested = Some(until);
+    }
+
+    /// When the rest is over: as soon as something is due that connections which stand wait for. No client sends a second SYN for
+    /// those, which is what the rest is counted from.
+    fn rested(&self) -> Option<Instant> {
+        let mut openings = self.openings.iter();
+        let standing = openings.find(|one| one.verdicts.concern_standing());
+        let rested = self.rested?;
+        Some(standing.map_or(rested, |standing| rested.min(standing.due)))
     }
 
     /// What has come for the next look for openings while it rested.
@@ -64,7 +74,7 @@ impl Pending {
 
     /// How long openings that wait still rest; `None` if none wait, or they rest no more.
     pub(super) fn rests(&self, now: Instant) -> Option<Duration> {
-        let rested = self.rested.filter(|_| !self.openings.is_empty())?;
+        let rested = self.rested().filter(|_| !self.openings.is_empty())?;
         let rest = rested.saturating_duration_since(now);
         (!rest.is_zero()).then_some(rest)
     }
@@ -113,6 +123,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use daymark_model::rules::GoneEndpoints;
     use daymark_model::{Change, Options, ServiceKey, World, flows};
 
     use super::super::steps;
@@ -197,6 +208,29 @@ mod tests {
         assert_eq!(second, [(verdicts(Protocol::Tcp, 1), Which::Connections)]);
         pending.add(told(start + SETTLE * 2 + STEP, verdicts(Protocol::Tcp, 1)));
         assert_eq!(pending.since(), Since::Calm);
+    }
+
+    #[test]
+    fn connections_that_are_to_be_reset_wait_for_no_rest() {
+        let start = crate::clock::now();
+        let mut pending = Pending::default();
+        pending.rest(start + SETTLE * 20);
+        pending.add(told(start, verdicts(Protocol::Tcp, 1)));
+        assert_eq!(pending.due(), Some(start + SETTLE * 20));
+        let reset = || steps::verdicts_of(GoneEndpoints::Reset, &[&["10.244.1.5"]]).remove(0);
+        pending.add(told(start + STEP, reset()));
+        let settled = start + STEP + SETTLE;
+        assert_eq!(pending.due(), Some(settled));
+        assert_eq!(pending.rests(start + STEP), Some(SETTLE));
+        assert_eq!(looked(&mut pending, settled - STEP / 2), []);
+        assert_eq!(pending.rests(settled), None);
+        // What waited before them is looked at with them, and what comes later rests still.
+        pending.add(told(settled, verdicts(Protocol::Tcp, 2)));
+        let mut both = verdicts(Protocol::Tcp, 1);
+        both.extend(reset());
+        let first = looked(&mut pending, settled);
+        assert_eq!(first, [(both, Which::Connections)]);
+        assert_eq!(pending.due(), Some(start + SETTLE * 20));
     }
 
     #[test]

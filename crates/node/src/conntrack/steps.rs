@@ -1,11 +1,24 @@
 //! Verdicts for tests: a Service whose endpoints come and go.
 
 use daymark_model::flows::{self, Verdicts};
-use daymark_model::{Change, World};
+use daymark_model::rules::GoneEndpoints;
+use daymark_model::{Change, Options, Rules, World};
 
 /// Verdicts after each step of a Service with these endpoints.
 pub(super) fn verdicts(steps: &[&[&str]]) -> Vec<Verdicts> {
-    let mut world = World::default();
+    verdicts_of(GoneEndpoints::default(), steps)
+}
+
+/// The same where this becomes of connections to endpoints that are gone.
+pub(super) fn verdicts_of(gone_endpoints: GoneEndpoints, steps: &[&[&str]]) -> Vec<Verdicts> {
+    let rules = Rules {
+        gone_endpoints,
+        ..Rules::default()
+    };
+    let mut world = World::new(Options {
+        rules,
+        ..Options::default()
+    });
     let mut all = Vec::new();
     for endpoints in steps {
         let lines = endpoints
