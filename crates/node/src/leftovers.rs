@@ -5,10 +5,9 @@
 
 mod ipvs;
 mod legacy;
+pub mod vigil;
 
-use std::collections::BTreeSet;
-
-use daymark_dataplane::leftovers::nft;
+use daymark_dataplane::leftovers::nft::{self, Look};
 use daymark_dataplane::nft::apply::CommitError;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_model::Cidr;
@@ -39,13 +38,13 @@ pub async fn remove_kube_proxys(spared: Vec<Cidr>) -> Vec<Outcome> {
     outcomes
 }
 
-/// What of kube-proxy is in nf_tables, in words; what cannot be asked is not there.
-pub async fn found() -> BTreeSet<String> {
+/// What of kube-proxy is in nf_tables; `None` if the kernel cannot be asked.
+pub async fn look() -> Option<Look> {
     let asked = tokio::task::spawn_blocking(|| {
         let mut kernel = Netlink::open().ok()?;
-        nft::found(&mut kernel).ok()
+        nft::look(&mut kernel).ok()
     });
-    asked.await.ok().flatten().unwrap_or_default()
+    asked.await.ok().flatten()
 }
 
 fn in_nf_tables() -> Vec<Outcome> {

@@ -36,6 +36,7 @@ pub struct Metrics {
     isolated: Gauge<i64, AtomicI64>,
     frontends: Gauge<i64, AtomicI64>,
     pools: Gauge<i64, AtomicI64>,
+    kube_proxy_rules: Gauge<i64, AtomicI64>,
     loopback: Family<OfFamily, Gauge<i64, AtomicI64>>,
     loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
@@ -74,6 +75,7 @@ impl Default for Metrics {
             isolated: Gauge::default(),
             frontends: Gauge::default(),
             pools: Gauge::default(),
+            kube_proxy_rules: Gauge::default(),
             loopback: Family::default(),
             loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
@@ -129,6 +131,11 @@ impl Default for Metrics {
             "daymark_pools",
             "Lists of backends in use",
             metrics.pools.clone(),
+        );
+        registry.register(
+            "daymark_kube_proxy_rules",
+            "Whether kube-proxy's rules are on this node beside daymark's: 1 while they are, looked for each 45 s",
+            metrics.kube_proxy_rules.clone(),
         );
         registry.register(
             "kubeproxy_nftables_localhost_nodeport_listeners",
@@ -257,6 +264,11 @@ impl Metrics {
         self.isolated.set(i64::try_from(now).unwrap_or(i64::MAX));
         self.isolations
             .inc_by(u64::try_from(more).unwrap_or(u64::MAX));
+    }
+
+    /// Whether kube-proxy's rules are there beside the agent's own.
+    pub(crate) fn set_kube_proxy_rules(&self, there: bool) {
+        self.kube_proxy_rules.set(i64::from(there));
     }
 
     pub(crate) fn repaired(&self) {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
 
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Kernel, Plane};
@@ -11,7 +13,9 @@ use daymark_netlink::nft::{
     BaseChain, Chain, ChainKind, ChainType, Exists, Expr, Family, Hook, Message, Name, Place,
     Policy, Query, Reply, Rule, Table, TableId, Verdict,
 };
-use daymark_node::leftovers::{Outcome, found, remove_kube_proxys, remove_own};
+use daymark_node::leftovers::vigil::{News, Vigil};
+use daymark_node::leftovers::{Outcome, look, remove_kube_proxys, remove_own};
+use daymark_node::metrics::Metrics;
 use daymark_sys::ipset::Destroyed;
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
@@ -149,7 +153,7 @@ fn what_kube_proxy_left_goes_and_nothing_else() {
             .build();
         runtime.unwrap().block_on(async {
             device().await;
-            assert!(found().await.contains("table ip kube-proxy"));
+            assert!(look().await.unwrap().found.contains("table ip kube-proxy"));
             let removed = |what: &str| Outcome::Removed(what.to_owned());
             let sets = ipsets(kernel.socket());
             let outcomes = remove_kube_proxys(Vec::new()).await;
@@ -166,7 +170,7 @@ fn what_kube_proxy_left_goes_and_nothing_else() {
             expected.push(removed("device kube-ipvs0"));
             assert_eq!(outcomes, expected);
             let stays = ["chain KUBE-MARK-MASQ of table ip nat".to_owned()];
-            assert_eq!(found().await, stays.into());
+            assert_eq!(look().await.unwrap().found, stays.into());
             if sets.is_some() {
                 let of_others = kernel.socket().destroy_ipset("OTHERS");
                 assert_eq!(of_others.unwrap(), Destroyed::Now);
@@ -194,6 +198,69 @@ fn what_kube_proxy_left_goes_and_nothing_else() {
             "KUBE-SERVICES",
         ];
         assert_eq!(left, expected.map(Name::from));
+    });
+}
+
+/// One rule more in a chain that it writes anew at each sync, as the only change.
+fn writes(kernel: &mut Netlink) {
+    let rule = Message::NewRule {
+        table: TableId::new(Family::Ip, "nat"),
+        rule: Rule::new(
+            "KUBE-SERVICES",
+            vec![Expr::Verdict(Verdict::Jump(SVC.into()))],
+        ),
+        place: Place::Last,
+    };
+    kernel.commit(&[rule]).unwrap();
+}
+
+#[test]
+fn what_kube_proxy_left_when_it_ended_again_goes_again() {
+    let test = "what_kube_proxy_left_when_it_ended_again_goes_again";
+    isolated_test(test, || {
+        let mut kernel = Netlink::open().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            let metrics = Arc::new(Metrics::default());
+            let gauge = |value: u8| {
+                let line = format!("daymark_kube_proxy_rules {value}\n");
+                assert!(metrics.families().contains(&line), "no {line}");
+            };
+            let removed = remove_kube_proxys(Vec::new()).await;
+            assert_eq!(removed, []);
+            let pace = Duration::from_millis(100);
+            let mut vigil = Vigil::new(pace, Vec::new(), &removed, Arc::clone(&metrics));
+            let none = tokio::time::timeout(pace * 4, vigil.next()).await;
+            assert!(none.is_err(), "{none:?}");
+            gauge(0);
+            as_kube_proxy_would(&mut kernel);
+            let back = tokio::time::timeout(Duration::from_secs(20), vigil.next()).await;
+            let what = "chain KUBE-FORWARD of table ip6 filter".to_owned();
+            assert_eq!(back.unwrap(), News::Back(what));
+            gauge(1);
+            // While it writes it is left, and nothing is said again.
+            for _ in 0..6 {
+                writes(&mut kernel);
+                let none = tokio::time::timeout(pace + pace / 2, vigil.next()).await;
+                assert!(none.is_err(), "{none:?}");
+            }
+            let removed = tokio::time::timeout(Duration::from_secs(20), vigil.next()).await;
+            let Ok(News::Removed { outcomes, .. }) = removed else {
+                panic!("{removed:?}");
+            };
+            assert!(outcomes.contains(&Outcome::Removed("table ip kube-proxy".to_owned())));
+            // A chain that others use stays, and is no sign of kube-proxy.
+            let none = tokio::time::timeout(pace * 6, vigil.next()).await;
+            assert!(none.is_err(), "{none:?}");
+            gauge(0);
+        });
+        let left = chains_of(&mut kernel, Family::Ip);
+        assert_eq!(
+            left,
+            ["CNI-HOSTPORT", "KUBE-MARK-MASQ", "PREROUTING"].map(Name::from)
+        );
     });
 }
 

@@ -1,6 +1,7 @@
 //! What is in nf_tables: kube-proxy's tables, and its chains in the tables that iptables keeps there.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use daymark_netlink::nft::{
@@ -38,12 +39,26 @@ pub fn remove(kernel: &mut Netlink) -> Vec<Result<Removed, CommitError>> {
     outcomes
 }
 
-/// What of kube-proxy is there: its tables, and its chains in those of iptables, in words.
+/// What of kube-proxy is there at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Its tables, and its chains in those of iptables, in words.
+    pub found: BTreeSet<String>,
+    /// Another number once kube-proxy has written: made of the handles of its chains, and of the rules in those that it writes at
+    /// each sync. Packets that rules count do not change it. It means something to the process that made it.
+    pub mark: u64,
+}
+
+/// Looks at what of kube-proxy is there: one dump of chains a family, and the rules of a chain or two.
+///
+/// Mode iptables and mode ipvs write `KUBE-SERVICES` anew at each sync; mode nftables makes or removes a chain with each endpoint,
+/// and writes `services` anew each hour. (kubernetes `pkg/proxy/*/proxier.go`.)
 ///
 /// # Errors
 /// If the kernel cannot be asked.
-pub fn found(kernel: &mut Netlink) -> Result<BTreeSet<String>, CommitError> {
+pub fn look(kernel: &mut Netlink) -> Result<Look, CommitError> {
     let mut found = BTreeSet::new();
+    let mut mark = DefaultHasher::new();
     for family in [Family::Ip, Family::Ip6] {
         let own = TableId::new(family, "kube-proxy");
         if exists(kernel.socket(), &own)? {
@@ -53,12 +68,36 @@ pub fn found(kernel: &mut Netlink) -> Result<BTreeSet<String>, CommitError> {
         for reply in chains.map_err(failed)? {
             let Reply::Chain(held) = reply else { continue };
             let (name, table) = (&held.object.name, &held.table);
-            if super::is_kube_proxys(name) && is_of_iptables(table) {
+            let in_iptables = super::is_kube_proxys(name) && is_of_iptables(table);
+            if in_iptables {
                 found.insert(format!("chain {name} of table {table}"));
+            }
+            if in_iptables || *table == own {
+                (held.handle, &**name).hash(&mut mark);
+            }
+            if matches!(&**name, "KUBE-SERVICES" | "services") && (in_iptables || *table == own) {
+                rules(kernel.socket(), table, name)?.hash(&mut mark);
             }
         }
     }
-    Ok(found)
+    let mark = mark.finish();
+    Ok(Look { found, mark })
+}
+
+/// The handles of a chain's rules.
+fn rules(socket: &mut NfSocket, table: &TableId, chain: &Name) -> Result<Vec<u64>, CommitError> {
+    let (table, chain) = (table.clone(), Arc::clone(chain));
+    let replies = match socket.query(&Query::ChainRules { table, chain }) {
+        Ok(replies) => replies,
+        // It went meanwhile.
+        Err(error) if error.is_not_found() => Vec::new(),
+        Err(error) => return Err(failed(error)),
+    };
+    let handle = |reply| match reply {
+        Reply::Rule(held) => Some(held.handle),
+        _ => None,
+    };
+    Ok(replies.into_iter().filter_map(handle).collect())
 }
 
 fn is_of_iptables(table: &TableId) -> bool {

@@ -228,6 +228,7 @@ async fn serve(
             plane.clone(),
             client.clone(),
             (node, settings.spared.clone()),
+            Arc::clone(&metrics),
         ));
     }
     tokio::spawn(start::api_address(

@@ -14,6 +14,7 @@ use daymark_node::ask::Ask;
 use daymark_node::ask::server::{Desk, Listener, SocketError};
 use daymark_node::events::{Severity, about_node};
 use daymark_node::health::{self, Pages, Place};
+use daymark_node::leftovers::vigil::{News, Vigil};
 use daymark_node::leftovers::{self, Outcome};
 use daymark_node::metrics::Metrics;
 use daymark_node::proxy::Order;
@@ -186,48 +187,64 @@ pub(super) async fn tell_node(client: kube::Client, notices: Vec<Notice>, node: 
 }
 
 /// Once the kernel holds this node's first state, kube-proxy's goes: from then on nothing of it is needed. If it comes
-/// back, kube-proxy runs here still, and the Node is told. Virtual servers in `spared` are others'.
+/// back, kube-proxy runs here still, and the Node is told; what it leaves when it ends goes too. Virtual servers in `spared` are others'.
 pub(super) async fn replace_kube_proxy(
     mut plane: PlaneReceiver,
     client: kube::Client,
     (node, spared): (Arc<str>, Vec<Cidr>),
+    metrics: Arc<Metrics>,
 ) {
     let committed = |status: &PlaneStatus| matches!(status, PlaneStatus::Committed { .. });
     if plane.wait_for(committed).await.is_err() {
         return;
     }
-    let outcomes = leftovers::remove_kube_proxys(spared).await;
-    for outcome in &outcomes {
+    let outcomes = leftovers::remove_kube_proxys(spared.clone()).await;
+    tell_removal(&client, &node, &outcomes).await;
+    let mut vigil = Vigil::new(COMES_BACK, spared, &outcomes, metrics);
+    loop {
+        let (severity, said) = match vigil.next().await {
+            News::Back(what) => {
+                let message = is_back(&what);
+                warn!("{message}");
+                (Severity::Warning, ("KubeProxyRuns", message))
+            }
+            News::Removed { what, outcomes } => {
+                tell_removal(&client, &node, &outcomes).await;
+                let removed = |outcome: &Outcome| matches!(outcome, Outcome::Removed(_));
+                if !outcomes.iter().any(removed) {
+                    continue;
+                }
+                let message = format!(
+                    "kube-proxy's {what} was back and did not change any more: what kube-proxy left was removed again"
+                );
+                info!("{message}");
+                (Severity::Normal, ("KubeProxyRemoved", message))
+            }
+        };
+        about_node(&client, &node, severity, said).await;
+    }
+}
+
+fn is_back(what: &str) -> String {
+    format!(
+        "kube-proxy's {what} is there after kube-proxy's rules were removed: it runs on this node still, or again, and decides together \
+         with daymark where packets go; end it on this node (docs/from-kube-proxy.md). What it leaves is removed some minutes later; \
+         what cannot be removed is told by KubeProxyLeftovers"
+    )
+}
+
+/// Logs what became of kube-proxy's, and tells the Node what could not be removed.
+async fn tell_removal(client: &kube::Client, node: &str, outcomes: &[Outcome]) {
+    for outcome in outcomes {
         match outcome {
             Outcome::Removed(what) => info!("removed kube-proxy's {what}"),
             Outcome::Kept(what) => info!("kept kube-proxy's {what}"),
             Outcome::Failed(why) => warn!("kube-proxy's leftovers: {why}"),
         }
     }
-    if let Some(message) = left_behind(&outcomes) {
+    if let Some(message) = left_behind(outcomes) {
         let said = ("KubeProxyLeftovers", message);
-        about_node(&client, &node, Severity::Warning, said).await;
-    }
-    // What stays because others use it is no sign of life.
-    let stays = leftovers::found().await;
-    loop {
-        tokio::time::sleep(COMES_BACK).await;
-        let found = leftovers::found().await;
-        if let Some(back) = found.difference(&stays).next() {
-            let message = format!(
-                "kube-proxy's {back} is back after it was removed: it runs on this node still, or again, and decides together \
-                 with daymark where packets go; end it on this node (docs/from-kube-proxy.md)"
-            );
-            warn!("{message}");
-            about_node(
-                &client,
-                &node,
-                Severity::Warning,
-                ("KubeProxyRuns", message),
-            )
-            .await;
-            return;
-        }
+        about_node(client, node, Severity::Warning, said).await;
     }
 }
 
