@@ -8,7 +8,8 @@
 //! attempts are spread by chance, over five seconds in a small cluster and five minutes from a thousand nodes on; how many nodes
 //! there are is guessed from where endpoints are. What a node says of itself is named after the hour, so that an agent that is
 //! started anew does not say it again. An Event is one request: the UID of its Service is in the feed's record. A node
-//! writes 25 at once and then one each 30 s; what finds no room among those that wait, or waits for an hour, is counted in the log.
+//! writes 25 of each sort at once and then one each 30 s; the same thing waits once, and what the API has already is no request. What
+//! finds no room among those that wait, or waits for an hour, is counted in the log.
 
 mod queue;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use daymark_model::{Service, ServiceKey};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
@@ -55,6 +57,17 @@ pub enum Scope {
     Node,
     /// The cluster's: every node finds the same, in the same words.
     Cluster,
+}
+
+impl Scope {
+    /// The part of time in which what is said of it has one name.
+    fn window(self, at: Timestamp) -> i64 {
+        let seconds = match self {
+            Self::Node => HOUR,
+            Self::Cluster => WINDOW,
+        };
+        at.as_second() / seconds
+    }
 }
 
 /// The type of an Event.
@@ -122,8 +135,8 @@ impl Board {
             client,
             node,
             orders,
-            said: Said::default(),
-            tried: Said::default(),
+            own: Said::default(),
+            common: Said::default(),
             nodes: None,
         };
         loop {
@@ -145,7 +158,10 @@ impl Board {
                 () = until(due) => queue.take(clock::now()),
             };
             if let Some(waiting) = taken {
-                pen.write(waiting).await;
+                let scope = waiting.notice.scope;
+                if pen.write(waiting).await == Request::Made {
+                    queue.spend(scope, clock::now());
+                }
                 self.tell_lost(queue.give_up(clock::now()));
             }
         }
@@ -175,11 +191,27 @@ struct Pen {
     client: kube::Client,
     node: String,
     orders: orders::Sender<Order>,
-    said: Said,
-    /// What all nodes say, and this one tried to.
-    tried: Said,
+    /// What this node said of its own.
+    own: Said,
+    /// What all nodes say, and the API has.
+    common: Said,
     /// When the nodes were counted, and how many there were.
     nodes: Option<(Instant, usize)>,
+}
+
+/// Whether the API was asked for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Made,
+    NotMade,
+}
+
+/// What became of an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The API has it, whoever wrote it.
+    Stands,
+    Failed,
 }
 
 /// Within so many seconds what all nodes say is one Event.
@@ -214,36 +246,38 @@ impl Pen {
         answer.await.ok()
     }
 
-    async fn write(&mut self, Waiting { notice, at, .. }: Waiting) {
-        let asked = self.ask(|reply| Ask::Service(notice.about.clone(), reply));
-        let Some(service) = asked.await.flatten() else {
-            return;
-        };
-        let (scope, severity) = (notice.scope, notice.severity);
-        let said = (notice.reason, notice.message);
-        let event = event(about_service(&service), &self.node, severity, said);
-        let event = match scope {
-            Scope::Node => Some(self.own(event, at.as_second())),
-            Scope::Cluster => self.common(event, at.as_second()),
-        };
-        if let Some(event) = event {
-            create(&self.client, &event).await;
+    async fn write(&mut self, waiting: Waiting) -> Request {
+        let about = waiting.notice.about.clone();
+        let asked = self.ask(|reply| Ask::Service(about, reply));
+        match asked.await.flatten() {
+            Some(service) => self.say(about_service(&service), waiting).await,
+            None => Request::NotMade,
         }
     }
 
-    /// The Event of no node, unless this node tried it in this window: a Service that changes each second brings the same words each
-    /// time, and the API has them.
-    fn common(&mut self, event: Event, second: i64) -> Option<Event> {
-        let times = self.tried.again(second / WINDOW, hash(words(&event)));
-        (times == 0).then(|| common(event, second))
+    /// Writes the Event of this node: what it says again while it runs is another one; what an agent before it said is not. Or that of
+    /// no node, unless the API had it in this window: a Service that changes each second brings the same words each time.
+    async fn say(&mut self, about: ObjectReference, waiting: Waiting) -> Request {
+        let Waiting { notice, at, .. } = waiting;
+        let said = (notice.reason, notice.message);
+        let event = event(about, &self.node, notice.severity, said);
+        let (window, what) = (notice.scope.window(at), hash(words(&event)));
+        let event = match (notice.scope, self.said(notice.scope).times(window, what)) {
+            (Scope::Node, times) => own(event, &self.node, [window, i64::from(times)]),
+            (Scope::Cluster, 0) => common(event, window),
+            (Scope::Cluster, _) => return Request::NotMade,
+        };
+        if create(&self.client, &event).await == Outcome::Stands {
+            self.said(notice.scope).again(window, what);
+        }
+        Request::Made
     }
 
-    /// The Event of this node. What it says again while it runs is another one; what an agent before it said is not.
-    fn own(&mut self, event: Event, second: i64) -> Event {
-        let window = second / HOUR;
-        let times = self.said.again(window, hash(words(&event)));
-        let host = self.node.clone();
-        named(event, [&host, &window.to_string(), &times.to_string()])
+    fn said(&mut self, scope: Scope) -> &mut Said {
+        match scope {
+            Scope::Node => &mut self.own,
+            Scope::Cluster => &mut self.common,
+        }
     }
 }
 
@@ -256,14 +290,18 @@ struct Said {
 
 impl Said {
     /// How often it was said before.
-    fn again(&mut self, window: i64, what: u64) -> u32 {
+    fn times(&self, window: i64, what: u64) -> u32 {
+        let times = self.times.get(&what).filter(|_| self.window == window);
+        times.copied().unwrap_or_default()
+    }
+
+    /// It was said.
+    fn again(&mut self, window: i64, what: u64) {
         if self.window != window {
             self.window = window;
             self.times.clear();
         }
-        let times = self.times.entry(what).or_default();
-        *times += 1;
-        *times - 1
+        *self.times.entry(what).or_default() += 1;
     }
 }
 
@@ -280,26 +318,32 @@ fn about_service(service: &Service) -> ObjectReference {
 }
 
 /// Writes it, unless it is there already. A failure is logged: what the Event says should stand in the log anyway.
-async fn create(client: &kube::Client, event: &Event) {
+async fn create(client: &kube::Client, event: &Event) -> Outcome {
     let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     match events.create(&PostParams::default(), event).await {
-        Ok(_) => {}
+        Ok(_) => Outcome::Stands,
         // Another node said it, or this one before it was started anew.
-        Err(kube::Error::Api(answer)) if answer.code == 409 => {}
+        Err(kube::Error::Api(answer)) if answer.code == 409 => Outcome::Stands,
         Err(error) => {
             let reason = event.reason.as_deref();
             warn!(reason, %error, "an Event was not written");
+            Outcome::Failed
         }
     }
 }
 
 /// The Event of no node: its name is the same whichever writes it.
-fn common(mut event: Event, second: i64) -> Event {
+fn common(mut event: Event, window: i64) -> Event {
     if let Some(source) = &mut event.source {
         source.host = None;
     }
-    named(event, [&(second / WINDOW).to_string()])
+    named(event, [&window.to_string()])
+}
+
+/// That of a node, which said it so often in that window.
+fn own(event: Event, node: &str, [window, times]: [i64; 2]) -> Event {
+    named(event, [node, &window.to_string(), &times.to_string()])
 }
 
 /// What an Event says, and of which object.
@@ -354,7 +398,7 @@ pub async fn about_node(
     let mut event = event(about, node, severity, said);
     event.involved_object.namespace = None;
     let hour = clock::timestamp().as_second() / HOUR;
-    create(client, &named(event, [&hour.to_string()])).await;
+    let _logged = create(client, &named(event, [&hour.to_string()])).await;
 }
 
 /// `said` are the reason and the message.

@@ -10,12 +10,18 @@ use super::{Notice, Scope};
 /// What waits.
 #[derive(Debug)]
 pub(super) struct Queue {
-    own: VecDeque<Waiting>,
-    common: VecDeque<Waiting>,
+    own: Line,
+    common: Line,
     /// When the first of `common` may go.
     turn: Instant,
     /// How far apart the nodes' turns are spread, for what is in `common`.
     spread: Duration,
+}
+
+/// What waits of one scope. Each has a budget of its own: neither keeps the other from being said.
+#[derive(Debug)]
+struct Line {
+    waiting: VecDeque<Waiting>,
     budget: Budget,
 }
 
@@ -38,17 +44,16 @@ pub(super) struct Moment {
 impl Queue {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            own: VecDeque::new(),
-            common: VecDeque::new(),
+            own: Line::new(now),
+            common: Line::new(now),
             turn: now,
             spread: LEAST_SPREAD,
-            budget: Budget::full(now),
         }
     }
 
     /// Whether this node's next turn is to be drawn ([`Self::draw`]) before this one is added.
     pub(super) fn wants_turn(&self, notice: &Notice) -> bool {
-        notice.scope == Scope::Cluster && self.common.is_empty()
+        notice.scope == Scope::Cluster && self.common.waiting.is_empty()
     }
 
     /// Draws this node's turn among so many, by `chance` in 0.0..1.0.
@@ -57,16 +62,18 @@ impl Queue {
         self.turn = self.turn.max(now + self.spread.mul_f64(chance));
     }
 
-    /// Returns how many found no room.
+    /// Returns how many found no room. What waits already does so once: a Service that changes each second has one place.
     pub(super) fn add(&mut self, notice: Notice, Moment { now, at }: Moment) -> u64 {
-        let queue = match notice.scope {
-            Scope::Node => &mut self.own,
-            Scope::Cluster => &mut self.common,
-        };
-        if queue.len() >= ROOM {
+        let scope = notice.scope;
+        let waiting = &mut self.line(scope).waiting;
+        let same = |one: &Waiting| one.notice == notice && scope.window(one.at) == scope.window(at);
+        if waiting.iter().any(same) {
+            return 0;
+        }
+        if waiting.len() >= ROOM {
             return 1;
         }
-        queue.push_back(Waiting {
+        waiting.push_back(Waiting {
             notice,
             at,
             since: now,
@@ -76,41 +83,63 @@ impl Queue {
 
     /// When something may be taken, if anything waits.
     pub(super) fn due(&self) -> Option<Instant> {
-        let turn = match (self.own.is_empty(), self.common.is_empty()) {
-            (true, true) => return None,
-            (false, _) => self.budget.since,
-            (true, false) => self.turn,
-        };
-        Some(self.budget.due().max(turn))
+        let common = self.common.due().map(|due| due.max(self.turn));
+        self.own.due().into_iter().chain(common).min()
     }
 
-    /// The next one, if it may be written now: this node's own before what other nodes say too.
+    /// The next one, if it may be written now: this node's own before what other nodes say too. It costs nothing before [`Self::spend`].
     pub(super) fn take(&mut self, now: Instant) -> Option<Waiting> {
-        if self.budget.due() > now {
-            return None;
+        let own = self.own.take(now);
+        own.or_else(|| {
+            let is_turn = self.turn <= now;
+            is_turn.then(|| self.common.take(now)).flatten()
+        })
+    }
+
+    /// The API was asked to write what was taken.
+    pub(super) fn spend(&mut self, scope: Scope, now: Instant) {
+        self.line(scope).budget.spend(now);
+        if scope == Scope::Cluster {
+            self.turn = now + self.spread / SHARE;
         }
-        let taken = match self.own.pop_front() {
-            Some(own) => own,
-            None if self.turn <= now => {
-                let next = self.common.pop_front()?;
-                self.turn = now + self.spread / SHARE;
-                next
-            }
-            None => return None,
-        };
-        self.budget.spend(now);
-        Some(taken)
+    }
+
+    fn line(&mut self, scope: Scope) -> &mut Line {
+        match scope {
+            Scope::Node => &mut self.own,
+            Scope::Cluster => &mut self.common,
+        }
     }
 
     /// Gives up what has waited for too long to be news; how many those are.
     pub(super) fn give_up(&mut self, now: Instant) -> u64 {
         let mut lost = 0;
-        for queue in [&mut self.own, &mut self.common] {
-            let before = queue.len();
-            queue.retain(|waiting| now.saturating_duration_since(waiting.since) < LONGEST);
-            lost += before - queue.len();
+        for Line { waiting, .. } in [&mut self.own, &mut self.common] {
+            let before = waiting.len();
+            waiting.retain(|one| now.saturating_duration_since(one.since) < LONGEST);
+            lost += before - waiting.len();
         }
         lost as u64
+    }
+}
+
+impl Line {
+    fn new(now: Instant) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            budget: Budget::full(now),
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        (!self.waiting.is_empty()).then(|| self.budget.due())
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Waiting> {
+        if self.budget.due() > now {
+            return None;
+        }
+        self.waiting.pop_front()
     }
 }
 
@@ -129,12 +158,12 @@ const MOST_SPREAD: Duration = Duration::from_secs(300);
 pub(super) const MOST_NODES: usize = 1000;
 /// Of what all nodes say a node writes one each such part of the spread.
 const SHARE: u32 = 10;
-/// How many wait in each queue.
+/// How many wait in each line.
 pub(super) const ROOM: usize = 256;
 /// How long.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How many Events a node may write: a token bucket.
+/// How many Events of one scope a node may write: a token bucket.
 #[derive(Debug)]
 struct Budget {
     left: u32,
@@ -203,8 +232,19 @@ mod tests {
         }
     }
 
-    fn message(taken: Option<Waiting>) -> String {
-        taken.map_or_else(String::new, |waiting| waiting.notice.message)
+    /// What is written at a moment; nothing if none may be.
+    fn written(queue: &mut Queue, now: Instant) -> String {
+        let Some(taken) = queue.take(now) else {
+            return String::new();
+        };
+        queue.spend(taken.notice.scope, now);
+        taken.notice.message
+    }
+
+    fn add(queue: &mut Queue, scope: Scope, messages: std::ops::Range<u32>, now: Instant) {
+        for message in messages {
+            queue.add(notice(scope, &message.to_string()), moment(now));
+        }
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -229,10 +269,10 @@ mod tests {
         queue.add(second, moment(start));
         assert_eq!(queue.due(), Some(start + 15 * SECOND));
         assert!(queue.take(start + 14 * SECOND).is_none());
-        assert_eq!(message(queue.take(start + 15 * SECOND)), "one");
+        assert_eq!(written(&mut queue, start + 15 * SECOND), "one");
         assert_eq!(queue.due(), Some(start + 18 * SECOND));
         assert!(queue.take(start + 17 * SECOND).is_none());
-        assert_eq!(message(queue.take(start + 18 * SECOND)), "two");
+        assert_eq!(written(&mut queue, start + 18 * SECOND), "two");
         assert_eq!(queue.due(), None);
         // The next has a turn of its own, and not before the last one's rest is over.
         queue.draw(4, 0.0, start + 19 * SECOND);
@@ -241,33 +281,67 @@ mod tests {
     }
 
     #[test]
-    fn a_nodes_own_go_first_and_at_once_until_the_budget_is_spent() {
+    fn a_nodes_own_go_first_and_each_sort_has_a_budget_of_its_own() {
         let start = clock::now();
         let mut queue = Queue::new(start);
         queue.draw(4, 0.0, start);
-        queue.add(notice(Scope::Cluster, "common"), moment(start));
-        for _ in 0..BURST + 2 {
-            queue.add(notice(Scope::Node, "own"), moment(start));
-        }
-        for _ in 0..BURST {
+        let count = BURST + 2;
+        add(&mut queue, Scope::Cluster, 1000..1000 + count, start);
+        add(&mut queue, Scope::Node, 0..count, start);
+        for number in 0..BURST {
             assert!(queue.due() <= Some(start));
-            assert_eq!(message(queue.take(start)), "own");
+            assert_eq!(written(&mut queue, start), number.to_string());
         }
-        assert!(queue.take(start).is_none());
+        // The node's own are spent, the others' are not; and the other way round.
+        let mut now = start;
+        for number in 1000..1000 + BURST {
+            assert_eq!(written(&mut queue, now), number.to_string());
+            now += LEAST_SPREAD / SHARE;
+        }
+        assert_eq!(written(&mut queue, now), "");
         assert_eq!(queue.due(), Some(start + EACH));
+        assert_eq!(written(&mut queue, start + EACH), BURST.to_string());
+        let next = (1000 + BURST).to_string();
+        assert_eq!(written(&mut queue, start + EACH), next);
         // After a while as many as it takes tokens to come, and never more than a burst.
-        let later = start + EACH * 2 + SECOND;
-        assert_eq!(message(queue.take(later)), "own");
-        assert_eq!(message(queue.take(later)), "own");
-        assert!(queue.take(later).is_none());
-        assert_eq!(queue.due(), Some(start + EACH * 3));
-        assert_eq!(message(queue.take(start + EACH * 3)), "common");
+        add(&mut queue, Scope::Node, 100..110, start + EACH);
+        let later = start + EACH * 3 + SECOND;
+        assert_eq!(written(&mut queue, later), (BURST + 1).to_string());
+        assert_eq!(written(&mut queue, later), "100");
         let much_later = start + EACH * 1000;
-        for _ in 0..=BURST {
-            queue.add(notice(Scope::Node, "own"), moment(much_later));
+        add(&mut queue, Scope::Node, 200..200 + BURST, much_later);
+        let own = std::iter::repeat_with(|| written(&mut queue, much_later));
+        let last = own.take_while(|message| message.len() == 3).count();
+        assert_eq!(last, BURST as usize);
+    }
+
+    #[test]
+    fn a_service_that_changes_each_second_keeps_nobody_waiting() {
+        let start = clock::now();
+        let mut queue = Queue::new(start);
+        queue.draw(4, 0.0, start);
+        let at = |second| Moment {
+            now: start,
+            at: Timestamp::from_second(second).expect("a time"),
+        };
+        let flaps = || notice(Scope::Cluster, "flaps");
+        let lost: u64 = (0..600).map(|second| queue.add(flaps(), at(second))).sum();
+        assert_eq!(lost, 0);
+        queue.add(notice(Scope::Cluster, "another"), at(599));
+        // It has another name from then on.
+        queue.add(flaps(), at(600));
+        for message in ["flaps", "another", "flaps"] {
+            // None of them leads to a request: none costs a token, or a turn.
+            let taken = queue.take(start).map(|taken| taken.notice.message);
+            assert_eq!(taken.as_deref(), Some(message));
         }
-        let taken = std::iter::from_fn(|| queue.take(much_later)).count();
-        assert_eq!(taken, BURST as usize);
+        assert!(queue.take(start).is_none() && queue.due().is_none());
+        for _ in 0..BURST * 2 {
+            queue.add(flaps(), at(601));
+            assert!(queue.take(start).is_some());
+        }
+        queue.add(notice(Scope::Cluster, "news"), at(601));
+        assert_eq!(written(&mut queue, start), "news");
     }
 
     #[test]
@@ -275,12 +349,12 @@ mod tests {
         let start = clock::now();
         let mut queue = Queue::new(start);
         let lost: u64 = (0..ROOM + 3)
-            .map(|_| queue.add(notice(Scope::Node, "own"), moment(start)))
+            .map(|number| queue.add(notice(Scope::Node, &number.to_string()), moment(start)))
             .sum();
         assert_eq!(lost, 3);
         queue.add(notice(Scope::Cluster, "later"), moment(start + LONGEST / 2));
         assert_eq!(queue.give_up(start + LONGEST - SECOND), 0);
         assert_eq!(queue.give_up(start + LONGEST), ROOM as u64);
-        assert_eq!(message(queue.take(start + LONGEST)), "later");
+        assert_eq!(written(&mut queue, start + LONGEST), "later");
     }
 }

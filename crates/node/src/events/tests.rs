@@ -1,6 +1,8 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Mutex;
 
-use axum::http::{Request, Response};
+use axum::http::{Request as HttpRequest, Response};
+use kube::client::Body;
 
 use super::*;
 
@@ -58,7 +60,7 @@ fn what_every_node_says_is_one_event_a_window() {
         let said = (reason, message.to_owned());
         common(
             event(about("web", uid), node, Severity::Warning, said),
-            second,
+            second / WINDOW,
         )
     };
     let first = made("node-1", "u", "Conflict", "lost", 1_200);
@@ -91,52 +93,121 @@ fn a_name_is_one_however_long_the_nodes_is() {
     assert!(name.starts_with(&format!("{}.", "a".repeat(235))), "{name}");
 }
 
-fn pen(node: &str) -> Pen {
-    let service = tower::service_fn(|_: Request<kube::client::Body>| async {
-        Err::<Response<kube::client::Body>, _>(std::io::Error::other("nobody"))
+/// Names of what was asked to be written.
+type Posted = Arc<Mutex<Vec<String>>>;
+
+/// Its API answers with these codes, then that it has written.
+fn pen(node: &str, codes: &[u16]) -> (Pen, Posted) {
+    let posted = Posted::default();
+    let codes = Mutex::new(VecDeque::from(codes.to_vec()));
+    let log = Arc::clone(&posted);
+    let service = tower::service_fn(move |request: HttpRequest<Body>| {
+        let code = codes.lock().unwrap().pop_front().unwrap_or(201);
+        let log = Arc::clone(&log);
+        async move {
+            let body = request.into_body().collect_bytes().await?;
+            let event: Event = serde_json::from_slice(&body)?;
+            log.lock().unwrap().push(name_of(event));
+            let refusal = format!(r#"{{"kind":"Status","code":{code},"reason":"R"}}"#);
+            let answer = if code == 201 {
+                body.to_vec()
+            } else {
+                refusal.into()
+            };
+            let answer = Response::builder().status(code).body(Body::from(answer));
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(answer?)
+        }
     });
-    Pen {
+    let pen = Pen {
         client: kube::Client::new(service, "default"),
         node: node.to_owned(),
         orders: orders::channel().0,
-        said: Said::default(),
-        tried: Said::default(),
+        own: Said::default(),
+        common: Said::default(),
         nodes: None,
+    };
+    (pen, posted)
+}
+
+/// Says something about one Service at a second.
+async fn say(pen: &mut Pen, scope: Scope, message: &str, second: i64) -> Request {
+    let moment = Moment {
+        now: clock::now(),
+        at: Timestamp::from_second(second).unwrap(),
+    };
+    let mut queue = Queue::new(moment.now);
+    let notice = Notice {
+        scope,
+        ..notice(message)
+    };
+    queue.add(notice, moment);
+    let waiting = queue.take(moment.now).unwrap();
+    pen.say(about("web", "u"), waiting).await
+}
+
+#[tokio::test]
+async fn what_the_api_has_of_what_every_node_says_is_no_request() {
+    // Another node was first with the second one.
+    let (mut pen, posted) = pen("node-1", &[201, 409]);
+    let rows = [
+        ("lost", 1_200, Request::Made),
+        ("won", 1_201, Request::Made),
+        ("lost", 1_202, Request::NotMade),
+        ("won", 1_799, Request::NotMade),
+        ("lost", 1_800, Request::Made),
+    ];
+    for (message, second, expected) in rows {
+        let request = say(&mut pen, Scope::Cluster, message, second).await;
+        assert_eq!(request, expected, "{message} at {second}");
+    }
+    assert_eq!(posted.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn an_event_that_was_not_written_is_tried_again() {
+    for scope in [Scope::Cluster, Scope::Node] {
+        let (mut pen, posted) = pen("node-1", &[500, 503]);
+        for _ in 0..3 {
+            let request = say(&mut pen, scope, "lost", 1_200).await;
+            assert_eq!(request, Request::Made, "{scope:?}");
+        }
+        // It is the same one.
+        let posted = posted.lock().unwrap().clone();
+        assert_eq!(posted, vec![posted[0].clone(); 3], "{scope:?}");
     }
 }
 
 #[tokio::test]
-async fn what_every_node_says_a_node_tries_once_a_window() {
-    let mut pen = pen("node-1");
-    let mut tries = |message: &str, second| {
-        let said = ("Conflict", message.to_owned());
-        let event = event(about("web", "u"), "node-1", Severity::Warning, said);
-        pen.common(event, second).is_some()
-    };
-    assert!(tries("lost", 1_200) && tries("won", 1_201));
-    assert!(!tries("lost", 1_202) && !tries("won", 1_799));
-    assert!(tries("lost", 1_800));
+async fn what_is_said_of_a_service_that_went_is_no_request() {
+    let (mut pen, posted) = pen("node-1", &[]);
+    let mut queue = Queue::new(clock::now());
+    let (now, at) = (clock::now(), Timestamp::UNIX_EPOCH);
+    queue.add(notice("lost"), Moment { now, at });
+    let waiting = queue.take(now).unwrap();
+    assert_eq!(pen.write(waiting).await, Request::NotMade);
+    assert!(posted.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_node_says_the_same_once_an_hour_across_restarts_and_anew_while_it_runs() {
-    let made = |pen: &mut Pen, message: &str, second| {
-        let said = ("NotProgrammed", message.to_owned());
-        let event = event(about("web", "u"), &pen.node, Severity::Warning, said);
-        name_of(pen.own(event, second))
-    };
-    let mut first = pen("node-1");
-    let name = made(&mut first, "refused", 3_600);
-    let again = made(&mut first, "refused", 3_700);
-    let other = made(&mut first, "other", 3_700);
-    let later = made(&mut first, "refused", 7_200);
+    async fn made((pen, posted): &mut (Pen, Posted), message: &str, second: i64) -> String {
+        say(pen, Scope::Node, message, second).await;
+        posted.lock().unwrap().last().unwrap().clone()
+    }
+    let mut first = pen("node-1", &[]);
+    let name = made(&mut first, "refused", 3_600).await;
+    let again = made(&mut first, "refused", 3_700).await;
+    let other = made(&mut first, "other", 3_700).await;
+    let later = made(&mut first, "refused", 7_200).await;
     let all = BTreeSet::from([&name, &again, &other, &later]);
     assert_eq!(all.len(), 4, "{all:?}");
-    let mut restarted = pen("node-1");
-    assert_eq!(made(&mut restarted, "refused", 7_199), name);
-    assert_eq!(made(&mut restarted, "refused", 7_199), again);
-    assert_eq!(made(&mut restarted, "refused", 7_200), later);
-    assert_ne!(made(&mut pen("node-2"), "refused", 3_600), name);
+    // The API has them.
+    let mut restarted = pen("node-1", &[409; 3]);
+    assert_eq!(made(&mut restarted, "refused", 7_199).await, name);
+    assert_eq!(made(&mut restarted, "refused", 7_199).await, again);
+    assert_eq!(made(&mut restarted, "refused", 7_200).await, later);
+    let mut second = pen("node-2", &[]);
+    assert_ne!(made(&mut second, "refused", 3_600).await, name);
 }
 
 #[test]
