@@ -6,6 +6,7 @@ use std::process::Stdio;
 use daymark_dataplane::leftovers::text::script;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tracing::debug;
 
 use super::Outcome;
 
@@ -19,24 +20,42 @@ pub(super) async fn remove() -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for (names, command) in FAMILIES {
         // The kernel names no table until somebody uses one.
-        let used = std::fs::read_to_string(names).is_ok_and(|names| !names.trim().is_empty());
-        if used {
-            outcomes.extend(remove_of(command).await);
+        let names = std::fs::read_to_string(names).unwrap_or_default();
+        if !names.trim().is_empty() {
+            outcomes.extend(remove_of(command, &names).await);
         }
     }
     outcomes
 }
 
-async fn remove_of(command: &str) -> Vec<Outcome> {
+/// Whether kube-proxy may have chains here: it has its canary in `mangle` and Services in `nat` and `filter`, all three for as long as
+/// its other chains are there. Docker alone uses no `mangle`. (kubernetes `pkg/util/iptables/iptables.go`, `Monitor`.)
+fn may_be_kube_proxys(names: &str) -> bool {
+    ["mangle", "nat", "filter"]
+        .iter()
+        .all(|table| names.lines().any(|name| name.trim() == *table))
+}
+
+/// `names` are the tables in use. Without the program nothing is told where they show that kube-proxy has nothing there.
+async fn remove_of(command: &str, names: &str) -> Vec<Outcome> {
     match try_remove(command).await {
         Ok(outcomes) => outcomes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => vec![Outcome::Failed(format!(
-            "chains in {command}-legacy, if there are any: there is no program {command}-legacy-save here; {REMEDY}"
-        ))],
+        Err(error) if error.kind() == io::ErrorKind::NotFound => no_program(command, names),
         Err(error) => vec![Outcome::Failed(format!(
             "chains in {command}-legacy: {error}; {REMEDY}"
         ))],
     }
+}
+
+fn no_program(command: &str, names: &str) -> Vec<Outcome> {
+    if !may_be_kube_proxys(names) {
+        let tables: Vec<&str> = names.lines().collect();
+        debug!(?tables, "{command}-legacy has nothing of kube-proxy");
+        return Vec::new();
+    }
+    vec![Outcome::Failed(format!(
+        "chains in {command}-legacy, if there are any: there is no program {command}-legacy-save here; {REMEDY}"
+    ))]
 }
 
 const REMEDY: &str = "label the node daymark-cleanup=kube-proxy for deploy/cleanup.yaml, run `daymark cleanup --kube-proxy` on the node \
@@ -82,4 +101,23 @@ async fn restore(command: &str, text: &str) -> io::Result<()> {
     Err(io::Error::other(
         String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_without_a_canary_are_of_others_and_are_not_spoken_of() {
+        for kube_proxys in ["mangle\nfilter\nnat\n", "raw\nmangle\nfilter\nnat\n"] {
+            let told = no_program("ip6tables", kube_proxys);
+            let [Outcome::Failed(why)] = &told[..] else {
+                panic!("{told:?}");
+            };
+            assert!(why.contains("no program ip6tables-legacy-save"), "{why}");
+        }
+        for others in ["filter\nnat\n", "raw\nfilter\nnat\n", "mangle\n"] {
+            assert_eq!(no_program("iptables", others), [], "{others:?}");
+        }
+    }
 }
