@@ -76,12 +76,11 @@ impl Listener {
             path: path.to_owned(),
             source,
         };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| SocketError::Io {
-                path: folder.to_owned(),
-                source,
-            })?;
-        }
+        let folder = folder(path);
+        std::fs::create_dir_all(folder).map_err(|source| SocketError::Io {
+            path: folder.to_owned(),
+            source,
+        })?;
         let lock = lock(path)?;
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
@@ -143,11 +142,23 @@ pub struct Vacancy {
 /// Makes sure that no agent answers at this socket, or is about to. An agent makes the folder: where there is none, there is no agent.
 ///
 /// # Errors
-/// [`SocketError::Taken`] if one does; [`SocketError::Io`] if it cannot be known.
+/// [`SocketError::Taken`] if one does; [`SocketError::Io`] if it cannot be known, as where the folder cannot be read.
 pub fn vacancy(path: &Path) -> Result<Vacancy, SocketError> {
-    let folder = path.parent().is_none_or(Path::exists);
-    let lock = if folder { Some(lock(path)?) } else { None };
+    let folder = folder(path);
+    let there = folder.try_exists().map_err(|source| SocketError::Io {
+        path: folder.to_owned(),
+        source,
+    })?;
+    let lock = if there { Some(lock(path)?) } else { None };
     Ok(Vacancy { _lock: lock })
+}
+
+/// Where a socket is; a name alone is one in the working folder.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// The lock beside a socket.

@@ -70,6 +70,25 @@ async fn what_is_no_socket_is_left_alone() {
     remove(&path);
 }
 
+#[test]
+fn a_place_is_vacant_only_if_that_is_known() {
+    let path = path("vacant");
+    assert!(vacancy(&path).unwrap()._lock.is_none(), "no folder");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let held = vacancy(&path).unwrap();
+    let error = vacancy(&path).unwrap_err();
+    assert!(matches!(error, SocketError::Taken { .. }), "{error}");
+    drop(held);
+    // What is asked about a folder that is a file is an error, as it is where a folder cannot be read.
+    std::fs::write(&path, "").unwrap();
+    let error = vacancy(&path.join("deeper/node.sock")).unwrap_err();
+    assert!(matches!(error, SocketError::Io { .. }), "{error}");
+    remove(&path);
+    for (socket, expected) in [("node.sock", "."), ("here/node.sock", "here"), ("/s", "/")] {
+        assert_eq!(folder(Path::new(socket)), Path::new(expected), "{socket}");
+    }
+}
+
 /// A kernel that a test can look into, and edit.
 #[derive(Clone, Default)]
 struct Shared(Arc<std::sync::Mutex<Program>>);
