@@ -5,9 +5,11 @@
 
 #[path = "deploy/confined.rs"]
 mod confined;
+#[path = "deploy/follower.rs"]
+mod follower;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -699,39 +701,9 @@ fn cleanup_leaves_the_tables_of_an_agent_that_runs_and_says_whose_they_are() {
                 }
                 drop(agent);
                 assert_eq!(cleanup(), (Some(0), String::new()));
-                assert!(waits_for_health(&socket).success());
+                follower::waits_for_rules(&socket);
+                follower::waits_for_a_sync(&socket);
             });
         },
     );
-}
-
-/// Cleans up after a proxy that is healthy at the second look; before that nothing ends.
-fn waits_for_health(socket: &Path) -> std::process::ExitStatus {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let at = listener.local_addr().unwrap().to_string();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_daymark"))
-        .args(["cleanup", "--daymark", "--once-healthy", &at, "--socket"])
-        .arg(socket)
-        .spawn()
-        .unwrap();
-    for status in ["503 Service Unavailable", "200 OK"] {
-        assert!(child.try_wait().unwrap().is_none(), "it waits for {status}");
-        let asked = || {
-            std::thread::sleep(Duration::from_millis(50));
-            listener.accept().ok()
-        };
-        let (stream, _) = (0..600).find_map(|_| asked()).expect("a question");
-        stream.set_nonblocking(false).unwrap();
-        let mut reader = BufReader::new(&stream);
-        let mut request = String::new();
-        reader.read_line(&mut request).unwrap();
-        assert!(request.starts_with("GET /healthz "), "{request}");
-        // A socket that is closed with something unread takes the answer with it.
-        while !matches!(reader.read_line(&mut request), Ok(0 | 2)) {}
-        (&stream)
-            .write_all(format!("HTTP/1.0 {status}\r\n\r\n").as_bytes())
-            .unwrap();
-    }
-    child.wait().unwrap()
 }

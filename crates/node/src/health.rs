@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{self, ACCEPT, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -194,9 +194,17 @@ fn counted(headers: &HeaderMap, families: &str) -> Response {
     page(format.content_type(), format.write(families))
 }
 
+/// The field `Server` of every answer at these ports (RFC 9110 section 10.2.4), which kube-proxy does not send: who asks for
+/// kube-proxy's health can tell that it is not kube-proxy's.
+pub const SERVER: &str = "daymark";
+
 /// An answer of that type, which no browser takes for another.
 fn page(kind: &'static str, body: String) -> Response {
-    let headers = [(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    let headers = [
+        (CONTENT_TYPE, kind),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::SERVER, SERVER),
+    ];
     (headers, body).into_response()
 }
 

@@ -47,6 +47,14 @@ pub async fn look() -> Option<Look> {
     asked.await.ok().flatten()
 }
 
+/// Whether nf_tables holds the rules of a kube-proxy that has synced once, in mode nftables or iptables; what cannot be asked is
+/// not there.
+#[must_use]
+pub fn kube_proxy_has_written() -> bool {
+    let asked = Netlink::open().map(|mut kernel| nft::is_written(&mut kernel));
+    matches!(asked, Ok(Ok(true)))
+}
+
 fn in_nf_tables() -> Vec<Outcome> {
     let mut kernel = match Netlink::open() {
         Ok(kernel) => kernel,

@@ -14,7 +14,9 @@ use daymark_netlink::nft::{
     Policy, Query, Reply, Rule, Table, TableId, Verdict,
 };
 use daymark_node::leftovers::vigil::{News, Vigil};
-use daymark_node::leftovers::{Outcome, look, remove_kube_proxys, remove_own};
+use daymark_node::leftovers::{
+    Outcome, kube_proxy_has_written, look, remove_kube_proxys, remove_own,
+};
 use daymark_node::metrics::Metrics;
 use daymark_sys::ipset::Destroyed;
 use daymark_sys::netlink::NfSocket;
@@ -294,4 +296,32 @@ fn own_tables_go_once_their_agent_has_ended() {
         assert_eq!(remove_own(), gone);
         assert_eq!(remove_own(), []);
     });
+}
+
+#[test]
+fn a_proxy_has_written_its_rules_once_there_is_what_only_a_whole_sync_makes() {
+    isolated_test(
+        "a_proxy_has_written_its_rules_once_there_is_what_only_a_whole_sync_makes",
+        || {
+            let mut kernel = Netlink::open().unwrap();
+            assert!(!kube_proxy_has_written());
+            let before = ["KUBE-PROXY-CANARY", "KUBE-SERVICES", "KUBE-POSTROUTING"];
+            let mut begun = table(Family::Ip, "nat", &before, &[]);
+            begun.extend(table(Family::Ip, "filter", &["KUBE-NODEPORTS"], &[]));
+            kernel.commit(&begun).unwrap();
+            assert!(!kube_proxy_has_written(), "a sync has begun");
+            for (family, name, chain) in [
+                (Family::Ip6, "nat", "KUBE-NODEPORTS"),
+                (Family::Ip6, "kube-proxy", "services-x"),
+            ] {
+                kernel
+                    .commit(&table(family, name, &["KUBE-SERVICES", chain], &[]))
+                    .unwrap();
+                assert!(kube_proxy_has_written(), "{name}");
+                let table = TableId::new(family, name);
+                kernel.commit(&[Message::DelTable { table }]).unwrap();
+                assert!(!kube_proxy_has_written(), "{name} is gone");
+            }
+        },
+    );
 }

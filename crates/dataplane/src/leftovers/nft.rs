@@ -100,6 +100,29 @@ fn rules(socket: &mut NfSocket, table: &TableId, chain: &Name) -> Result<Vec<u64
     Ok(replies.into_iter().filter_map(handle).collect())
 }
 
+/// Whether kube-proxy has written its rules: its table is there, which mode nftables makes in the transaction that fills it, or
+/// in `nat` the chain `KUBE-NODEPORTS`, which mode iptables makes nowhere but in the one `iptables-restore` of a sync
+/// (`KUBE-SERVICES` and the canaries come before it). (kubernetes `pkg/proxy/nftables/proxier.go`, `pkg/proxy/iptables/proxier.go`.)
+///
+/// # Errors
+/// If the kernel cannot be asked.
+pub fn is_written(kernel: &mut Netlink) -> Result<bool, CommitError> {
+    for family in [Family::Ip, Family::Ip6] {
+        if exists(kernel.socket(), &TableId::new(family, "kube-proxy"))? {
+            return Ok(true);
+        }
+        let chains = kernel.socket().query(&Query::Chains(family));
+        let written = |reply: &Reply| {
+            matches!(reply, Reply::Chain(held)
+                if &*held.object.name == "KUBE-NODEPORTS" && &*held.table.name == "nat")
+        };
+        if chains.map_err(failed)?.iter().any(written) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn is_of_iptables(table: &TableId) -> bool {
     ["nat", "filter", "mangle"].contains(&&*table.name)
 }

@@ -1,7 +1,9 @@
 //! `daymark cleanup`: what an agent, or kube-proxy, left in the kernel.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+mod follower;
+
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use daymark_node::leftovers::{self, Outcome};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
+use self::follower::Follower;
 use crate::agent_socket;
 
 /// Flags of `daymark cleanup`.
@@ -31,10 +34,18 @@ pub(crate) struct Args {
     /// The socket that the agent of this node was started with: while one answers there, its tables stay.
     #[arg(long, value_name = "PATH", default_value = agent_socket::DEFAULT)]
     socket: PathBuf,
-    /// Remove daymark's own tables only once the proxy that follows it on this node says that it serves: `/healthz` at this address
-    /// (kube-proxy's `healthzBindAddress`) answers 200.
+    /// Remove daymark's own tables only once kube-proxy, which follows it on this node, serves: `/healthz` at this address (its
+    /// `healthzBindAddress`) answers 200, and it has written its rules, by its metrics or by what is in nf_tables.
     #[arg(long, value_name = "ADDRESS:PORT")]
     once_healthy: Option<SocketAddr>,
+    /// Where kube-proxy's metrics are asked for that: its `metricsBindAddress`.
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:10249",
+        requires = "once_healthy"
+    )]
+    metrics: SocketAddr,
     /// Remove kube-proxy's tables, chains, ipsets, virtual servers and device; it must have ended, or it makes them anew.
     #[arg(long)]
     kube_proxy: bool,
@@ -48,7 +59,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut outcomes = Vec::new();
     if both || args.daymark {
         // Held to the end, so that no agent comes up over tables that go.
-        let _vacancy = followed(&args.socket, args.once_healthy)?;
+        let follower = args.once_healthy.map(|healthz| Follower {
+            healthz,
+            metrics: args.metrics,
+        });
+        let _vacancy = followed(&args.socket, follower)?;
         outcomes.extend(leftovers::remove_own());
     }
     if both || args.kube_proxy {
@@ -62,45 +77,31 @@ pub(crate) fn run_for_kube_proxy(spared: Vec<Cidr>) -> anyhow::Result<ExitCode> 
     Ok(tell(&kube_proxys(spared)?))
 }
 
-/// Makes sure that no agent runs, and that another proxy serves if that is asked for: whose answer it is that is heard is
-/// known only while the agent's place is held.
-fn followed(socket: &Path, healthz: Option<SocketAddr>) -> anyhow::Result<Vacancy> {
-    let Some(at) = healthz else {
+/// Makes sure that no agent runs, and that another proxy serves if that is asked for. It is asked while the agent's place is
+/// held, since tables that go right after its answer must be those of no agent that came meanwhile.
+fn followed(socket: &Path, follower: Option<Follower>) -> anyhow::Result<Vacancy> {
+    let Some(follower) = follower else {
         return without_agent(socket);
     };
     let mut said = String::new();
     for _ in 0..TRIES {
         let vacancy = without_agent(socket)?;
-        match health(at) {
-            Ok(answer) if answer.contains(" 200 ") => return Ok(vacancy),
-            Ok(answer) => said = answer,
-            Err(error) => said = error.to_string(),
+        match follower.serves() {
+            Ok(()) => return Ok(vacancy),
+            Err(why) => said = why,
         }
         drop(vacancy);
         std::thread::sleep(AGAIN);
     }
     bail!(
-        "daymark's tables stay: no proxy says at http://{at}/healthz that it serves ({said}), and they are all that this node has; start \
-         kube-proxy here, or name its healthzBindAddress with --once-healthy"
+        "daymark's tables stay, since they are all that this node has: no other proxy is known to serve here ({said}); start kube-proxy, \
+         or name its healthzBindAddress with --once-healthy"
     )
-}
-
-/// The first line of the answer.
-fn health(at: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&at, AGAIN)?;
-    stream.set_read_timeout(Some(AGAIN))?;
-    stream.set_write_timeout(Some(AGAIN))?;
-    write!(stream, "GET /healthz HTTP/1.0\r\nHost: {at}\r\n\r\n")?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(LONGEST_LINE)).read_line(&mut answer)?;
-    Ok(answer.trim_end().to_owned())
 }
 
 /// The next proxy is looked at so often, two minutes in all.
 const TRIES: usize = 60;
 const AGAIN: Duration = Duration::from_secs(2);
-/// Bytes of a status line that are read.
-const LONGEST_LINE: u64 = 256;
 
 /// Before Linux 6.9 tables have no owner, and the kernel would let those of a running agent be removed.
 fn without_agent(socket: &Path) -> anyhow::Result<Vacancy> {

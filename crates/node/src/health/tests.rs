@@ -212,6 +212,7 @@ async fn metrics_are_written_in_the_form_that_is_asked_for() {
         let answer = routes.oneshot(request.body(Body::empty()).unwrap()).await;
         let answer = answer.unwrap();
         assert_eq!(answer.headers()[CONTENT_TYPE], kind);
+        assert_eq!(answer.headers()[header::SERVER], SERVER);
         let bytes = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         assert!(text.ends_with(end), "{text}");
