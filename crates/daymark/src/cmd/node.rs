@@ -150,6 +150,7 @@ async fn serve(
     let (status, plane) = plane_channel(PlaneStatus::Starting);
     let own = kernel.port();
     let (notices, board) = events::board();
+    let place = start::take_place(&args.socket).await?;
     let agent = Agent::start(
         kernel,
         flags,
@@ -205,7 +206,7 @@ async fn serve(
         dns: dns_metrics.clone(),
         announcer: args.announce.then(|| Arc::clone(&announced)),
     };
-    start::answer_questions(&args.socket, agent.orders(), parts)?;
+    start::answer_questions((&args.socket, place), agent.orders(), parts);
     let extra = Arc::new({
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
         let refused = Refused::open()?;

@@ -2,7 +2,7 @@
 //!
 //! A request has at most [`MOST_BYTES`] and comes within [`PATIENCE`]; [`AT_ONCE`] are answered at a time, the others wait. A
 //! socket that a dead agent left is replaced; that of a living one is not: it holds a lock beside it, which the kernel lets go
-//! of however the agent ends.
+//! of however the agent ends. `daymark cleanup` holds that lock too, without a socket, and an agent that starts waits for it.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -22,7 +22,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::status::{self, Parts, Standing};
 use super::wire::{Reply, Request};
@@ -100,6 +100,24 @@ impl Listener {
         })
     }
 
+    /// As [`Self::bind`], but while somebody has the place who does not answer, waits up to half a minute until it is free. That is
+    /// `daymark cleanup`: tables must not be adopted, or come up, while it removes them.
+    ///
+    /// # Errors
+    /// [`SocketError`]; [`SocketError::Taken`] at once if an agent answers.
+    pub async fn bind_after_cleanup(path: &Path) -> Result<Self, SocketError> {
+        for _ in 0..LOOKS {
+            match Self::bind(path) {
+                Err(SocketError::Taken { .. }) if !is_answered(path).await => {
+                    info!(socket = %path.display(), "waiting: daymark cleanup works on this node");
+                    tokio::time::sleep(LOOK).await;
+                }
+                bound => return bound,
+            }
+        }
+        Self::bind(path)
+    }
+
     /// Answers until the task is ended.
     pub async fn serve(self, desk: Desk) {
         let desk = Arc::new(desk);
@@ -151,6 +169,17 @@ pub fn vacancy(path: &Path) -> Result<Vacancy, SocketError> {
     })?;
     let lock = if there { Some(lock(path)?) } else { None };
     Ok(Vacancy { _lock: lock })
+}
+
+/// Whether a living process listens there. If that cannot be known, one does.
+async fn is_answered(path: &Path) -> bool {
+    match UnixStream::connect(path).await {
+        Ok(_) => true,
+        Err(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        ),
+    }
 }
 
 /// Where a socket is; a name alone is one in the working folder.
@@ -330,6 +359,11 @@ async fn request(stream: &mut UnixStream) -> io::Result<Result<Request, String>>
     }))
 }
 
+/// How often a place that is taken is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How many times. A cleanup removes tables within a second, and has the place for some seconds while it asks whether another
+/// proxy serves; one that has it longer hangs, and the node's traffic goes before it.
+const LOOKS: u32 = 60;
 /// The longest request, bytes.
 const MOST_BYTES: u64 = 16 * 1024;
 /// What is read of a request that is too long, bytes.

@@ -138,21 +138,25 @@ pub(super) async fn open_ports(
     Ok(())
 }
 
-/// Answers at the agent's socket. One that a flag names must be had; without the usual one the node is served all the
-/// same, as where `/run` cannot be written.
+/// Takes the agent's place on this node, before anything looks at the tables: `daymark cleanup` has it while it removes them. A
+/// socket that a flag names must be had; without the usual one the node is served all the same, as where `/run` cannot be written.
+pub(super) async fn take_place(socket: &Path) -> anyhow::Result<Option<Listener>> {
+    match Listener::bind_after_cleanup(socket).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if socket == Path::new(agent_socket::DEFAULT) => {
+            warn!(%error, "daymark explain and daymark status get no answer from this agent, and daymark cleanup does not see it");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Answers at the agent's socket, if need be once it can be had.
 pub(super) fn answer_questions(
-    socket: &Path,
+    (socket, first): (&Path, Option<Listener>),
     orders: Sender<Order>,
     parts: Parts,
-) -> anyhow::Result<()> {
-    let first = match Listener::bind(socket) {
-        Ok(listener) => Some(listener),
-        Err(error) if socket == Path::new(agent_socket::DEFAULT) => {
-            warn!(%error, "daymark explain and daymark status get no answer from this agent");
-            None
-        }
-        Err(error) => return Err(error.into()),
-    };
+) {
     let desk = Desk::new(orders, Arc::new(move || parts.tell()));
     let socket = socket.to_owned();
     tokio::spawn(async move {
@@ -164,7 +168,6 @@ pub(super) fn answer_questions(
             listener.serve(desk).await;
         }
     });
-    Ok(())
 }
 
 /// The socket once it is free: the agent before this one may still be ending. `None` if it cannot be had at all.

@@ -89,6 +89,31 @@ fn a_place_is_vacant_only_if_that_is_known() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_agent_waits_for_a_cleanup_and_not_for_another_agent() {
+    let path = path("cleanup");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let cleanup = vacancy(&path).unwrap();
+    let starting = tokio::spawn({
+        let path = path.clone();
+        async move { Listener::bind_after_cleanup(&path).await }
+    });
+    tokio::time::sleep(LOOK * LOOKS / 2).await;
+    assert!(!starting.is_finished(), "the cleanup goes on");
+    drop(cleanup);
+    let begins = timeout(LOOK * 2, starting).await;
+    let agent = begins.expect("the place is free").unwrap().unwrap();
+    let second = timeout(LOOK / 2, Listener::bind_after_cleanup(&path)).await;
+    let error = second.expect("an agent answers").unwrap_err();
+    assert!(matches!(error, SocketError::Taken { .. }), "{error}");
+    drop(agent);
+    // One that hangs does not keep the node without an agent.
+    let _hangs = vacancy(&path).unwrap();
+    let begins = timeout(LOOK * LOOKS * 2, Listener::bind_after_cleanup(&path)).await;
+    begins.expect("an end of waiting").unwrap_err();
+    remove(&path);
+}
+
 /// A kernel that a test can look into, and edit.
 #[derive(Clone, Default)]
 struct Shared(Arc<std::sync::Mutex<Program>>);
