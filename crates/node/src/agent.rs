@@ -74,7 +74,10 @@ impl Agent {
         match found {
             Found::Nothing => info!("created the tables"),
             Found::Adopted => {
-                metrics.set_adopted();
+                // An agent that never had a state left tables too.
+                if plane.found_any() {
+                    metrics.set_adopted();
+                }
                 info!("adopted the tables that were there");
             }
             Found::ToReplace { why, old } => {

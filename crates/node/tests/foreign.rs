@@ -121,7 +121,10 @@ fn tables_that_are_to_be_replaced_serve_until_then_if_they_are_whole() {
             metrics.adopted()
         };
         let mut other = Netlink::open().expect("a netfilter socket");
+        assert!(!adopted(), "there were none");
+        assert!(!adopted(), "they were never filled");
         running_agent(&case).0.stop();
+        assert!(adopted(), "they serve");
         // A chain of somebody else's makes them of no layout.
         let chain = Message::NewChain {
             table: ids[0].clone(),

@@ -176,6 +176,13 @@ impl<K: Kernel> Plane<K> {
         std::mem::take(&mut self.places)
     }
 
+    /// Whether the tables that were found at the start captured anything: those of an agent that never had a state do not.
+    /// No more is known once [`Plane::take_places`] has taken it.
+    #[must_use]
+    pub fn found_any(&self) -> bool {
+        !self.places.frontends.is_empty()
+    }
+
     /// What the kernel should hold now.
     #[must_use]
     pub fn compiler(&self) -> &Compiler {
