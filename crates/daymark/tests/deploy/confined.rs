@@ -8,9 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use daymark_dataplane::nft::apply::Kernel;
 use daymark_dataplane::nft::kernel::Netlink;
+use daymark_dataplane::nft::layout;
 use daymark_lab::bare::{self, BareLab, Outcome, Place, Pod, Probe, Protocol, Spec};
 use daymark_lab::net::PodAddresses;
 use daymark_netlink::nft::{Exists, Family, Message, Table, TableFlags, TableId};
+use daymark_node::ask::server::vacancy;
 use daymark_sys::ns::NetNs;
 use daymark_sys::process::{Confinement, Isolation};
 use rustix::thread::CapabilitySet;
@@ -443,4 +445,33 @@ fn what_lacks_its_capability_names_it() {
             });
         }
     });
+}
+
+/// `daymark cleanup` has the agent's place while it removes tables: an agent that starts meanwhile makes none, and then serves.
+#[test]
+fn an_agent_makes_no_tables_while_a_cleanup_is_at_work() {
+    isolated_test(
+        "confined::an_agent_makes_no_tables_while_a_cleanup_is_at_work",
+        || {
+            let lab = lab();
+            run(async {
+                let site = Site::new(&lab).await;
+                let mut kernel = site.here.within(Netlink::open).unwrap().unwrap();
+                let mut tables = || {
+                    let mut there = |table| kernel.header(&table).unwrap().is_some();
+                    layout::all_tables()
+                        .filter(|table| there(table.clone()))
+                        .count()
+                };
+                let cleanup = vacancy(&site.socket()).unwrap();
+                let agent = site.agent(manifests(&site.container), &[]);
+                agent.says("daymark cleanup works on this node").await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                assert_eq!(tables(), 0, "{}", agent.said());
+                drop(cleanup);
+                site.healthy(&agent).await;
+                assert!(tables() > 0, "{}", agent.said());
+            });
+        },
+    );
 }
