@@ -39,7 +39,9 @@ impl<'a> Site<'a> {
             .unwrap();
         let listener = here.within(|| TcpListener::bind("127.0.0.1:0")).unwrap();
         let objects = manifest("node.yaml");
-        let ground = Ground::at(listener.unwrap(), grants(&all()));
+        let mut granted = grants(&all());
+        granted.push(right_of_dns());
+        let ground = Ground::at(listener.unwrap(), granted);
         objects_of_the_api(&ground).await;
         let config = config_file(&objects, ground.folder.path(), &ground.kubeconfig(NODE));
         let text = std::fs::read_to_string(&config).unwrap();
@@ -154,6 +156,17 @@ impl<'a> Site<'a> {
             Ok(Outcome::Reached(answer)) => answer.place.to_string(),
             other => panic!("{to}: {other:?}"),
         }
+    }
+}
+
+/// What who adds DNS to the manifest's agent grants it: without it there is no first state, and no health.
+fn right_of_dns() -> Grant {
+    Grant {
+        user: NODE.to_owned(),
+        api_groups: vec![String::new()],
+        resources: vec!["namespaces".to_owned()],
+        verbs: ["list", "watch"].map(str::to_owned).into(),
+        ..Grant::default()
     }
 }
 
