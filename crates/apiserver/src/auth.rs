@@ -142,7 +142,7 @@ const READ: &[ApiVerb] = &[Get, List, Watch];
 const FOLLOW: &[ApiVerb] = &[List, Watch];
 const WRITE: &[ApiVerb] = &[Create, Update, Patch];
 const CHANGE: &[ApiVerb] = &[Update, Patch];
-const OWN: &[ApiVerb] = &[Create, Update, Patch, Delete];
+const OWN: &[ApiVerb] = &[Get, Create, Update, Patch, Delete];
 const EVERYTHING: &[ApiVerb] = &[
     Get,
     List,
