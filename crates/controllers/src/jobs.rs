@@ -470,7 +470,9 @@ async fn write_verdict(
         answers.push(api.patch(&name, &params, &Patch::Merge(patch)).await?);
     }
     if verdict.unknown {
-        let patch = unknown_patch(clock::today());
+        // Of the node that was judged: a kubelet that posted meanwhile is not overwritten.
+        let judged = answers.last().unwrap_or(node);
+        let patch = unknown_patch(judged, clock::today());
         answers.push(
             api.patch_status(&name, &params, &Patch::Strategic(patch))
                 .await?,

@@ -162,8 +162,8 @@ fn retaint(taints: &[Taint], wanted: Option<&str>) -> Vec<Taint> {
     out
 }
 
-/// The status patch of a node that nothing is heard of.
-pub(crate) fn unknown_patch(now: Timestamp) -> Value {
+/// The status patch of a node, as it was read, that nothing is heard of.
+pub(crate) fn unknown_patch(node: &Node, now: Timestamp) -> Value {
     let time = seconds(now);
     let conditions: Vec<Value> = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"]
         .into_iter()
@@ -174,7 +174,8 @@ pub(crate) fn unknown_patch(now: Timestamp) -> Value {
             })
         })
         .collect();
-    json!({ "status": { "conditions": conditions } })
+    let version = &node.metadata.resource_version;
+    json!({ "metadata": { "resourceVersion": version }, "status": { "conditions": conditions } })
 }
 
 /// The status patch of a Pod whose node is silent, unless it is not ready anyway.

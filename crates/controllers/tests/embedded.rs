@@ -380,12 +380,12 @@ async fn a_silent_node_loses_its_endpoints_and_comes_back() {
 
     // Again and again, as a kubelet does: once would have to be seen within the grace period.
     let beats = tokio::spawn(renew_always(leases, "node-1"));
-    cluster.post_status("node-1").await;
-    cluster.set_ready("web-1", 1, "True").await;
     eventually("no taint", || async {
+        cluster.post_status("node-1").await;
         taints().await.is_empty().then_some(())
     })
     .await;
+    cluster.set_ready("web-1", 1, "True").await;
     cluster.ready_becomes("web", &["10.244.1.1"]).await;
     beats.abort();
 }
