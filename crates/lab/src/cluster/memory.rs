@@ -1,4 +1,4 @@
-//! The API's data, in memory: it lives as long as the lab, and no disk has to be waited for, which may hang for seconds.
+//! The data of daymark's API, in memory: it lives as long as the lab, and no disk has to be waited for, which may hang for seconds.
 
 use std::io;
 use std::path::{Path, PathBuf};

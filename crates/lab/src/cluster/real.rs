@@ -43,7 +43,7 @@ impl Cluster {
         let [IpAddr::V4(fabric), _] = FABRIC.map(|prefix| prefix.address) else {
             unreachable!("the fabric's first address is IPv4");
         };
-        let state = self.spec.state.join("data").join("control");
+        let state = self.spec.state.join("control");
         std::fs::create_dir_all(&state).map_err(setup("state folder"))?;
         let roles = self.roles();
         let plane = ControlPlane::start(control::Spec {
