@@ -9,9 +9,11 @@
 //! The hub is told when a list begins and ends; it works out what vanished between.
 
 mod backoff;
+mod broken;
 mod crowd;
 mod items;
 mod lines;
+mod pages;
 mod request;
 mod trouble;
 mod unusable;
@@ -27,21 +29,20 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http_body_util::BodyExt;
 use kube::client::Body;
-use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use self::backoff::Backoff;
+use self::broken::Broken;
 use self::crowd::{Crowd, Next, PAUSE};
-use self::items::{Items, ItemsError};
-use self::lines::{Lines, TooLong};
-use self::request::{Age, Ask, request};
+use self::lines::Lines;
+use self::request::{Ask, request};
 use self::trouble::{REMIND, REMIND_ABSENT, Told, Trouble, remedy};
 use self::unusable::Unusable;
 use crate::clock;
 use crate::config::{Config, Kind};
-use crate::decode::{self, Context, Frame, InitialEvents, ListMeta, Meaning, Object, StatusError};
+use crate::decode::{self, Context, Frame, InitialEvents, Meaning, Object, StatusError};
 use crate::intern::Interner;
 use crate::metrics::{KindMetrics, Metrics, add};
 use crate::record::ObjectKey;
@@ -114,59 +115,6 @@ enum Known {
 enum Progress {
     Some,
     None,
-}
-
-/// Why a watch or list stopped, if not in order.
-#[derive(Debug, Error)]
-enum Broken {
-    #[error("{}", causes(.0))]
-    Client(#[from] kube::Error),
-    #[error("no answer within {} s", .0.as_secs())]
-    NoAnswer(Duration),
-    #[error("the API answered {}", answered(.0))]
-    Status(StatusError),
-    #[error("nothing heard for {} s", .0.as_secs())]
-    Silence(Duration),
-    #[error("the API accepted a streamed list and sends no end of it")]
-    StreamedListIgnored,
-    #[error("the answer ended before its list was complete")]
-    ListCut,
-    #[error("{0}")]
-    TooLong(#[from] TooLong),
-    #[error("{0}")]
-    Items(#[from] ItemsError),
-    #[error("the list has no readable metadata: {0}")]
-    Metadata(#[source] serde_json::Error),
-    #[error("the feed has stopped")]
-    Stopped,
-}
-
-/// The code, and the words that came with it.
-fn answered(status: &StatusError) -> String {
-    let words = [status.reason.as_str(), status.message.as_str()];
-    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    format!("{} {}", status.code, words.join(": "))
-        .trim_end()
-        .to_owned()
-}
-
-/// An error and what it came from, each told once: what a connection failed of stands at the end of the chain.
-fn causes(error: &dyn std::error::Error) -> String {
-    // kube's and hyper's words for "the client failed" say nothing.
-    let whole = error.to_string();
-    let text = whole.trim_start_matches("ServiceError: ");
-    let mut text = text
-        .trim_start_matches("client error (Connect): ")
-        .to_owned();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 impl Watch {
@@ -531,101 +479,6 @@ impl Watch {
         }
         Message::Put(self.kind, object.key, object.meaning)
     }
-
-    /// All pages of a list.
-    async fn list(&mut self, progress: &mut Progress) -> Result<(), Broken> {
-        let mut limit = PAGE;
-        let mut token: Option<String> = None;
-        self.begin_list().await?;
-        loop {
-            let newest = self.newest.clone();
-            let age = match &newest {
-                Newest::Unknown => Age::Any,
-                Newest::Seen(revision) => Age::NotBefore(revision),
-                Newest::Refused => Age::Newest,
-            };
-            let ask = match token.as_deref() {
-                Some(token) => Ask::Page { limit, token },
-                None => Ask::List { limit, age },
-            };
-            let meta = match self.page(&ask).await {
-                // The list took longer than the server remembers: once more, as one page.
-                Err(Broken::Status(status)) if status.code == 410 && token.is_some() => {
-                    (limit, token) = (0, None);
-                    self.begin_list().await?;
-                    continue;
-                }
-                Err(broken) => {
-                    self.doubt(&broken, age);
-                    return Err(broken);
-                }
-                Ok(meta) => meta,
-            };
-            if meta.next.is_empty() {
-                *progress = Progress::Some;
-                let end = self.list_ends();
-                self.send(vec![end]).await?;
-                add(&self.counters().lists, 1);
-                self.known = Known::AList;
-                self.stand_at(meta.resource_version);
-                if self.lists == Lists::PagedOnce {
-                    self.lists = Lists::Streamed;
-                }
-                return Ok(());
-            }
-            token = Some(meta.next);
-        }
-    }
-
-    /// A server that cannot list from a revision on (it has not come so far, or does not know it) is asked for its newest state; one
-    /// that is only late is not, since that is more work for it.
-    fn doubt(&mut self, broken: &Broken, age: Age<'_>) {
-        if let Broken::Status(status) = broken
-            && matches!(age, Age::NotBefore(_))
-            && (matches!(status.code, 400 | 410)
-                || status.code == 504 && status.message.contains(TOO_LARGE))
-        {
-            self.newest = Newest::Refused;
-        }
-    }
-
-    /// One page; its items go out while it arrives.
-    async fn page(&mut self, ask: &Ask<'_>) -> Result<ListMeta, Broken> {
-        let mut body = self.open(ask, LIST).await?;
-        let mut items = Items::default();
-        while let Some(chunk) = self.chunk(&mut body, self.config.silence).await? {
-            let (messages, error) = self.take_items(&chunk, &mut items)?;
-            self.send(messages).await?;
-            if let Some(status) = error {
-                return Err(Broken::Status(status));
-            }
-        }
-        serde_json::from_slice(&items.finish()?).map_err(Broken::Metadata)
-    }
-
-    fn take_items(
-        &mut self,
-        chunk: &[u8],
-        items: &mut Items,
-    ) -> Result<(Messages, Option<StatusError>), ItemsError> {
-        let names = Arc::clone(&self.names);
-        let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut messages = Vec::new();
-        let mut error = None;
-        items.push(chunk, |item| {
-            let mut context = Context {
-                kind: self.kind,
-                nodes: &self.config.nodes,
-                names: &mut names,
-            };
-            match decode::item(item, &mut context) {
-                Ok(object) => messages.push(self.put(object)),
-                Err(status) => error = Some(status),
-            }
-        })?;
-        add(&self.counters().received, messages.len());
-        Ok((messages, error))
-    }
 }
 
 /// What a chunk came to.
@@ -645,19 +498,12 @@ enum Stream {
     Ended,
 }
 
-/// What a 504 says when a server has not come to a revision within three seconds (kubernetes
-/// `staging/src/k8s.io/apiserver/pkg/storage/errors.go`); others are of a server that is busy.
-const TOO_LARGE: &str = "Too large resource version";
-/// How many objects a page of a list holds.
-const PAGE: usize = 500;
 /// What waits is read until nothing comes for so long,
 const GAP: Duration = Duration::from_millis(1);
 /// or for as long as the pause was, or until it is so many changes.
 const HANDFUL: usize = 2_000;
 /// Patience for the answer to a watch request; it comes before the first event.
 const OPEN: Duration = Duration::from_secs(15);
-/// Patience for the answer to a list request.
-const LIST: Duration = Duration::from_secs(60);
 /// A server that accepts a streamed list and then says nothing for so long does not know it.
 const FIRST_EVENTS: Duration = Duration::from_secs(10);
 /// How much of an error's body is read.
