@@ -22,6 +22,7 @@ mod hub;
 pub mod one;
 mod plane;
 pub mod record;
+mod reference;
 mod watch;
 
 mod decode;
@@ -36,6 +37,7 @@ pub use feed::Feed;
 pub use hub::Subscription;
 pub use metrics::{KindMetrics, Metrics};
 pub use plane::{PlaneReceiver, PlaneSender, PlaneStatus, plane_channel};
+pub use reference::reference;
 
 #[cfg(test)]
 mod tests;

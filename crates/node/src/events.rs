@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as orders;
 use std::time::{Duration, Instant};
 
-use daymark_model::{Service, ServiceKey};
+use daymark_feed::reference;
+use daymark_model::ServiceKey;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -250,7 +251,7 @@ impl Pen {
         let about = waiting.notice.about.clone();
         let asked = self.ask(|reply| Ask::Service(about, reply));
         match asked.await.flatten() {
-            Some(service) => self.say(about_service(&service), waiting).await,
+            Some(service) => self.say(reference(&service), waiting).await,
             None => Request::NotMade,
         }
     }
@@ -302,18 +303,6 @@ impl Said {
             self.times.clear();
         }
         *self.times.entry(what).or_default() += 1;
-    }
-}
-
-/// `kubectl describe` finds Events by the UID of their object.
-fn about_service(service: &Service) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Service".to_owned()),
-        name: Some(service.key.name.to_string()),
-        namespace: Some(service.key.namespace.to_string()),
-        uid: service.uid.map(|uid| uid.to_string()),
-        ..ObjectReference::default()
     }
 }
 

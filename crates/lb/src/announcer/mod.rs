@@ -26,9 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use daymark_feed::{PlaneReceiver, PlaneStatus, Subscription};
-use daymark_model::{Cidr, Service};
-use k8s_openapi::api::core::v1::ObjectReference;
+use daymark_feed::{PlaneReceiver, PlaneStatus, Subscription, reference};
+use daymark_model::Cidr;
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -125,18 +124,6 @@ pub async fn run(
 enum More {
     Yes,
     No,
-}
-
-/// A Service, with the UID by which `kubectl describe` finds Events.
-fn about(service: &Service) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Service".to_owned()),
-        name: Some(service.key.name.to_string()),
-        namespace: Some(service.key.namespace.to_string()),
-        uid: service.uid.map(|uid| uid.to_string()),
-        ..ObjectReference::default()
-    }
 }
 
 /// A node that takes over a thousand addresses at once says so of the first of them; the log has them all.
@@ -426,7 +413,7 @@ impl Task {
                     continue;
                 }
                 let (events, turn) = (self.events.clone(), Arc::clone(&self.turn));
-                let about = about(service);
+                let about = reference(service);
                 let message = format!(
                     "announcing {address} from node {:?} with protocol \"layer2\"",
                     self.config.node
