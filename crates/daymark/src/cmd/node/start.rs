@@ -189,6 +189,22 @@ pub(super) async fn tell_node(client: kube::Client, notices: Vec<Notice>, node: 
     }
 }
 
+/// Whether the kernel came to hold this node's first state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstState {
+    Held,
+    /// The plane ended before.
+    Never,
+}
+
+async fn first_state(plane: &mut PlaneReceiver) -> FirstState {
+    let committed = |status: &PlaneStatus| matches!(status, PlaneStatus::Committed { .. });
+    match plane.wait_for(committed).await {
+        Ok(_) => FirstState::Held,
+        Err(_) => FirstState::Never,
+    }
+}
+
 /// Once the kernel holds this node's first state, kube-proxy's goes: from then on nothing of it is needed. If it comes
 /// back, kube-proxy runs here still, and the Node is told; what it leaves when it ends goes too. Virtual servers in `spared` are others'.
 pub(super) async fn replace_kube_proxy(
@@ -197,8 +213,7 @@ pub(super) async fn replace_kube_proxy(
     (node, spared): (Arc<str>, Vec<Cidr>),
     metrics: Arc<Metrics>,
 ) {
-    let committed = |status: &PlaneStatus| matches!(status, PlaneStatus::Committed { .. });
-    if plane.wait_for(committed).await.is_err() {
+    if first_state(&mut plane).await == FirstState::Never {
         return;
     }
     let outcomes = leftovers::remove_kube_proxys(spared.clone()).await;
@@ -259,9 +274,8 @@ pub(super) async fn api_address(
     orders: Sender<Order>,
     node: Arc<str>,
 ) {
-    let committed = |status: &PlaneStatus| matches!(status, PlaneStatus::Committed { .. });
     let Ok(ip) = server.host.parse() else { return };
-    if plane.wait_for(committed).await.is_err() {
+    if first_state(&mut plane).await == FirstState::Never {
         return;
     }
     let (reply, answer) = oneshot::channel();
