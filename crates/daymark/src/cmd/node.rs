@@ -2,6 +2,7 @@
 
 mod config_file;
 mod parts;
+mod replacement;
 mod start;
 
 use std::net::SocketAddr;
@@ -225,7 +226,7 @@ async fn serve(
     start::open_ports(&settings, &plane, &metrics, pages).await?;
     if !args.leave_kube_proxy {
         let node = Arc::clone(&node_name);
-        tokio::spawn(start::replace_kube_proxy(
+        tokio::spawn(replacement::replace_kube_proxy(
             plane.clone(),
             client.clone(),
             (node, settings.spared.clone()),

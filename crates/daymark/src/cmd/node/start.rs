@@ -9,13 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_feed::{PlaneReceiver, PlaneStatus};
-use daymark_model::Cidr;
 use daymark_node::ask::Ask;
 use daymark_node::ask::server::{Desk, Listener, SocketError};
 use daymark_node::events::{Severity, about_node};
 use daymark_node::health::{self, Pages, Place};
-use daymark_node::leftovers::vigil::{News, Vigil};
-use daymark_node::leftovers::{self, Outcome};
 use daymark_node::metrics::Metrics;
 use daymark_node::proxy::Order;
 use daymark_node::sysctls;
@@ -191,78 +188,17 @@ pub(super) async fn tell_node(client: kube::Client, notices: Vec<Notice>, node: 
 
 /// Whether the kernel came to hold this node's first state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FirstState {
+pub(super) enum FirstState {
     Held,
     /// The plane ended before.
     Never,
 }
 
-async fn first_state(plane: &mut PlaneReceiver) -> FirstState {
+pub(super) async fn first_state(plane: &mut PlaneReceiver) -> FirstState {
     let committed = |status: &PlaneStatus| matches!(status, PlaneStatus::Committed { .. });
     match plane.wait_for(committed).await {
         Ok(_) => FirstState::Held,
         Err(_) => FirstState::Never,
-    }
-}
-
-/// Once the kernel holds this node's first state, kube-proxy's goes: from then on nothing of it is needed. If it comes
-/// back, kube-proxy runs here still, and the Node is told; what it leaves when it ends goes too. Virtual servers in `spared` are others'.
-pub(super) async fn replace_kube_proxy(
-    mut plane: PlaneReceiver,
-    client: kube::Client,
-    (node, spared): (Arc<str>, Vec<Cidr>),
-    metrics: Arc<Metrics>,
-) {
-    if first_state(&mut plane).await == FirstState::Never {
-        return;
-    }
-    let outcomes = leftovers::remove_kube_proxys(spared.clone()).await;
-    tell_removal(&client, &node, &outcomes).await;
-    let mut vigil = Vigil::new(COMES_BACK, spared, &outcomes, metrics);
-    loop {
-        let (severity, said) = match vigil.next().await {
-            News::Back(what) => {
-                let message = is_back(&what);
-                warn!("{message}");
-                (Severity::Warning, ("KubeProxyRuns", message))
-            }
-            News::Removed { what, outcomes } => {
-                tell_removal(&client, &node, &outcomes).await;
-                let removed = |outcome: &Outcome| matches!(outcome, Outcome::Removed(_));
-                if !outcomes.iter().any(removed) {
-                    continue;
-                }
-                let message = format!(
-                    "kube-proxy's {what} was back and did not change any more: what kube-proxy left was removed again"
-                );
-                info!("{message}");
-                (Severity::Normal, ("KubeProxyRemoved", message))
-            }
-        };
-        about_node(&client, &node, severity, said).await;
-    }
-}
-
-fn is_back(what: &str) -> String {
-    format!(
-        "kube-proxy's {what} is there after kube-proxy's rules were removed: it runs on this node still, or again, and decides together \
-         with daymark where packets go; end it on this node (docs/from-kube-proxy.md). What it leaves is removed some minutes later; \
-         what cannot be removed is told by KubeProxyLeftovers"
-    )
-}
-
-/// Logs what became of kube-proxy's, and tells the Node what could not be removed.
-async fn tell_removal(client: &kube::Client, node: &str, outcomes: &[Outcome]) {
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Removed(what) => info!("removed kube-proxy's {what}"),
-            Outcome::Kept(what) => info!("kept kube-proxy's {what}"),
-            Outcome::Failed(why) => warn!("kube-proxy's leftovers: {why}"),
-        }
-    }
-    if let Some(message) = left_behind(outcomes) {
-        let said = ("KubeProxyLeftovers", message);
-        about_node(client, node, Severity::Warning, said).await;
     }
 }
 
@@ -290,43 +226,5 @@ pub(super) async fn api_address(
     }
 }
 
-/// What an operator has to remove, if anything: rules of kube-proxy that stay go on deciding where packets go.
-fn left_behind(outcomes: &[Outcome]) -> Option<String> {
-    let failed = outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Failed(why) => Some(why.as_str()),
-        Outcome::Removed(_) | Outcome::Kept(_) => None,
-    });
-    let failed: Vec<&str> = failed.collect();
-    (!failed.is_empty()).then(|| {
-        format!(
-            "what kube-proxy left on this node could not all be removed, and decides together with daymark where packets go: {}",
-            failed.join("; ")
-        )
-    })
-}
-
-/// kube-proxy makes everything anew when something changes, and in mode iptables within its syncPeriod, 30 s. An upgrade of the
-/// cluster may bring it back at any time.
-const COMES_BACK: Duration = Duration::from_secs(45);
-
 /// How often a socket that is taken is tried.
 const LOOK: Duration = Duration::from_secs(2);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_stays_of_kube_proxy_is_told_with_the_remedy_and_what_went_is_not() {
-        let removed = || Outcome::Removed("table kube-proxy".to_owned());
-        let kept = || Outcome::Kept("chain KUBE-MARK-MASQ".to_owned());
-        assert_eq!(left_behind(&[removed(), kept()]), None);
-        let failed = ["iptables-legacy: no program; do this", "ipvs: no right"];
-        let failed = failed.map(|why| Outcome::Failed(why.to_owned()));
-        let told = left_behind(&[&[removed(), kept()][..], &failed].concat()).unwrap();
-        assert!(
-            told.ends_with(": iptables-legacy: no program; do this; ipvs: no right"),
-            "{told}"
-        );
-    }
-}
