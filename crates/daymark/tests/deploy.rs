@@ -5,6 +5,8 @@
 
 #[path = "deploy/confined.rs"]
 mod confined;
+#[path = "deploy/ending.rs"]
+mod ending;
 #[path = "deploy/follower.rs"]
 mod follower;
 

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use daymark_apiserver::tls::{Pki, Role, listen};
 use daymark_apiserver::{ApiServer, Config};
-use tokio::signal::unix::{SignalKind, signal};
+
+use crate::shutdown::{Ending, Work};
 
 /// The name of the store in the data directory.
 const STORE: &str = "store.redb";
@@ -70,6 +71,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let ending = Ending::listen(Work::Endless)?;
     let listeners = listeners(&args)?;
     let first = listeners
         .first()
@@ -93,13 +95,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let asked_to_end = ending.serve();
         announce(&url, args.kubeconfig.as_deref());
         tokio::select! {
             ended = server.serve(listeners, tls) => ended.context("serving")?,
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = asked_to_end => {}
         }
         Ok(ExitCode::SUCCESS)
     })

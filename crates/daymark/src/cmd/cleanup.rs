@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 
 use self::follower::Follower;
 use crate::agent_socket;
+use crate::shutdown::{Ending, Work};
 
 /// Flags of `daymark cleanup`.
 #[derive(clap::Args)]
@@ -55,6 +56,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // It may wait for minutes until kube-proxy serves. The end of the process gives the agent's place free.
+    let _ending = Ending::listen(Work::Job)?;
     let both = !args.daymark && !args.kube_proxy;
     let mut outcomes = Vec::new();
     if both || args.daymark {

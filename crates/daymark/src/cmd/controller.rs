@@ -16,7 +16,8 @@ use daymark_feed::{Feed, Nodes, Wanted};
 use tokio::net::TcpListener;
 use tracing::info;
 
-use crate::{client, logging, shutdown};
+use crate::shutdown::{Ending, Work};
+use crate::{client, logging};
 
 /// Flags of `daymark controller`.
 #[derive(clap::Args)]
@@ -47,15 +48,19 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     logging::start();
+    let ending = Ending::listen(Work::Endless)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(serve(args))?;
+    let served = runtime.block_on(serve(args, ending));
+    // What is on its way is not waited for, such as a name that nobody resolves.
+    runtime.shutdown_background();
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(args: Args) -> anyhow::Result<()> {
+async fn serve(args: Args, ending: Ending) -> anyhow::Result<()> {
     let client = client::from_kubeconfig(&args.kubeconfig).await?;
     let metrics = Arc::new(Metrics::default());
     if let Some(address) = args.metrics {
@@ -89,7 +94,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         () = daymark_lb::controller::run(client.clone(), feed.subscribe(), balancer, pending()) => {
             bail!("the load-balancer controller lost its feed");
         }
-        () = shutdown::signal_received() => {}
+        () = ending.serve() => {}
     }
     info!("ended");
     Ok(())

@@ -1,5 +1,6 @@
 //! `daymark node`: the agent on a node.
 
+mod announcing;
 mod config_file;
 mod parts;
 mod replacement;
@@ -25,12 +26,13 @@ use daymark_node::metrics::refused::Refused;
 use daymark_node::{events, foreign, health, health_check, loopback};
 use daymark_sys::probe::{self, Answer, Capabilities};
 use tokio::runtime::Handle;
-use tokio::task::{JoinError, JoinHandle};
-use tracing::{info, warn};
+use tracing::info;
 
+use self::announcing::Announcing;
 use crate::client::Requests;
 use crate::kube_proxy::{self, Decided, flags::Flags};
-use crate::{agent_socket, exposition, logging, shutdown};
+use crate::shutdown::{Ending, Work};
+use crate::{agent_socket, exposition, logging};
 
 /// Flags of `daymark node`.
 #[derive(clap::Args)]
@@ -43,7 +45,7 @@ use crate::{agent_socket, exposition, logging, shutdown};
 
 With --config, or with --proxy-mode, the defaults are kube-proxy's (docs/from-kube-proxy.md); else daymark's own, which
 leave alone what no flag asks for. The kernel keeps the tables when the agent ends; the next one adopts them.
-Exit code 0 after SIGTERM or SIGINT; 1 if the agent could not start, or its configuration file changed.")]
+Exit code 0 after SIGTERM or SIGINT; 1 if the agent could not start, or its configuration file changed. A second signal ends it at once.")]
 pub(crate) struct Args {
     /// The namespace of those Leases. One of their own keeps the right to write them away from other Leases.
     #[arg(
@@ -93,16 +95,35 @@ pub(crate) struct Args {
     announce_lapse: Duration,
 }
 
+impl Args {
+    /// Whether an agent is asked for, or something that has an end.
+    fn work(&self) -> Work {
+        let flags = &self.kube_proxy;
+        if flags.init_only || flags.cleanup || flags.write_config_to.is_some() {
+            Work::Job
+        } else {
+            Work::Endless
+        }
+    }
+
+    /// What flags and file come to.
+    fn decide(&self) -> anyhow::Result<(Decided, Timing)> {
+        let timing = timing(
+            ("--announce-renew", self.announce_renew),
+            ("--announce-lapse", self.announce_lapse),
+        )?;
+        let mut decided = kube_proxy::decide(&self.kube_proxy, &start::host_name())?;
+        decided.settings.choose(&self.choice)?;
+        Ok((decided, timing))
+    }
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let ending = Ending::listen(args.work())?;
     if let Some(done) = start::instead_of_running(args.version, &args.kube_proxy)? {
         return Ok(done);
     }
-    let timing = timing(
-        ("--announce-renew", args.announce_renew),
-        ("--announce-lapse", args.announce_lapse),
-    )?;
-    let mut decided = kube_proxy::decide(&args.kube_proxy, &start::host_name())?;
-    decided.settings.choose(&args.choice)?;
+    let (decided, timing) = args.decide()?;
     logging::start_at(decided.log_level());
     decided.tell();
     if args.kube_proxy.init_only {
@@ -126,9 +147,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .thread_name("traffic")
         .enable_all()
         .build()?;
-    let served = serve(args, decided, timing, (kernel, flags), traffic.handle());
+    let served = serve(
+        args,
+        decided,
+        timing,
+        (kernel, flags),
+        ending,
+        traffic.handle(),
+    );
     let served = runtime.block_on(served);
+    // Neither waits for what is on its way, such as a name that nobody resolves.
     traffic.shutdown_background();
+    runtime.shutdown_background();
     served?;
     Ok(ExitCode::SUCCESS)
 }
@@ -138,6 +168,7 @@ async fn serve(
     decided: Decided,
     timing: Timing,
     (kernel, flags): (Netlink, TableFlags),
+    ending: Ending,
     traffic: &Handle,
 ) -> anyhow::Result<()> {
     let Decided {
@@ -160,6 +191,7 @@ async fn serve(
         Arc::clone(&metrics),
         notices.clone(),
     )?;
+    let asked_to_end = ending.serve();
     tokio::spawn(board.publish(client.clone(), node_name.to_string(), agent.orders()));
     let (asked, patience) = ((plane.clone(), Arc::clone(&metrics)), settings.patience);
     let health = Arc::new(move || health::health(&asked.0, &asked.1, patience));
@@ -179,26 +211,15 @@ async fn serve(
         start_dns(&args, &feed, &plane)?
     };
     let announced = Arc::new(daymark_lb::Metrics::default());
-    let (ended, end) = tokio::sync::oneshot::channel::<()>();
-    let announcer = args.announce.then(|| {
+    let announcing = args.announce.then(|| {
         let config = announcer::Config {
             timing,
             lease_namespace: args.announce_namespace.clone(),
             ..announcer::Config::new(&node_name)
         };
-        let stop = async move {
-            // A dropped sender means the same as a sent word.
-            let _ = end.await;
-        };
-        let run = announcer::run(
-            client.clone(),
-            feed.subscribe(),
-            plane.clone(),
-            config,
-            Arc::clone(&announced),
-            stop,
-        );
-        tokio::spawn(run)
+        let (subscription, plane) = (feed.subscribe(), plane.clone());
+        let metrics = Arc::clone(&announced);
+        Announcing::start(client.clone(), subscription, plane, config, metrics)
     });
     let dns_metrics = dns.as_ref().map(|server| Arc::clone(server.metrics()));
     let parts = parts::Parts {
@@ -250,40 +271,22 @@ async fn serve(
         client: client.clone(),
         node: node_name,
     };
-    let mut announcer = announcer;
+    let mut announcing = announcing;
     let outcome = tokio::select! {
         ended = agent.follow(feed.subscribe(), settings.primary) => Err(match ended {
             Ended::Feed => anyhow!("the feed ended by itself"),
             Ended::Plane => anyhow!("the plane's thread ended by itself; its last words are in the log"),
         }),
-        ended = finished(&mut announcer) => Err(match ended {
-            Ok(Ok(())) => anyhow!("the announcer ended by itself"),
-            Ok(Err(error)) => anyhow!(error).context("the announcer"),
-            Err(error) => anyhow!(error).context("the announcer's task"),
-        }),
+        ended = Announcing::ended(&mut announcing) => Err(ended),
         changed = config.changed() => Err(changed),
-        () = shutdown::signal_received() => Ok(()),
+        () = asked_to_end => Ok(()),
     };
-    drop(ended);
-    if outcome.is_ok() {
-        info!("ending; the kernel keeps the tables");
-        // The announcer gives its addresses up first, so that others take over at once.
-        if let Some(announcer) = announcer
-            && let Err(error) = announcer.await
-        {
-            warn!(%error, "the announcer's task");
-        }
-        agent.stop();
+    info!("ending; the kernel keeps the tables");
+    if let Some(announcing) = announcing {
+        announcing.leave().await;
     }
+    agent.stop();
     outcome
-}
-
-/// Waits for a task that may not be there, and then for ever.
-async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
-    match task {
-        Some(task) => task.await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Namespaces are for DNS alone: a proxy asks for no right to read them.
