@@ -52,6 +52,21 @@ impl Access {
     /// # Errors
     /// If it is not known where the API is, what is known cannot be used, or it is a Service's address.
     pub(crate) async fn client(&self, requests: Arc<Requests>) -> anyhow::Result<(Client, Server)> {
+        let (config, server) = self.config().await?;
+        tracing::info!(server = %config.cluster_url, "the API");
+        let client = connect(config, Some(requests)).context("the API cannot be asked")?;
+        Ok((client, server))
+    }
+
+    /// Where a client would go: files are read, and nobody is asked.
+    ///
+    /// # Errors
+    /// As [`Self::client`], but for what only a connection needs.
+    pub(crate) async fn server(&self) -> anyhow::Result<Server> {
+        self.config().await.map(|(_, server)| server)
+    }
+
+    async fn config(&self) -> anyhow::Result<(Config, Server)> {
         let mut config = match (&self.kubeconfig, &self.server) {
             (Some(path), _) => config_of(path).await?,
             (None, Some(_)) => self.config_of_account()?,
@@ -62,22 +77,23 @@ impl Access {
         }
         let server = Server {
             host: bare(config.cluster_url.host().unwrap_or_default()).to_owned(),
-            named_by: match (&self.server, &self.kubeconfig) {
-                (None, Some(path)) => {
-                    format!(
-                        "clusters[].cluster.server of the kubeconfig {}",
-                        path.display()
-                    )
-                }
-                _ => "--master".to_owned(),
-            },
+            named_by: self.named_by(),
         };
         if self.is_a_service(&server.host) {
             bail!("{}", server.is_a_service("the Service kubernetes"));
         }
-        tracing::info!(server = %config.cluster_url, "the API");
-        let client = connect(config, Some(requests)).context("the API cannot be asked")?;
-        Ok((client, server))
+        Ok((config, server))
+    }
+
+    /// The flag, or the field and its file.
+    fn named_by(&self) -> String {
+        match (&self.server, &self.kubeconfig) {
+            (None, Some(path)) => format!(
+                "clusters[].cluster.server of the kubeconfig {}",
+                path.display()
+            ),
+            _ => "--master".to_owned(),
+        }
     }
 
     /// The credential of a Pod, for the server that a flag names.
@@ -128,7 +144,7 @@ pub(crate) struct Server {
     /// An address or a name.
     pub(crate) host: String,
     /// The flag, or the field and its file.
-    named_by: String,
+    pub(crate) named_by: String,
 }
 
 impl Server {

@@ -143,6 +143,84 @@ fn a_node_names_what_of_its_configuration_and_its_flags_cannot_be_used() {
 }
 
 #[test]
+fn a_file_is_judged_without_a_kernel_an_api_or_its_kubeconfig() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let kubeconfig = kubeconfig(folder.path());
+    let judged = |body: &str, more: &[&str]| {
+        let file = path("config.conf");
+        std::fs::write(&file, format!("{HEAD}{body}")).unwrap();
+        let config = format!("--config={}", file.display());
+        let args = [&["--validate-only", "--node-name=Node-1", &config], more].concat();
+        let ended = node(&args).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (code, said) = (ended.status.code(), text(&ended.stderr));
+        (code, text(&ended.stdout), said)
+    };
+    let with = |kubeconfig: &str| format!("clientConnection: {{kubeconfig: {kubeconfig}}}\n");
+    let good = with(kubeconfig.to_str().unwrap());
+    let body = format!("{good}mode: iptables\nclusterCIDR: 10.244.0.0/16\nnodeport: 7\n");
+    let (code, judgement, said) = judged(&body, &["--choice=unknown-ports=refuse"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{judgement}");
+    for part in [
+        "config.conf can be used",
+        "node-1",
+        "127.0.0.1, by clusters[].cluster.server of the kubeconfig",
+        "kube-proxy's, of mode iptables",
+        "in 10.244.0.0/16",
+        "all, 127.0.0.0/8",
+        "0.0.0.0:10256",
+        "unknown-ports=refuse ",
+        "unallocated=let-through ",
+        "no effect: the configuration: nodeport: there is no such field",
+        "Event ServedByNftables on the Node: ",
+    ] {
+        assert!(judgement.contains(part), "{part} is not in: {judgement}");
+    }
+    // The kubeconfig of the nodes is not where a file is written.
+    let (code, judgement, _) = judged(&with("/nowhere/kubeconfig.conf"), &[]);
+    assert_eq!(code, Some(0), "{judgement}");
+    assert!(
+        judgement.contains("not judged: the kubeconfig /nowhere/"),
+        "{judgement}"
+    );
+    let rows: [(&str, &[&str], &[&str]); 5] = [
+        (
+            "mode: fast\nconntrack: {min: -1}\n",
+            &[],
+            &["mode: \"fast\"", "conntrack.min: -1"],
+        ),
+        (
+            &with(path("config.conf").to_str().unwrap()),
+            &[],
+            &["config.conf cannot be used"],
+        ),
+        (
+            "",
+            &[],
+            &["it is not known where the API is", "--kubeconfig FILE"],
+        ),
+        (
+            &good,
+            &["--choice=unknown-ports=maybe"],
+            &["--choice unknown-ports=maybe"],
+        ),
+        (
+            &good,
+            &["--announce", "--announce-lapse=3.5"],
+            &["--announce-lapse: "],
+        ),
+    ];
+    for (body, more, parts) in rows {
+        let (code, judgement, said) = judged(body, more);
+        assert_eq!((code, judgement.as_str()), (Some(1), ""), "{said}");
+        for part in parts {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+    }
+}
+
+#[test]
 fn the_defaults_that_are_written_can_be_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("defaults.yaml");

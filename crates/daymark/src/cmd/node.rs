@@ -5,6 +5,7 @@ mod config_file;
 mod parts;
 mod replacement;
 mod start;
+mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ use crate::{agent_socket, exposition, logging};
       --dns-bind 172.30.0.11:53 --dns-upstream 172.30.0.100:53
 
   daymark node --config /var/lib/kube-proxy/config.conf --hostname-override node-1
+  daymark node --config config.conf --validate-only
 
 With --config, or with --proxy-mode, the defaults are kube-proxy's (docs/from-kube-proxy.md); else daymark's own, which
 leave alone what no flag asks for. The kernel keeps the tables when the agent ends; the next one adopts them.
@@ -69,6 +71,10 @@ pub(crate) struct Args {
     /// cluster do not all start anew at once; 0: at once.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     config_spread: u32,
+    /// Judge the flags and the configuration file, print what they come to, and end; needs no API and no rights, and changes
+    /// nothing. Exit code 0 if an agent could start with them.
+    #[arg(long)]
+    validate_only: bool,
     /// Print the version and end.
     #[arg(long)]
     version: bool,
@@ -99,7 +105,8 @@ impl Args {
     /// Whether an agent is asked for, or something that has an end.
     fn work(&self) -> Work {
         let flags = &self.kube_proxy;
-        if flags.init_only || flags.cleanup || flags.write_config_to.is_some() {
+        if self.validate_only || flags.init_only || flags.cleanup || flags.write_config_to.is_some()
+        {
             Work::Job
         } else {
             Work::Endless
@@ -120,6 +127,9 @@ impl Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ending = Ending::listen(args.work())?;
+    if args.validate_only {
+        return validate::run(&args);
+    }
     if let Some(done) = start::instead_of_running(args.version, &args.kube_proxy)? {
         return Ok(done);
     }

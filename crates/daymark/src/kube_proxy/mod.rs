@@ -134,7 +134,7 @@ pub(crate) struct Decided {
     /// What the agent runs with.
     pub(crate) settings: Settings,
     /// What is read over, for the log.
-    remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
 }
 
 /// Reads all that was given and decides what the agent runs with.

@@ -1,0 +1,96 @@
+//! `--validate-only`: what flags and file come to, without a kernel, an API or rights.
+
+use std::process::ExitCode;
+
+use daymark_model::input::Detector;
+
+use super::Args;
+use crate::client::Access;
+use crate::columns::columns;
+use crate::kube_proxy::Decided;
+use crate::kube_proxy::settings::Defaults;
+
+/// Prints it. What is read over, and what would be Events on the Node, stands below.
+#[allow(
+    clippy::disallowed_macros,
+    reason = "the binary is the one place that prints"
+)]
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (decided, _) = args.decide()?;
+    let api = api(&decided.given.access(&args.kube_proxy))?;
+    let source = match &args.kube_proxy.config {
+        Some(path) => format!("the configuration {}", path.display()),
+        None => "the flags".to_owned(),
+    };
+    println!("{source} can be used");
+    print!("{}", columns(2, &rows(&decided, api)));
+    for remark in &decided.remarks {
+        println!("no effect: {remark}");
+    }
+    for notice in &decided.settings.notices {
+        println!("Event {} on the Node: {}", notice.reason, notice.message);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the API is. A file is often judged elsewhere than on the nodes, where the kubeconfig that it names is.
+fn api(access: &Access) -> anyhow::Result<String> {
+    if let Some(path) = access.kubeconfig.as_deref().filter(|path| !path.exists()) {
+        let shown = path.display();
+        return Ok(format!(
+            "not judged: the kubeconfig {shown} is not on this machine"
+        ));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let server = runtime.block_on(access.server())?;
+    Ok(format!("{}, by {}", server.host, server.named_by))
+}
+
+fn rows(decided: &Decided, api: String) -> Vec<Vec<String>> {
+    let Decided {
+        given, settings, ..
+    } = decided;
+    let options = &settings.options;
+    let defaults = match settings.defaults {
+        Defaults::Own => "daymark's own".to_owned(),
+        Defaults::KubeProxy => {
+            let full = given.configuration.clone().completed();
+            format!("kube-proxy's, of mode {}", full.mode)
+        }
+    };
+    let at = |address: Option<std::net::SocketAddr>| {
+        address.map_or_else(|| "nowhere".to_owned(), |address| address.to_string())
+    };
+    let choices = options.rules.all_words();
+    let choices = choices.map(|(name, word)| format!("{name}={word}"));
+    let rows = [
+        ("Node", options.node_name.to_string()),
+        ("API", api),
+        ("defaults", defaults),
+        ("own Pods", own_pods(&options.detector)),
+        ("node ports", list(&options.node_port_addresses.0)),
+        ("health", at(settings.healthz)),
+        ("metrics", at(settings.metrics)),
+        ("choices", choices.join(" ")),
+    ];
+    rows.map(|(name, value)| vec![name.to_owned(), value])
+        .into()
+}
+
+fn own_pods(detector: &Detector) -> String {
+    match detector {
+        Detector::NodeCidr => "in spec.podCIDRs of the Node".to_owned(),
+        Detector::Cidrs(cidrs) => format!("in {}", list(cidrs)),
+        Detector::Interface(pattern) => format!("behind the interface {pattern}"),
+        Detector::None => {
+            "not known: clusterCIDR is not set, and every Pod counts as outside".to_owned()
+        }
+    }
+}
+
+fn list(all: &[impl ToString]) -> String {
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    all.join(", ")
+}
