@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 
 const NODE_ADDRESS: &str = "192.0.2.9";
 const NODE: &str = "system:serviceaccount:kube-system:daymark-node";
+const ANNOUNCER: &str = "system:serviceaccount:kube-system:daymark-announcer";
 const CONTROLLER: &str = "system:serviceaccount:kube-system:daymark-controller";
 
 fn manifest(name: &str) -> Vec<Value> {
@@ -385,8 +386,14 @@ fn arguments(container: &Value, config: &Path) -> Vec<String> {
     all.chain([socket]).collect()
 }
 
+/// The Pod of the nodes' agents.
 fn pod(objects: &[Value]) -> &Value {
-    &find(objects, "DaemonSet", "daymark-node")["spec"]["template"]["spec"]
+    pod_of(objects, "daymark-node")
+}
+
+/// The Pod of a DaemonSet.
+fn pod_of<'a>(objects: &'a [Value], name: &str) -> &'a Value {
+    &find(objects, "DaemonSet", name)["spec"]["template"]["spec"]
 }
 
 /// As the DaemonSet starts it. Three Events are written: the proxy's about the Node, since the manifest's mode is taken away,
@@ -484,10 +491,11 @@ fn an_agent_that_announces_and_the_controller_ask_for_what_their_manifest_grants
                 );
                 ground.assert_used(&granted, CONTROLLER);
 
-                let config = config_file(&objects, ground.folder.path(), &ground.kubeconfig(NODE));
-                let args = arguments(&pod(&objects)["containers"][0], &config);
-                let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
-                args.extend(["--announce", "--announce-namespace=daymark-announcers"]);
+                let kubeconfig = ground.kubeconfig(ANNOUNCER);
+                let config = config_file(&objects, ground.folder.path(), &kubeconfig);
+                let container = &pod_of(&objects, "daymark-announcer")["containers"][0];
+                let args = arguments(container, &config);
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
                 let taken = TcpListener::bind((NODE_ADDRESS, 30_999)).unwrap();
                 let mut agent = Program::start(&args);
                 ground
@@ -498,7 +506,7 @@ fn an_agent_that_announces_and_the_controller_ask_for_what_their_manifest_grants
                 agent.end();
                 drop(taken);
                 assert!(!agent.said().contains("orbidden"), "{}", agent.said());
-                ground.assert_used(&granted, NODE);
+                ground.assert_used(&granted, ANNOUNCER);
             });
         },
     );
@@ -605,6 +613,7 @@ fn the_containers_have_the_capabilities_of_their_parts_alone() {
     // Every account, ConfigMap and role that is named is there.
     for object in [
         find(&objects, "DaemonSet", "daymark-node"),
+        find(&objects, "DaemonSet", "daymark-announcer"),
         find(&objects, "Deployment", "daymark-controller"),
     ] {
         let pod = &object["spec"]["template"]["spec"];
@@ -623,6 +632,64 @@ fn the_containers_have_the_capabilities_of_their_parts_alone() {
     }
 }
 
+#[test]
+fn an_agent_that_announces_is_another_ones_equal_but_for_what_that_takes() {
+    let objects = all();
+    let mut expected = find(&objects, "DaemonSet", "daymark-node").to_string();
+    expected = expected.replace("daymark-node", "daymark-announcer");
+    let mut expected: Value = serde_json::from_str(&expected).unwrap();
+    let pod = &mut expected["spec"]["template"]["spec"];
+    // One configuration for all nodes, and each node runs one agent.
+    pod["volumes"][0]["configMap"]["name"] = "daymark-node".into();
+    let others =
+        &mut pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let not_these = json!({"key": "daymark", "operator": "NotIn", "values": ["announcer"]});
+    assert_eq!(
+        others.take(),
+        json!({"nodeSelectorTerms": [{"matchExpressions": [not_these]}]})
+    );
+    pod.as_object_mut().unwrap().remove("affinity");
+    assert_eq!(pod["nodeSelector"]["daymark"].take(), "node");
+    pod["nodeSelector"]["daymark"] = "announcer".into();
+    let more = |list: &mut Value, more: &[&str]| {
+        let list = list.as_array_mut().unwrap();
+        list.extend(more.iter().map(|text| Value::from(*text)));
+    };
+    let node = &mut pod["containers"][0];
+    let flags = ["--announce", "--announce-namespace=daymark-announcers"];
+    more(&mut node["args"], &flags);
+    more(
+        &mut node["securityContext"]["capabilities"]["add"],
+        &["NET_RAW"],
+    );
+    assert_eq!(find(&objects, "DaemonSet", "daymark-announcer"), &expected);
+    // Load-balancer addresses give the other nodes' account no right more.
+    let alone = grants(&manifest("node.yaml"));
+    assert_eq!(rights(&grants(&objects), NODE), rights(&alone, NODE));
+}
+
+#[test]
+fn images_have_this_version_and_are_named_in_one_place() {
+    let version = env!("CARGO_PKG_VERSION");
+    let kustomization = manifest("kustomization.yaml").remove(0);
+    assert_eq!(kustomization["resources"], json!(["node.yaml"]));
+    let images = kustomization["images"].as_array().unwrap();
+    let mut known = BTreeSet::new();
+    for image in images {
+        assert_eq!(image["newTag"], version, "{image}");
+        known.insert(format!("{}:{version}", image["name"].as_str().unwrap()));
+    }
+    let mut used = BTreeSet::new();
+    for object in [all(), manifest("cleanup.yaml")].concat() {
+        for container in containers(&object["spec"]["template"]["spec"]) {
+            // Whoever pulls a node's proxy anew at each start needs the registry then, which may be a Service.
+            assert_eq!(container["imagePullPolicy"], "IfNotPresent", "{container}");
+            used.insert(container["image"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(used, known);
+}
+
 /// The containers of a Pod, those that come before the others first.
 fn containers(pod: &Value) -> Vec<&Value> {
     let lists = ["initContainers", "containers"];
@@ -632,7 +699,7 @@ fn containers(pod: &Value) -> Vec<&Value> {
 
 #[test]
 fn the_cleanup_has_no_right_in_the_api_and_no_capability_that_it_does_not_need() {
-    let objects = manifest("cleanup.yaml");
+    let (objects, agents_objects) = (manifest("cleanup.yaml"), all());
     assert!(objects.iter().all(|object| object["kind"] == "DaemonSet"));
     let rows = [
         ("daymark-cleanup", json!(["NET_ADMIN"]), "--daymark"),
@@ -648,6 +715,14 @@ fn the_cleanup_has_no_right_in_the_api_and_no_capability_that_it_does_not_need()
         assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
         assert_eq!(pod["hostNetwork"], true, "{name}");
         assert!(pod["nodeSelector"]["daymark-cleanup"].is_string(), "{name}");
+        // It knows the label of every agent.
+        let terms = "requiredDuringSchedulingIgnoredDuringExecution";
+        let terms = &pod["affinity"]["nodeAffinity"][terms]["nodeSelectorTerms"];
+        let expression = &terms[0]["matchExpressions"][0];
+        let agents = ["daymark-node", "daymark-announcer"];
+        let agents =
+            agents.map(|agent| pod_of(&agents_objects, agent)["nodeSelector"]["daymark"].clone());
+        assert_eq!(expression["values"], json!(agents), "{name}");
         let cleans = |container: &&Value| texts(&container["args"]).contains(&flag.to_owned());
         let all = containers(pod);
         assert_eq!(all.iter().copied().filter(cleans).count(), 1, "{name}");

@@ -30,7 +30,8 @@ struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    async fn new(lab: &'a BareLab) -> Self {
+    /// The agent has this account.
+    async fn new(lab: &'a BareLab, account: &str) -> Self {
         let here = lab.ns(&Place::Node("node-1".to_owned())).unwrap().clone();
         // Labs leave low ports to everybody; machines do not.
         let low = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
@@ -40,10 +41,10 @@ impl<'a> Site<'a> {
         let listener = here.within(|| TcpListener::bind("127.0.0.1:0")).unwrap();
         let objects = manifest("node.yaml");
         let mut granted = grants(&all());
-        granted.push(right_of_dns());
+        granted.push(right_of_dns(account));
         let ground = Ground::at(listener.unwrap(), granted);
         objects_of_the_api(&ground).await;
-        let config = config_file(&objects, ground.folder.path(), &ground.kubeconfig(NODE));
+        let config = config_file(&objects, ground.folder.path(), &ground.kubeconfig(account));
         let text = std::fs::read_to_string(&config).unwrap();
         // The one setting that belongs to the machine and not to a network namespace.
         let text = format!("{text}conntrack: {{maxPerCore: 0, min: 0}}\n");
@@ -160,9 +161,9 @@ impl<'a> Site<'a> {
 }
 
 /// What who adds DNS to the manifest's agent grants it: without it there is no first state, and no health.
-fn right_of_dns() -> Grant {
+fn right_of_dns(account: &str) -> Grant {
     Grant {
-        user: NODE.to_owned(),
+        user: account.to_owned(),
         api_groups: vec![String::new()],
         resources: vec!["namespaces".to_owned()],
         verbs: ["list", "watch"].map(str::to_owned).into(),
@@ -291,7 +292,7 @@ fn an_agent_serves_with_the_capabilities_of_its_manifest_alone() {
         || {
             let lab = lab();
             run(async {
-                let site = Site::new(&lab).await;
+                let site = Site::new(&lab, NODE).await;
                 let mut kernel = site.here.within(Netlink::open).unwrap().unwrap();
                 let table = Table {
                     id: kube_proxys(),
@@ -446,7 +447,7 @@ fn what_lacks_its_capability_names_it() {
         ] {
             let lab = lab();
             run(async {
-                let site = Site::new(&lab).await;
+                let site = Site::new(&lab, ANNOUNCER).await;
                 site.join_a_link().await;
                 let poor = if lacks == admin { none } else { admin };
                 let agent = site.agent(poor, flags);
@@ -468,7 +469,7 @@ fn an_agent_makes_no_tables_while_a_cleanup_is_at_work() {
         || {
             let lab = lab();
             run(async {
-                let site = Site::new(&lab).await;
+                let site = Site::new(&lab, NODE).await;
                 let mut kernel = site.here.within(Netlink::open).unwrap().unwrap();
                 let mut tables = || {
                     let mut there = |table| kernel.header(&table).unwrap().is_some();

@@ -154,14 +154,12 @@ fn an_agent_whose_configuration_changed_gives_its_addresses_up_before_it_ends() 
                 for namespace in ["metallb-system", "daymark-announcers"] {
                     ground.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})).await;
                 }
-                let config = config_file(&objects, ground.folder.path(), &ground.kubeconfig(NODE));
-                let args = arguments(&pod(&objects)["containers"][0], &config);
+                let kubeconfig = ground.kubeconfig(ANNOUNCER);
+                let config = config_file(&objects, ground.folder.path(), &kubeconfig);
+                let container = &pod_of(&objects, "daymark-announcer")["containers"][0];
+                let args = arguments(container, &config);
                 let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
-                args.extend([
-                    "--announce",
-                    "--announce-namespace=daymark-announcers",
-                    "--config-spread=0",
-                ]);
+                args.push("--config-spread=0");
                 let mut agent = Program::start(&args);
                 ground.lease(&agent, "daymark-announcers").await;
                 let text = std::fs::read_to_string(&config).unwrap();
