@@ -7,7 +7,7 @@
 CARGO ?= cargo
 DAYMARK = target/debug/daymark
 
-.PHONY: build demo test test-kernels unit lint cases peers conformance bench bench-peers mutants release help
+.PHONY: build demo test test-kernels unit lint cases peers conformance bench bench-peers mutants release images help
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -70,6 +70,13 @@ mutants: ## one-line faults in model, one by one: which does no case and no prop
 
 release: ## the optimised binary
 	$(CARGO) build --locked --release -p daymark
+
+BUILDER ?= docker
+VERSION = $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+images: release ## the images of deploy/, by docker; BUILDER=podman or BUILDER=buildah by those
+	$(BUILDER) build --file deploy/Dockerfile --tag daymark:$(VERSION) .
+	$(BUILDER) build --file deploy/Dockerfile --target cleanup --tag daymark-cleanup:$(VERSION) .
 
 bench: release ## measurements as JSON
 	target/release/daymark bench
