@@ -1,5 +1,7 @@
 //! Agents end, die and are replaced, by others of the same build or of another layout: no packet is lost.
 
+#[path = "takeover/halves.rs"]
+mod halves;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod traffic;
 
@@ -85,10 +87,21 @@ fn agent(
     desired: &Desired,
     life: usize,
 ) -> Result<Found, StartError> {
+    let life = Rc::new(RefCell::new(life));
+    living(lab, (layout, flags), desired, &life)
+}
+
+/// The same; what is left of its life is told.
+fn living(
+    lab: &BareLab,
+    (layout, flags): (&'static str, TableFlags),
+    desired: &Desired,
+    life: &Rc<RefCell<usize>>,
+) -> Result<Found, StartError> {
     let build = Build {
         kernel: kernel(lab),
         layout,
-        life: Rc::new(RefCell::new(life)),
+        life: Rc::clone(life),
     };
     let (mut plane, found) = Plane::start(build, flags)?;
     plane.reconcile(desired.clone())?;

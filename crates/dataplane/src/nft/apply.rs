@@ -118,7 +118,7 @@ pub enum Found {
 /// What tables do that are to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Old {
-    /// Both have chains at hooks: packets go where the agent before decided.
+    /// Packets of both families meet one: they go where the agent before decided.
     Serves,
     /// Packets of a family, or of both, do not meet them.
     Idle,

@@ -13,8 +13,9 @@ pub const VERSION: u32 = 8;
 /// The name of the tables, one in `ip`, one in `ip6`.
 pub const TABLE: &str = "daymark";
 
-/// All names that they may have: what replaces tables in use is built beside them, under the name that is free.
-pub const TABLES: [&str; 2] = [TABLE, "daymark-b"];
+/// All names that they may have: what replaces tables in use is built beside them, under the first name that is free. Two are
+/// enough as long as nobody takes a table away; the third is for where the one name serves IPv4 alone and the other IPv6.
+pub const TABLES: [&str; 3] = [TABLE, "daymark-b", "daymark-c"];
 
 /// Every table that may be there, of both families.
 pub fn all_tables() -> impl Iterator<Item = TableId> {

@@ -195,7 +195,7 @@ fn what_another_socket_changed_or_added_is_named() {
         let table = plane.compiler().words(Family::V4).table();
         let names = TABLES.map(|name| words.named(name).table());
         let other_name = names.into_iter().find(|name| *name != table);
-        let other_name = other_name.expect("there are two names");
+        let other_name = other_name.expect("there is more than one name");
         let second = Message::NewTable {
             table: Table::new(other_name.clone()),
             exists: Exists::Refuse,

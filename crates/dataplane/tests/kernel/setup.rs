@@ -36,7 +36,7 @@ pub(crate) fn held() -> Vec<Ruleset> {
     read.map(of_agents).collect()
 }
 
-/// The words of a family's table in a program: its name is one of two.
+/// The words of a family's table in a program: its name is one of several.
 pub(crate) fn words(program: &Program, family: Family) -> Words {
     let named = TABLES.map(|name| Words::of(family).named(name));
     let there = named

@@ -11,7 +11,7 @@ use daymark_case::random::Random;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Node, Outcome, Place, Pod, Probe, Protocol, Spec};
 use daymark_lab::net::{PodAddresses, Prefix};
-use daymark_model::{Change, Slice, World};
+use daymark_model::{Change, Family, Slice, World};
 use daymark_sys::ns::NetNs;
 
 /// Endpoints; one Pod more is the client.
@@ -165,22 +165,34 @@ impl Seen {
 
 /// Sends all the time while `act` acts: new connections from a Pod and from outside, and over flows that stand.
 pub(crate) fn during<R: Send>(lab: &BareLab, act: impl FnOnce() -> R + Send) -> (R, Seen) {
+    during_of(lab, &Family::BOTH, act)
+}
+
+/// The same, in these families alone.
+pub(crate) fn during_of<R: Send>(
+    lab: &BareLab,
+    families: &[Family],
+    act: impl FnOnce() -> R + Send,
+) -> (R, Seen) {
+    let is_of = |to: &&str| families.contains(&family(to));
     let done = AtomicBool::new(false);
     let pod = Place::Pod(format!("pod-{}", PODS + 1));
     let servers = servers(lab);
     let mut talks: Vec<(String, Talk)> = Vec::new();
-    for (from, to) in [
+    let datagrams = [
         (&pod, "10.96.0.21:80"),
         (&pod, "[fd00:10:96::21]:80"),
         (&Place::Outside, "172.30.0.11:30081"),
         (&Place::Outside, "[fd00:30::11]:30081"),
-    ] {
+    ];
+    for (from, to) in datagrams.into_iter().filter(|(_, to)| is_of(to)) {
         talks.push((
             format!("UDP {from} to {to}"),
             Talk::datagrams(lab, from, to),
         ));
     }
-    for to in ["10.96.0.22:80", "[fd00:10:96::22]:80"] {
+    let connections = ["10.96.0.22:80", "[fd00:10:96::22]:80"];
+    for to in connections.into_iter().filter(is_of) {
         talks.push((
             format!("TCP {pod} to {to}"),
             Talk::connection(lab, &pod, to),
@@ -198,7 +210,7 @@ pub(crate) fn during<R: Send>(lab: &BareLab, act: impl FnOnce() -> R + Send) -> 
             .collect();
         let mut seen = Seen::default();
         while !done.load(Ordering::Acquire) {
-            let probes = probes(&pod);
+            let probes = probes(&pod, families);
             for (probe, outcome) in probes.iter().zip(lab.probe_all(&probes, PATIENCE)) {
                 seen.new += 1;
                 let reached = matches!(&outcome, Ok(Outcome::Reached(answer)) if answer.arrived_at.port() == 8080);
@@ -226,7 +238,12 @@ impl Drop for Ended<'_> {
     }
 }
 
-fn probes(pod: &Place) -> Vec<Probe> {
+fn family(to: &str) -> Family {
+    let to: SocketAddr = to.parse().expect("an address and port");
+    Family::of(to.ip())
+}
+
+fn probes(pod: &Place, families: &[Family]) -> Vec<Probe> {
     let to = |from: &Place, service: &str, protocol| Probe {
         from: from.clone(),
         source: None,
@@ -241,7 +258,9 @@ fn probes(pod: &Place) -> Vec<Probe> {
         to(&Place::Outside, "172.30.0.11:30080", Protocol::Tcp),
         to(&Place::Outside, "[fd00:30::11]:30080", Protocol::Tcp),
     ];
-    all.iter().cycle().take(48).cloned().collect()
+    let of_families = |probe: &&Probe| families.contains(&Family::of(probe.to.ip()));
+    let all: Vec<_> = all.iter().filter(of_families).collect();
+    all.iter().cycle().take(48).copied().cloned().collect()
 }
 
 /// Servers in every Pod that send each byte back, until they are dropped.

@@ -13,7 +13,8 @@
 //! Hook and unhook are two transactions, because within one a packet might ask the new chain before it counts and the old
 //! one after it went. Flows that stand keep their translation throughout: it is conntrack's, and the hooks of nat are never
 //! without a chain. An agent may die anywhere: tables without hooks are begun anew, and of two that have hooks the one of
-//! the agent's own layout is adopted.
+//! the agent's own layout is adopted. Where somebody took one of the tables away, the others serve their family until all
+//! are there.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -48,10 +49,7 @@ impl Places {
     fn of(present: &[Present]) -> Self {
         let mut places = Self::default();
         for ruleset in present.iter().flat_map(|one| &one.rulesets) {
-            let family = match ruleset.table.id.family {
-                nft::Family::Ip6 => Family::V6,
-                _ => Family::V4,
-            };
+            let family = family(ruleset);
             for list in &ruleset.elements {
                 let keys = list.elems.iter().map(|elem| &elem.key);
                 if *list.set == *set::NODE_PORT_ADDRESSES {
@@ -82,10 +80,8 @@ pub(super) struct Takeover {
 struct Present {
     name: &'static str,
     tables: Vec<Table>,
-    /// Whether packets meet them.
-    hooked: bool,
-    /// Whether packets of both families do.
-    serves: bool,
+    /// The families whose packets meet them.
+    hooked: BTreeSet<Family>,
     /// What they hold, until that is looked at.
     rulesets: Vec<Ruleset>,
 }
@@ -93,11 +89,10 @@ struct Present {
 impl Present {
     fn new(name: &'static str, rulesets: Vec<Ruleset>) -> Self {
         let is_hooked = |ruleset: &Ruleset| ruleset.chains.iter().any(is_base);
-        let hooked = rulesets.iter().filter(|one| is_hooked(one)).count();
+        let hooked = rulesets.iter().filter(|one| is_hooked(one));
         Self {
             name,
-            hooked: hooked > 0,
-            serves: hooked == Family::BOTH.len(),
+            hooked: hooked.map(family).collect(),
             tables: rulesets
                 .iter()
                 .map(|ruleset| ruleset.table.clone())
@@ -110,6 +105,18 @@ impl Present {
         let ids = self.tables.iter().map(|table| table.id.clone());
         ids.map(|table| Message::DelTable { table })
     }
+}
+
+fn family(ruleset: &Ruleset) -> Family {
+    match ruleset.table.id.family {
+        nft::Family::Ip6 => Family::V6,
+        _ => Family::V4,
+    }
+}
+
+/// The families whose packets meet any of these tables.
+fn hooked<'a>(present: impl Iterator<Item = &'a Present>) -> BTreeSet<Family> {
+    present.flat_map(|one| one.hooked.iter().copied()).collect()
 }
 
 fn is_base(chain: &Chain) -> bool {
@@ -231,15 +238,13 @@ fn adopted(compiler: Compiler, others: &[Present], places: Places) -> Opened {
 /// Tables beside those that are there.
 fn beside(present: &[Present], flags: TableFlags, reason: String, places: Places) -> Opened {
     let at = |name: &str| present.iter().find(|one| one.name == name);
-    let is_free = |name: &&str| at(name).is_none_or(|there| !there.hooked);
-    // Of two that serve one goes at once: the other goes on.
-    let name = TABLES.into_iter().find(is_free).unwrap_or(TABLE);
+    let name = free(present);
     let (compiler, create) = Compiler::named(name, flags);
     let mut prepare: Vec<Message> = at(name).into_iter().flat_map(Present::delete).collect();
     let (hook, rest): (Vec<_>, Vec<_>) = create.into_iter().partition(is_of_hook());
     prepare.extend(rest);
     let others = || present.iter().filter(|one| one.name != name);
-    let old = if others().any(|one| one.serves) {
+    let old = if hooked(others()).len() == Family::BOTH.len() {
         Old::Serves
     } else {
         Old::Idle
@@ -254,6 +259,17 @@ fn beside(present: &[Present], flags: TableFlags, reason: String, places: Places
         found: Found::ToReplace { why: reason, old },
         places,
     }
+}
+
+/// The name under which others are built: the first that no table has, or whose tables no packet needs, since those of the other
+/// names serve the same families. They go at once. There is one always: two families need two names at most
+/// ([`TABLES`] has one more).
+fn free(present: &[Present]) -> &'static str {
+    let can_go = |name: &&str| {
+        let (these, others): (Vec<_>, Vec<_>) = present.iter().partition(|one| one.name == *name);
+        hooked(these.into_iter()).is_subset(&hooked(others.into_iter()))
+    };
+    TABLES.into_iter().find(can_go).unwrap_or(TABLE)
 }
 
 /// Whether a message of those that create tables, asked one after the other, makes a chain at a hook or a rule in one.
