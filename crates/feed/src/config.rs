@@ -98,9 +98,24 @@ pub enum Nodes {
     },
 }
 
+/// Which Services and EndpointSlices are asked for. The API server leaves out the others: what changes between the two is an
+/// object that comes or goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// All: DNS has names for what no proxy serves.
+    #[default]
+    All,
+    /// As kube-proxy does (kubernetes `cmd/kube-proxy/app/server.go`): no Service whose `spec.clusterIP` is `None`, and no slice
+    /// with the label `service.kubernetes.io/headless`. To `model::audience` neither is there for a proxy or a load balancer. Services
+    /// of another proxy are asked for: their addresses are left alone.
+    Proxied,
+}
+
 /// What a feed watches. Services and EndpointSlices always are.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which of those.
+    pub selection: Selection,
     /// Node objects.
     pub nodes: Nodes,
     /// Namespaces, for DNS.
@@ -125,6 +140,7 @@ impl Default for Config {
     /// Services and EndpointSlices alone, nodes none.
     fn default() -> Self {
         Self {
+            selection: Selection::All,
             nodes: Nodes::None,
             namespaces: Wanted::No,
             service_cidrs: Wanted::No,
@@ -163,6 +179,16 @@ impl Config {
             pools: Wanted::Yes,
             leases: Wanted::Yes,
             ..Self::node(name)
+        }
+    }
+
+    /// Without what DNS alone reads: Namespaces, headless Services and their slices.
+    #[must_use]
+    pub fn without_dns(self) -> Self {
+        Self {
+            namespaces: Wanted::No,
+            selection: Selection::Proxied,
+            ..self
         }
     }
 

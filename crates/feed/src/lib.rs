@@ -7,8 +7,8 @@
 //!
 //! [`Feed::start`] opens one watch of each kind that [`Config`] wants. Each part of an agent takes
 //! a [`Subscription`]; its first batch is the whole state and comes once every list is complete, each
-//! later batch holds whatever was ready at once, with no timer in between. The feed filters nothing:
-//! which Services a part looks at is `model::audience`'s decision.
+//! later batch holds whatever was ready at once, with no timer in between. Which Services a
+//! part looks at is `model::audience`'s decision; the feed filters nothing, but does not ask for what no part of its agent looks at ([`Selection`]).
 //!
 //! Objects are decoded straight from the response's bytes into `model` records; no API object and no
 //! list is ever held whole. A value that cannot be read is left out, counted and logged with its
@@ -31,7 +31,7 @@ mod metrics;
 
 mod clock;
 
-pub use config::{Config, Kind, Nodes, Retry, Wanted};
+pub use config::{Config, Kind, Nodes, Retry, Selection, Wanted};
 pub use event::{Batch, Event, Scope};
 pub use feed::Feed;
 pub use hub::Subscription;

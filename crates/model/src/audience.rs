@@ -1,6 +1,7 @@
 //! Which Services each part of daymark looks at: one rule a consumer.
 //!
-//! The feed filters nothing, because what the proxy must not see (a headless Service) DNS must.
+//! The feed filters nothing, because what the proxy must not see (a headless Service) DNS must. An agent without DNS does not ask
+//! for headless Services and hidden slices: with them, nothing that is decided here or from here would be another (`tests/world.rs`).
 
 use crate::input::{ClusterIps, Service, ServiceType, Slice, SliceAudience};
 

@@ -2,6 +2,7 @@
 
 use daymark_case::Case;
 use daymark_case::random::{self, Random, packets};
+use daymark_model::input::{ClusterIps, SliceAudience};
 use daymark_model::{Change, Delta, Options, Verdict, World, decide};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -43,6 +44,19 @@ fn from_scratch(options: &Options, changes: Vec<Change>) -> World {
     let mut world = World::new(options.clone());
     world.apply(changes);
     world
+}
+
+/// A change as the API server tells it who selects `spec.clusterIP!=None` and `!service.kubernetes.io/headless`.
+fn selected(change: Change) -> Change {
+    match change {
+        Change::Service(key, Some(service)) if service.cluster_ips == ClusterIps::Headless => {
+            Change::Service(key, None)
+        }
+        Change::Slice(key, Some(slice)) if slice.audience == SliceAudience::DnsOnly => {
+            Change::Slice(key, None)
+        }
+        other => other,
+    }
 }
 
 fn shuffle(random: &mut Random, changes: &mut [Change]) {
@@ -172,6 +186,23 @@ proptest! {
                 split.apply([change]);
             }
             prop_assert_eq!(whole.desired(), split.desired());
+        }
+    }
+
+    /// What an agent without DNS does not ask for (daymark-feed, `Selection::Proxied`): a headless Service and a slice that is hidden from
+    /// proxies come and go as far as the agent is told.
+    #[test]
+    fn what_no_proxy_serves_need_not_be_told((seed, batches) in history()) {
+        let options = settings(seed);
+        let (mut all, mut told) = (World::new(options.clone()), World::new(options));
+        for seeds in batches {
+            let changes = drawn(&seeds);
+            told.apply(changes.iter().cloned().map(selected));
+            all.apply(changes);
+            prop_assert_eq!(all.desired(), told.desired());
+            prop_assert_eq!(all.refusals(), told.refusals());
+            prop_assert_eq!(all.health_check_refusals(), told.health_check_refusals());
+            prop_assert_eq!(all.beyond(), told.beyond());
         }
     }
 

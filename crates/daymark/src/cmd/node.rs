@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, Wanted, plane_channel};
+use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, plane_channel};
 use daymark_lb::announcer;
 use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
@@ -299,7 +299,7 @@ async fn serve(
     outcome
 }
 
-/// Namespaces are for DNS alone: a proxy asks for no right to read them.
+/// What is for DNS alone is not asked for: no right to read Namespaces, no headless Services.
 fn feed_config(args: &Args, node_name: &str) -> daymark_feed::Config {
     let config = if args.announce {
         daymark_feed::Config::node_with_load_balancer(node_name)
@@ -307,10 +307,7 @@ fn feed_config(args: &Args, node_name: &str) -> daymark_feed::Config {
         daymark_feed::Config::node(node_name)
     };
     if args.dns_bind.is_empty() {
-        daymark_feed::Config {
-            namespaces: Wanted::No,
-            ..config
-        }
+        config.without_dns()
     } else {
         config
     }

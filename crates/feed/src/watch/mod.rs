@@ -280,9 +280,7 @@ impl Watch {
 
     /// Opens a request and returns the body of a success.
     async fn open(&self, ask: &Ask<'_>, patience: Duration) -> Result<Body, Broken> {
-        let sent = self
-            .client
-            .send(request(self.kind, &self.config.nodes, ask));
+        let sent = self.client.send(request(self.kind, &self.config, ask));
         let answer = timeout(patience, sent)
             .await
             .map_err(|_| Broken::NoAnswer(patience))??;

@@ -1,10 +1,12 @@
 //! The requests of one watch: a streamed list, a page of a list, a watch from a revision.
 
+use std::borrow::Cow;
+
 use http::Request;
 use http::header::{ACCEPT, ACCEPT_ENCODING};
 use kube::client::Body;
 
-use crate::config::{Kind, Nodes};
+use crate::config::{Config, Kind, Nodes, Selection};
 
 /// What is asked of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub(super) enum Age<'a> {
 }
 
 /// The path and query for it.
-pub(super) fn uri(kind: Kind, nodes: &Nodes, ask: &Ask<'_>) -> String {
+pub(super) fn uri(kind: Kind, config: &Config, ask: &Ask<'_>) -> String {
     let mut query = match ask {
         Ask::StreamedList => format!(
             "{}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=",
@@ -50,16 +52,31 @@ pub(super) fn uri(kind: Kind, nodes: &Nodes, ask: &Ask<'_>) -> String {
         Ask::Page { limit, token } => format!("limit={limit}&continue={}", escape(token)),
         Ask::Changes { revision } => format!("{}&resourceVersion={}", watch(), escape(revision)),
     };
-    if let (Kind::Node, Nodes::Own(name)) = (kind, nodes) {
-        query.push_str("&fieldSelector=metadata.name%3D");
-        query.push_str(&escape(name));
+    if let Some((by, selector)) = selector(kind, config) {
+        query.push_str(&format!("&{by}={}", escape(&selector)));
     }
     format!("{}?{query}", kind.path())
 }
 
+/// Which objects of the kind are asked for: the parameter, and its value.
+fn selector(kind: Kind, config: &Config) -> Option<(&'static str, Cow<'static, str>)> {
+    match (kind, &config.nodes, config.selection) {
+        (Kind::Node, Nodes::Own(name), _) => {
+            Some(("fieldSelector", format!("metadata.name={name}").into()))
+        }
+        (Kind::Service, _, Selection::Proxied) => {
+            Some(("fieldSelector", "spec.clusterIP!=None".into()))
+        }
+        (Kind::EndpointSlice, _, Selection::Proxied) => {
+            Some(("labelSelector", "!service.kubernetes.io/headless".into()))
+        }
+        _ => None,
+    }
+}
+
 /// The request for it.
-pub(super) fn request(kind: Kind, nodes: &Nodes, ask: &Ask<'_>) -> Request<Body> {
-    Request::get(uri(kind, nodes, ask))
+pub(super) fn request(kind: Kind, config: &Config, ask: &Ask<'_>) -> Request<Body> {
+    Request::get(uri(kind, config, ask))
         .header(ACCEPT, "application/json")
         // A streamed list may be compressed one gzip member a flush, which few decoders follow.
         .header(ACCEPT_ENCODING, "identity")
@@ -93,7 +110,7 @@ mod tests {
 
     #[test]
     fn queries_are_escaped() {
-        let own = Nodes::Own("node-1".into());
+        let own = Config::node("node-1");
         let ask = Ask::Page {
             limit: 2,
             token: "a+b/c==",
@@ -102,9 +119,34 @@ mod tests {
             uri(Kind::Node, &own, &ask),
             "/api/v1/nodes?limit=2&continue=a%2Bb%2Fc%3D%3D&fieldSelector=metadata.name%3Dnode-1"
         );
-        let all = Nodes::All {
-            own: Some("node-1".into()),
-        };
+        let all = Config::node_with_load_balancer("node-1");
         assert!(!uri(Kind::Node, &all, &ask).contains("fieldSelector"));
+    }
+
+    #[test]
+    fn without_dns_what_no_proxy_serves_is_not_asked_for() {
+        let asked = |kind, config: &Config| {
+            let ask = Ask::Changes { revision: "7" };
+            let uri = uri(kind, config, &ask);
+            let (_, selector) = uri.split_once("&resourceVersion=7").unwrap();
+            selector.to_owned()
+        };
+        let node = Config::node("node-1");
+        for kind in [Kind::Service, Kind::EndpointSlice, Kind::Namespace] {
+            assert_eq!(asked(kind, &node), "", "{kind}");
+        }
+        let node = node.without_dns();
+        assert!(!node.kinds().contains(&Kind::Namespace));
+        for (kind, expected) in [
+            (Kind::Service, "&fieldSelector=spec.clusterIP%21%3DNone"),
+            (
+                Kind::EndpointSlice,
+                "&labelSelector=%21service.kubernetes.io%2Fheadless",
+            ),
+            (Kind::Node, "&fieldSelector=metadata.name%3Dnode-1"),
+            (Kind::ServiceCidr, ""),
+        ] {
+            assert_eq!(asked(kind, &node), expected);
+        }
     }
 }

@@ -221,7 +221,8 @@ impl Cause {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::NoService(_) => {
-                "check name and namespace; if the API has it, daymark status says whether this agent hears the API"
+                "check name and namespace; if the API has it and its clusterIP is None, an agent without DNS is not told of it: clients look \
+                 it up in DNS; else daymark status says whether this agent hears the API"
             }
             Self::NotProxied(NotProxied::ExternalName, _) => {
                 "clients look its name up in DNS; for an address, give it another type"
