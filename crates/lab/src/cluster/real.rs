@@ -103,12 +103,12 @@ impl Cluster {
     }
 }
 
-/// Agents have the rights of their manifest; the lab's own parts, which play kubelet and scheduler, all.
+/// Agents announce, and have the rights of the manifest for that; the lab's own parts, which play kubelet and scheduler, all.
 fn user(part: &Part) -> User {
     match part {
         Part::Agent(_) => User {
             name: part.to_string(),
-            ..User::service_account("", "kube-system", "daymark-node")
+            ..User::service_account("", "kube-system", "daymark-announcer")
         },
         _ => User {
             name: part.to_string(),
