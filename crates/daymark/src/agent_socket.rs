@@ -8,11 +8,17 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use daymark_lab::cluster::Running;
 use daymark_node::ask::wire::{Reply, Request};
+use daymark_node::leftovers::Mark;
 
 use crate::cmd::lab;
 
 /// Where an agent answers unless it is told another place.
 pub(crate) const DEFAULT: &str = "/run/daymark/node.sock";
+
+/// Where `daymark cleanup` tells the agent that has this socket that nothing of kube-proxy is left.
+pub(crate) fn mark(socket: &Path) -> Mark {
+    Mark(socket.with_file_name("kube-proxy-removed"))
+}
 
 /// Flags that say which agent is asked.
 #[derive(clap::Args)]

@@ -11,8 +11,8 @@ mod ending;
 mod follower;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -21,6 +21,7 @@ use std::time::Duration;
 use daymark_apiserver::registry::User;
 use daymark_apiserver::tls::{Kubeconfig, Pki};
 use daymark_apiserver::{ApiServer, Config, Grant, Use};
+use daymark_node::leftovers::Mark;
 use daymark_sys::ns::isolated_test;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::discovery::ApiResource;
@@ -298,6 +299,15 @@ async fn up() {
         .unwrap();
 }
 
+/// What an agent here says at `/metrics`.
+fn metrics() -> std::io::Result<String> {
+    let mut stream = TcpStream::connect("127.0.0.1:10249")?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    Ok(page)
+}
+
 /// The binary, running.
 struct Program {
     child: Child,
@@ -325,6 +335,17 @@ impl Program {
 
     fn said(&self) -> String {
         self.lines.lock().unwrap().join("\n")
+    }
+
+    /// Waits until an agent's metrics have this line.
+    async fn counts(&self, line: &str) {
+        for _ in 0..200 {
+            if metrics().is_ok_and(|page| page.lines().any(|found| found == line)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("there is no {line}:\n{}", self.said());
     }
 
     /// Waits until its log has this text.
@@ -426,6 +447,8 @@ fn an_agent_asks_for_what_its_manifest_grants_and_for_nothing_else() {
                 let mut agent = Program::start(&args);
                 ground.event(&agent, "KubeProxyDefaultMode").await;
                 ground.event(&agent, "ApiServerIsService").await;
+                agent.counts("daymark_api_server_is_service 1").await;
+                agent.counts("daymark_kube_proxy_leftovers 0").await;
                 ground
                     .event(&agent, "FailedToStartServiceHealthcheck")
                     .await;
@@ -778,6 +801,16 @@ fn cleanup_leaves_the_tables_of_an_agent_that_runs_and_says_whose_they_are() {
                 }
                 drop(agent);
                 assert_eq!(cleanup(), (Some(0), String::new()));
+                // The agent, which has no programs of iptables, hears from it that nothing of kube-proxy is left.
+                let mark = Mark(socket.with_file_name("kube-proxy-removed"));
+                assert!(!mark.is_left());
+                let mut command = Command::new(env!("CARGO_BIN_EXE_daymark"));
+                command
+                    .args(["cleanup", "--kube-proxy", "--socket"])
+                    .arg(&socket);
+                let ended = command.output().unwrap();
+                assert!(ended.status.success(), "{ended:?}");
+                assert!(mark.is_left());
                 follower::waits_for_rules(&socket);
                 follower::waits_for_a_sync(&socket);
             });

@@ -37,6 +37,9 @@ pub struct Metrics {
     frontends: Gauge<i64, AtomicI64>,
     pools: Gauge<i64, AtomicI64>,
     kube_proxy_rules: Gauge<i64, AtomicI64>,
+    kube_proxy_leftovers: Gauge<i64, AtomicI64>,
+    api_server_is_service: Gauge<i64, AtomicI64>,
+    configuration_refused: Gauge<i64, AtomicI64>,
     loopback: Family<OfFamily, Gauge<i64, AtomicI64>>,
     loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
@@ -76,6 +79,9 @@ impl Default for Metrics {
             frontends: Gauge::default(),
             pools: Gauge::default(),
             kube_proxy_rules: Gauge::default(),
+            kube_proxy_leftovers: Gauge::default(),
+            api_server_is_service: Gauge::default(),
+            configuration_refused: Gauge::default(),
             loopback: Family::default(),
             loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
@@ -136,6 +142,21 @@ impl Default for Metrics {
             "daymark_kube_proxy_rules",
             "Whether kube-proxy's rules are on this node beside daymark's: 1 while they are, looked for each 45 s",
             metrics.kube_proxy_rules.clone(),
+        );
+        registry.register(
+            "daymark_kube_proxy_leftovers",
+            "What kube-proxy left on this node and could not be removed, or not be seen: kinds of it; tried each 5 minutes",
+            metrics.kube_proxy_leftovers.clone(),
+        );
+        registry.register(
+            "daymark_api_server_is_service",
+            "Whether the API is reached at a Service's address: 1 if so, and then this node does not come up by itself",
+            metrics.api_server_is_service.clone(),
+        );
+        registry.register(
+            "daymark_configuration_refused",
+            "Whether the configuration file changed to one that cannot be used: 1 while the agent could not start with it",
+            metrics.configuration_refused.clone(),
         );
         registry.register(
             "kubeproxy_nftables_localhost_nodeport_listeners",
@@ -269,6 +290,34 @@ impl Metrics {
     /// Whether kube-proxy's rules are there beside the agent's own.
     pub(crate) fn set_kube_proxy_rules(&self, there: bool) {
         self.kube_proxy_rules.set(i64::from(there));
+    }
+
+    /// Whether they were there at the last look.
+    #[must_use]
+    pub fn kube_proxy_rules(&self) -> bool {
+        self.kube_proxy_rules.get() != 0
+    }
+
+    /// So many kinds of what kube-proxy left could not be removed.
+    pub fn set_kube_proxy_leftovers(&self, kinds: usize) {
+        let kinds = i64::try_from(kinds).unwrap_or(i64::MAX);
+        self.kube_proxy_leftovers.set(kinds);
+    }
+
+    /// How many that were at the last try.
+    #[must_use]
+    pub fn kube_proxy_leftovers(&self) -> i64 {
+        self.kube_proxy_leftovers.get()
+    }
+
+    /// The API is reached at a Service's address.
+    pub fn set_api_server_is_service(&self) {
+        self.api_server_is_service.set(1);
+    }
+
+    /// Whether the configuration file is one that the agent could not start with.
+    pub fn set_configuration_refused(&self, refused: bool) {
+        self.configuration_refused.set(i64::from(refused));
     }
 
     pub(crate) fn repaired(&self) {

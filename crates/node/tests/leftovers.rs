@@ -15,7 +15,7 @@ use daymark_netlink::nft::{
 };
 use daymark_node::leftovers::vigil::{News, Vigil};
 use daymark_node::leftovers::{
-    Outcome, kube_proxy_has_written, look, remove_kube_proxys, remove_own,
+    Outcome, Scope, kube_proxy_has_written, look, remove_kube_proxys, remove_own,
 };
 use daymark_node::metrics::Metrics;
 use daymark_sys::ipset::Destroyed;
@@ -158,7 +158,7 @@ fn what_kube_proxy_left_goes_and_nothing_else() {
             assert!(look().await.unwrap().found.contains("table ip kube-proxy"));
             let removed = |what: &str| Outcome::Removed(what.to_owned());
             let sets = ipsets(kernel.socket());
-            let outcomes = remove_kube_proxys(Vec::new()).await;
+            let outcomes = remove_kube_proxys(Scope::default()).await;
             let mut expected = vec![
                 removed("table ip kube-proxy"),
                 removed("2 chains of table ip nat"),
@@ -177,7 +177,7 @@ fn what_kube_proxy_left_goes_and_nothing_else() {
                 let of_others = kernel.socket().destroy_ipset("OTHERS");
                 assert_eq!(of_others.unwrap(), Destroyed::Now);
             }
-            let again = remove_kube_proxys(Vec::new()).await;
+            let again = remove_kube_proxys(Scope::default()).await;
             assert!(
                 again
                     .iter()
@@ -230,10 +230,10 @@ fn what_kube_proxy_left_when_it_ended_again_goes_again() {
                 let line = format!("daymark_kube_proxy_rules {value}\n");
                 assert!(metrics.families().contains(&line), "no {line}");
             };
-            let removed = remove_kube_proxys(Vec::new()).await;
+            let removed = remove_kube_proxys(Scope::default()).await;
             assert_eq!(removed, []);
             let pace = Duration::from_millis(100);
-            let mut vigil = Vigil::new(pace, Vec::new(), &removed, Arc::clone(&metrics));
+            let mut vigil = Vigil::new(pace, Scope::default(), &removed, Arc::clone(&metrics));
             let none = tokio::time::timeout(pace * 4, vigil.next()).await;
             assert!(none.is_err(), "{none:?}");
             gauge(0);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use daymark_model::Cidr;
 use daymark_node::ask::server::{SocketError, Vacancy, vacancy};
-use daymark_node::leftovers::{self, Outcome};
+use daymark_node::leftovers::{self, Outcome, Scope};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
@@ -70,7 +70,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         outcomes.extend(leftovers::remove_own());
     }
     if both || args.kube_proxy {
-        outcomes.extend(kube_proxys(args.ipvs_exclude_cidrs.clone())?);
+        let gone = kube_proxys(args.ipvs_exclude_cidrs.clone())?;
+        leave_mark(&args.socket, &gone);
+        outcomes.extend(gone);
     }
     Ok(tell(&outcomes))
 }
@@ -144,7 +146,16 @@ fn cidr(text: &str) -> Result<Cidr, &'static str> {
 }
 
 fn kube_proxys(spared: Vec<Cidr>) -> anyhow::Result<Vec<Outcome>> {
-    Ok(runtime()?.block_on(leftovers::remove_kube_proxys(spared)))
+    let scope = Scope { spared, mark: None };
+    Ok(runtime()?.block_on(leftovers::remove_kube_proxys(scope)))
+}
+
+/// Tells the agent of this node that nothing is left, if it has a folder; without, it will go on saying that it cannot know.
+fn leave_mark(socket: &Path, outcomes: &[Outcome]) {
+    let is_left = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
+    if !outcomes.iter().any(is_left) && socket.parent().is_some_and(Path::exists) {
+        let _ = agent_socket::mark(socket).leave();
+    }
 }
 
 #[allow(

@@ -21,6 +21,7 @@ use daymark_lb::announcer;
 use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
 use daymark_node::health::Pages;
+use daymark_node::leftovers::Scope;
 use daymark_node::metrics::Metrics;
 use daymark_node::metrics::connections::{self, Connections};
 use daymark_node::metrics::refused::Refused;
@@ -256,19 +257,22 @@ async fn serve(
     };
     start::open_ports(&settings, &plane, &metrics, pages).await?;
     if !args.leave_kube_proxy {
-        let node = Arc::clone(&node_name);
-        tokio::spawn(replacement::replace_kube_proxy(
-            plane.clone(),
-            client.clone(),
-            (node, settings.spared.clone()),
-            Arc::clone(&metrics),
-        ));
+        let site = replacement::Site {
+            client: client.clone(),
+            node: Arc::clone(&node_name),
+            metrics: Arc::clone(&metrics),
+            scope: Scope {
+                spared: settings.spared.clone(),
+                mark: Some(agent_socket::mark(&args.socket)),
+            },
+        };
+        tokio::spawn(replacement::replace_kube_proxy(plane.clone(), site));
     }
     tokio::spawn(start::api_address(
         plane.clone(),
         (client.clone(), server),
         agent.orders(),
-        Arc::clone(&node_name),
+        (Arc::clone(&node_name), Arc::clone(&metrics)),
     ));
     tokio::spawn(start::tell_node(
         client.clone(),
@@ -280,6 +284,7 @@ async fn serve(
         spread: Duration::from_secs(args.config_spread.into()),
         client: client.clone(),
         node: node_name,
+        metrics,
     };
     let mut announcing = announcing;
     let outcome = tokio::select! {

@@ -2,8 +2,7 @@
 //! forbidden, everything read-only but the socket's folder, and the system calls that the default profile refuses refused. On
 //! the node of a lab, behind the init step, with real packets.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 
 use daymark_dataplane::nft::apply::Kernel;

@@ -2,7 +2,7 @@
 //! that it does not listen for. While a part starts it ends at once, whatever it waits for; an agent that serves gives up its
 //! load-balancer addresses first, however it comes to end.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -163,6 +163,9 @@ fn an_agent_whose_configuration_changed_gives_its_addresses_up_before_it_ends() 
                 let mut agent = Program::start(&args);
                 ground.lease(&agent, "daymark-announcers").await;
                 let text = std::fs::read_to_string(&config).unwrap();
+                agent.counts("daymark_configuration_refused 0").await;
+                std::fs::write(&config, format!("{text}conntrack: {{min: -1}}\n")).unwrap();
+                agent.counts("daymark_configuration_refused 1").await;
                 std::fs::write(&config, format!("{text}configSyncPeriod: 1m\n")).unwrap();
                 for _ in 0..200 {
                     if agent.child.try_wait().unwrap().is_some() {

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tracing::debug;
 
-use super::Outcome;
+use super::{Outcome, Unseen};
 
 /// A family: where the kernel names its tables, and the beginning of its commands' names.
 const FAMILIES: [(&str, &str); 2] = [
@@ -16,13 +16,13 @@ const FAMILIES: [(&str, &str); 2] = [
     ("/proc/self/net/ip6_tables_names", "ip6tables"),
 ];
 
-pub(super) async fn remove() -> Vec<Outcome> {
+pub(super) async fn remove(unseen: Unseen) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for (names, command) in FAMILIES {
         // The kernel names no table until somebody uses one.
         let names = std::fs::read_to_string(names).unwrap_or_default();
         if !names.trim().is_empty() {
-            outcomes.extend(remove_of(command, &names).await);
+            outcomes.extend(remove_of(command, &names, unseen).await);
         }
     }
     outcomes
@@ -37,18 +37,19 @@ fn may_be_kube_proxys(names: &str) -> bool {
 }
 
 /// `names` are the tables in use. Without the program nothing is told where they show that kube-proxy has nothing there.
-async fn remove_of(command: &str, names: &str) -> Vec<Outcome> {
+async fn remove_of(command: &str, names: &str, unseen: Unseen) -> Vec<Outcome> {
     match try_remove(command).await {
         Ok(outcomes) => outcomes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => no_program(command, names),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => no_program(command, names, unseen),
         Err(error) => vec![Outcome::Failed(format!(
             "chains in {command}-legacy: {error}; {REMEDY}"
         ))],
     }
 }
 
-fn no_program(command: &str, names: &str) -> Vec<Outcome> {
-    if !may_be_kube_proxys(names) {
+fn no_program(command: &str, names: &str, unseen: Unseen) -> Vec<Outcome> {
+    // Tables stay in use when the last chain has gone from them.
+    if unseen == Unseen::Nothing || !may_be_kube_proxys(names) {
         let tables: Vec<&str> = names.lines().collect();
         debug!(?tables, "{command}-legacy has nothing of kube-proxy");
         return Vec::new();
@@ -110,14 +111,19 @@ mod tests {
     #[test]
     fn tables_without_a_canary_are_of_others_and_are_not_spoken_of() {
         for kube_proxys in ["mangle\nfilter\nnat\n", "raw\nmangle\nfilter\nnat\n"] {
-            let told = no_program("ip6tables", kube_proxys);
+            assert_eq!(no_program("ip6tables", kube_proxys, Unseen::Nothing), []);
+            let told = no_program("ip6tables", kube_proxys, Unseen::Maybe);
             let [Outcome::Failed(why)] = &told[..] else {
                 panic!("{told:?}");
             };
             assert!(why.contains("no program ip6tables-legacy-save"), "{why}");
         }
         for others in ["filter\nnat\n", "raw\nfilter\nnat\n", "mangle\n"] {
-            assert_eq!(no_program("iptables", others), [], "{others:?}");
+            assert_eq!(
+                no_program("iptables", others, Unseen::Maybe),
+                [],
+                "{others:?}"
+            );
         }
     }
 }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daymark_dataplane::leftovers::nft::Look;
-use daymark_model::Cidr;
 
-use super::{Outcome, look, remove_kube_proxys};
+use super::{Outcome, Scope, look, remove_kube_proxys};
 use crate::clock;
 use crate::metrics::Metrics;
 
@@ -19,7 +18,7 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub struct Vigil {
     pace: Duration,
-    spared: Vec<Cidr>,
+    scope: Scope,
     metrics: Arc<Metrics>,
     /// What stays because others use it, which is no sign of life.
     stays: BTreeSet<String>,
@@ -55,17 +54,12 @@ enum Step {
 }
 
 impl Vigil {
-    /// After the first removal with these outcomes; looks each `pace`. Virtual servers in `spared` are others'.
+    /// After the first removal with these outcomes; looks each `pace`. Only what is in `scope` is removed.
     #[must_use]
-    pub fn new(
-        pace: Duration,
-        spared: Vec<Cidr>,
-        outcomes: &[Outcome],
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(pace: Duration, scope: Scope, outcomes: &[Outcome], metrics: Arc<Metrics>) -> Self {
         let mut vigil = Self {
             pace,
-            spared,
+            scope,
             metrics,
             stays: BTreeSet::new(),
             mark: None,
@@ -89,7 +83,7 @@ impl Vigil {
                 Step::Wait => {}
                 Step::Tell(what) => return News::Back(what),
                 Step::Remove(what) => {
-                    let outcomes = remove_kube_proxys(self.spared.clone()).await;
+                    let outcomes = remove_kube_proxys(self.scope.clone()).await;
                     self.learn(&outcomes);
                     return News::Removed { what, outcomes };
                 }
@@ -159,7 +153,7 @@ mod tests {
     fn vigil() -> Vigil {
         let kept = "chain KUBE-MARK-MASQ of table ip nat: rules of others jump to it";
         let outcomes = [Outcome::Kept(kept.to_owned())];
-        Vigil::new(PACE, Vec::new(), &outcomes, Arc::default())
+        Vigil::new(PACE, Scope::default(), &outcomes, Arc::default())
     }
 
     /// The looks, of those given, at which something is to be done, with what.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use daymark_node::events::{Severity, about_node};
+use daymark_node::metrics::Metrics;
 use tracing::{error, info};
 
 use super::start::host_name;
@@ -25,6 +26,8 @@ pub(super) struct Watch {
     pub(super) spread: Duration,
     pub(super) client: kube::Client,
     pub(super) node: Arc<str>,
+    /// Where it stands that the file is refused.
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Watch {
@@ -43,6 +46,7 @@ impl Watch {
             }
             judged = now;
             if judged == running {
+                self.metrics.set_configuration_refused(false);
                 info!("the configuration is again the one that this agent runs with");
                 continue;
             }
@@ -50,6 +54,7 @@ impl Watch {
                 self.refused(&error);
                 continue;
             }
+            self.metrics.set_configuration_refused(false);
             let wait = moment(self.spread);
             info!(?wait, "the configuration changed: the agent ends soon");
             tokio::time::sleep(wait).await;
@@ -76,6 +81,7 @@ impl Watch {
              the file: {error:#}"
         );
         error!("{message}");
+        self.metrics.set_configuration_refused(true);
         let (client, node) = (self.client.clone(), Arc::clone(&self.node));
         let wait = moment(self.spread);
         tokio::spawn(async move {

@@ -4,50 +4,101 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daymark_feed::PlaneReceiver;
-use daymark_model::Cidr;
 use daymark_node::events::{Severity, about_node};
 use daymark_node::leftovers::vigil::{News, Vigil};
-use daymark_node::leftovers::{self, Outcome};
+use daymark_node::leftovers::{self, Outcome, Scope};
 use daymark_node::metrics::Metrics;
 use tracing::{info, warn};
 
 use super::start::{FirstState, first_state};
 
+/// What is told of it, and where.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) client: kube::Client,
+    pub(super) node: Arc<str>,
+    pub(super) metrics: Arc<Metrics>,
+    /// What is removed.
+    pub(super) scope: Scope,
+}
+
 /// Once the kernel holds this node's first state, kube-proxy's goes: from then on nothing of it is needed. If it comes
-/// back, kube-proxy runs here still, and the Node is told; what it leaves when it ends goes too. Virtual servers in `spared` are others'.
-pub(super) async fn replace_kube_proxy(
-    mut plane: PlaneReceiver,
-    client: kube::Client,
-    (node, spared): (Arc<str>, Vec<Cidr>),
-    metrics: Arc<Metrics>,
-) {
+/// back, kube-proxy runs here still, and the Node is told; what it leaves when it ends goes too.
+pub(super) async fn replace_kube_proxy(mut plane: PlaneReceiver, site: Site) {
     if first_state(&mut plane).await == FirstState::Never {
         return;
     }
-    let outcomes = leftovers::remove_kube_proxys(spared.clone()).await;
-    tell_removal(&client, &node, &outcomes).await;
-    let mut vigil = Vigil::new(COMES_BACK, spared, &outcomes, metrics);
-    loop {
-        let (severity, said) = match vigil.next().await {
-            News::Back(what) => {
-                let message = is_back(&what);
-                warn!("{message}");
-                (Severity::Warning, ("KubeProxyRuns", message))
-            }
-            News::Removed { what, outcomes } => {
-                tell_removal(&client, &node, &outcomes).await;
-                let removed = |outcome: &Outcome| matches!(outcome, Outcome::Removed(_));
-                if !outcomes.iter().any(removed) {
-                    continue;
+    let outcomes = leftovers::remove_kube_proxys(site.scope.clone()).await;
+    site.tell_removal(&outcomes).await;
+    tokio::join!(site.watch(&outcomes), site.try_again());
+}
+
+impl Site {
+    async fn watch(&self, outcomes: &[Outcome]) {
+        let metrics = Arc::clone(&self.metrics);
+        let mut vigil = Vigil::new(COMES_BACK, self.scope.clone(), outcomes, metrics);
+        loop {
+            let (severity, said) = match vigil.next().await {
+                News::Back(what) => {
+                    let message = is_back(&what);
+                    warn!("{message}");
+                    (Severity::Warning, ("KubeProxyRuns", message))
                 }
-                let message = format!(
-                    "kube-proxy's {what} was back and did not change any more: what kube-proxy left was removed again"
-                );
-                info!("{message}");
-                (Severity::Normal, ("KubeProxyRemoved", message))
+                News::Removed { what, outcomes } => {
+                    self.tell_removal(&outcomes).await;
+                    let removed = |outcome: &Outcome| matches!(outcome, Outcome::Removed(_));
+                    if !outcomes.iter().any(removed) {
+                        continue;
+                    }
+                    let message = format!(
+                        "kube-proxy's {what} was back and did not change any more: what kube-proxy left was removed again"
+                    );
+                    info!("{message}");
+                    (Severity::Normal, ("KubeProxyRemoved", message))
+                }
+            };
+            about_node(&self.client, &self.node, severity, said).await;
+        }
+    }
+
+    /// Tries again what could not be removed, which somebody else may have done meanwhile. While kube-proxy's rules come back the
+    /// vigil decides when they are removed.
+    async fn try_again(&self) {
+        loop {
+            tokio::time::sleep(TRY_AGAIN).await;
+            let metrics = &self.metrics;
+            if metrics.kube_proxy_leftovers() == 0 || metrics.kube_proxy_rules() {
+                continue;
             }
-        };
-        about_node(&client, &node, severity, said).await;
+            let outcomes = leftovers::remove_kube_proxys(self.scope.clone()).await;
+            if self.count(&outcomes) == 0 {
+                info!("nothing of kube-proxy is left on this node");
+            }
+        }
+    }
+
+    /// Logs what became of kube-proxy's, and tells the Node what could not be removed.
+    async fn tell_removal(&self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Removed(what) => info!("removed kube-proxy's {what}"),
+                Outcome::Kept(what) => info!("kept kube-proxy's {what}"),
+                Outcome::Failed(why) => warn!("kube-proxy's leftovers: {why}"),
+            }
+        }
+        self.count(outcomes);
+        if let Some(message) = left_behind(outcomes) {
+            let said = ("KubeProxyLeftovers", message);
+            about_node(&self.client, &self.node, Severity::Warning, said).await;
+        }
+    }
+
+    /// How many could not be removed, for the metrics too.
+    fn count(&self, outcomes: &[Outcome]) -> usize {
+        let failed = |outcome: &&Outcome| matches!(outcome, Outcome::Failed(_));
+        let failed = outcomes.iter().filter(failed).count();
+        self.metrics.set_kube_proxy_leftovers(failed);
+        failed
     }
 }
 
@@ -57,21 +108,6 @@ fn is_back(what: &str) -> String {
          with daymark where packets go; end it on this node (docs/from-kube-proxy.md). What it leaves is removed some minutes later; \
          what cannot be removed is told by KubeProxyLeftovers"
     )
-}
-
-/// Logs what became of kube-proxy's, and tells the Node what could not be removed.
-async fn tell_removal(client: &kube::Client, node: &str, outcomes: &[Outcome]) {
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Removed(what) => info!("removed kube-proxy's {what}"),
-            Outcome::Kept(what) => info!("kept kube-proxy's {what}"),
-            Outcome::Failed(why) => warn!("kube-proxy's leftovers: {why}"),
-        }
-    }
-    if let Some(message) = left_behind(outcomes) {
-        let said = ("KubeProxyLeftovers", message);
-        about_node(client, node, Severity::Warning, said).await;
-    }
 }
 
 /// What an operator has to remove, if anything: rules of kube-proxy that stay go on deciding where packets go.
@@ -93,6 +129,9 @@ fn left_behind(outcomes: &[Outcome]) -> Option<String> {
 /// cluster may bring it back at any time.
 const COMES_BACK: Duration = Duration::from_secs(45);
 
+/// How often what could not be removed is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(300);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +148,27 @@ mod tests {
             told.ends_with(": iptables-legacy: no program; do this; ipvs: no right"),
             "{told}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_stays_is_counted_until_a_try_finds_nothing() {
+        let away = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("away"))
+        });
+        let site = Site {
+            client: kube::Client::new(away, "default"),
+            node: "node-1".into(),
+            metrics: Arc::default(),
+            scope: Scope::default(),
+        };
+        let counted = |line: &str| site.metrics.families().lines().any(|found| found == line);
+        assert!(counted("daymark_kube_proxy_leftovers 0"));
+        let failed = |why: &str| Outcome::Failed(why.to_owned());
+        let kept = Outcome::Kept("chain KUBE-MARK-MASQ".to_owned());
+        site.tell_removal(&[failed("iptables-legacy"), kept.clone(), failed("ipvs")])
+            .await;
+        assert!(counted("daymark_kube_proxy_leftovers 2"));
+        assert_eq!(site.count(&[kept]), 0);
+        assert!(counted("daymark_kube_proxy_leftovers 0"));
     }
 }

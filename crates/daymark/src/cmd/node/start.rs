@@ -208,7 +208,7 @@ pub(super) async fn api_address(
     mut plane: PlaneReceiver,
     (client, server): (kube::Client, Server),
     orders: Sender<Order>,
-    node: Arc<str>,
+    (node, metrics): (Arc<str>, Arc<Metrics>),
 ) {
     let Ok(ip) = server.host.parse() else { return };
     if first_state(&mut plane).await == FirstState::Never {
@@ -221,6 +221,7 @@ pub(super) async fn api_address(
     if let Ok(Some(whose)) = answer.await {
         let message = server.is_a_service(&whose);
         error!("{message}");
+        metrics.set_api_server_is_service();
         let said = ("ApiServerIsService", message);
         about_node(&client, &node, Severity::Warning, said).await;
     }
