@@ -78,7 +78,7 @@ fields! {
     /// `logging`.
     struct Logging {
         "format", "logging-format", format: String = String::new(), "No meaning: the log is text.";
-        "flushFrequency", "log-flush-frequency", flush_frequency: Period = Period::ZERO, "No meaning: each line is written at once.";
+        "flushFrequency", "log-flush-frequency", flush_frequency: FlushFrequency = FlushFrequency::default(), "No meaning: each line is written at once.";
         "verbosity", "v", verbosity: Option<i32> = None,
             "4 and more: what developers want to know too. The variable `DAYMARK_LOG` wins. The flag wins over the file.";
         "vmodule", "vmodule", vmodule: Vec<Pattern> = Vec::new(), "No meaning: `DAYMARK_LOG` names parts of the program.";
@@ -213,6 +213,28 @@ impl Field for Quantity {
     fn take_tree(&mut self, at: &str, tree: &Tree, report: &mut Report) {
         match tree {
             Tree::Integer(number) => self.0 = number.to_string(),
+            other => self.0.take_tree(at, other, report),
+        }
+    }
+
+    fn take_flag(&mut self, name: &str, text: &str) -> Taken {
+        self.0.take_flag(name, text)
+    }
+
+    fn json(&self) -> Value {
+        self.0.json()
+    }
+}
+
+/// A span of time, or a number of nanoseconds: component-base's `TimeOrMetaDuration`. The other form of the two is what
+/// kubeadm writes into every ConfigMap: `flushFrequency: 0`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FlushFrequency(pub(crate) Period);
+
+impl Field for FlushFrequency {
+    fn take_tree(&mut self, at: &str, tree: &Tree, report: &mut Report) {
+        match tree {
+            Tree::Integer(nanos) => self.0 = Period::nanos(*nanos),
             other => self.0.take_tree(at, other, report),
         }
     }

@@ -68,7 +68,7 @@ impl Configuration {
             (&mut self.nftables.sync_period, 30),
             (&mut self.nftables.min_sync_period, 1),
             (&mut self.config_sync_period, 900),
-            (&mut self.logging.flush_frequency, 5),
+            (&mut self.logging.flush_frequency.0, 5),
         ] {
             if *period == Period::ZERO {
                 *period = Period::seconds(seconds);

@@ -20,6 +20,11 @@ impl Period {
         }
     }
 
+    /// So many nanoseconds.
+    pub(crate) const fn nanos(nanos: i64) -> Self {
+        Self { nanos }
+    }
+
     /// Reads numbers with their units (Go's `time.ParseDuration`).
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (sign, mut rest) = match text.strip_prefix('-') {

@@ -165,6 +165,36 @@ metricsBindAddress: 0.0.0.0
     );
 }
 
+/// `config.conf` of the ConfigMap `kube-system/kube-proxy` as kubeadm writes it: every field, most at the zero of its Go type.
+const KUBEADM: &str = include_str!("kubeadm.yaml");
+
+#[test]
+fn what_kubeadm_writes_is_read_without_a_remark_in_every_mode() {
+    for mode in ["\"\"", "iptables", "ipvs", "nftables"] {
+        let text = KUBEADM.replace("mode: \"\"", &format!("mode: {mode}"));
+        let body = text.strip_prefix(HEAD).expect("the head of each file");
+        let Decided {
+            settings, remarks, ..
+        } = by_file(body, "").unwrap_or_else(|error| panic!("{mode}: {error:#}"));
+        assert_eq!(remarks, Vec::<String>::new(), "{mode}");
+        assert!(matches!(&settings.options.detector, Detector::Cidrs(one) if one.len() == 1));
+        assert_eq!(settings.healthz, Some("0.0.0.0:10256".parse().unwrap()));
+    }
+}
+
+#[test]
+fn the_frequency_of_flushes_is_a_time_or_nanoseconds() {
+    let shown = |value: &str| {
+        let decided = by_file(&format!("logging: {{flushFrequency: {value}}}\n"), "");
+        decided
+            .map(|decided| decided.given.configuration.json()["logging"]["flushFrequency"].clone())
+    };
+    assert_eq!(shown("5000000000").unwrap(), "5s");
+    assert_eq!(shown("5s").unwrap(), "5s");
+    let error = shown("[5]").unwrap_err().to_string();
+    assert!(error.contains("logging.flushFrequency"), "{error}");
+}
+
 #[test]
 fn own_pods_are_known_by_what_the_mode_of_detection_says() {
     let check = |words: &str, expected: Detector| {
