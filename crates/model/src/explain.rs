@@ -17,6 +17,7 @@ mod endpoints;
 mod listeners;
 mod step;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -126,6 +127,15 @@ impl Answer {
 /// # Errors
 /// Why there is no place to answer for.
 pub fn explain(world: &World, question: &Question) -> Result<Vec<Answer>, Cause> {
+    answers(world, question).map(Iterator::collect)
+}
+
+/// As [`explain`], an answer at a time: a Service may have tens of thousands of places, and each costs a look at every
+/// endpoint.
+///
+/// # Errors
+/// Why there is no place to answer for.
+pub fn answers<'a>(world: &'a World, question: &'a Question) -> Result<Answers<'a>, Cause> {
     let service = world.inputs().services.get(&question.service);
     let service = service.ok_or_else(|| Cause::NoService(question.service.clone()))?;
     audience::proxy(service).map_err(|why| Cause::NotProxied(why, service.proxy_name.clone()))?;
@@ -134,22 +144,38 @@ pub fn explain(world: &World, question: &Question) -> Result<Vec<Answer>, Cause>
         service,
         question,
     };
-    let named = scene.named()?;
-    let asked = named.iter().filter(|(_, named)| scene.is_asked(named.at));
-    let answers: Vec<Answer> = asked
-        .map(|(port, named)| scene.answer(port, named))
-        .collect();
-    if let Some(asked) = question.address.filter(|_| answers.is_empty()) {
-        let mut known: Vec<IpAddr> = named
-            .iter()
-            .flat_map(|(_, named)| scene.destinations(named.at))
-            .collect();
-        known.sort_unstable();
-        known.dedup();
-        return Err(Cause::NoSuchAddress { asked, known });
+    let mut named = scene.named()?;
+    let known = question.address.map(|asked| (asked, scene.known(&named)));
+    named.retain(|(_, named)| scene.is_asked(named.at));
+    match known {
+        Some((asked, known)) if named.is_empty() => Err(Cause::NoSuchAddress { asked, known }),
+        _ => Ok(Answers {
+            scene,
+            named: named.into_iter(),
+        }),
     }
-    Ok(answers)
 }
+
+/// The answers to a question, in the order of ports and fields. Each is made when it is taken.
+pub struct Answers<'a> {
+    scene: Scene<'a>,
+    named: std::vec::IntoIter<(&'a ServicePort, Named)>,
+}
+
+impl Iterator for Answers<'_> {
+    type Item = Answer;
+
+    fn next(&mut self) -> Option<Answer> {
+        let (port, named) = self.named.next()?;
+        Some(self.scene.answer(port, &named))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.named.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Answers<'_> {}
 
 /// What all answers to a question have in common.
 struct Scene<'a> {
@@ -166,14 +192,14 @@ impl<'a> Scene<'a> {
             return Err(Cause::NoPorts);
         }
         let mut named: Vec<(&ServicePort, Named)> = Vec::new();
-        for port in ports {
+        // Two fields may name one place of a port.
+        let mut known: BTreeSet<(usize, FrontendKey)> = BTreeSet::new();
+        for (index, port) in ports.enumerate() {
             for family in Family::BOTH {
                 let rules = &self.world.here().options.rules;
                 let all = places(self.service, port, family, rules);
                 for place in all.filter(|named| self.names(port, named)) {
-                    // Two fields may name one place.
-                    let known = |(of, n): &(&ServicePort, Named)| n.at == place.at && *of == port;
-                    if !named.iter().any(known) {
+                    if known.insert((index, place.at)) {
                         named.push((port, place));
                     }
                 }
@@ -202,6 +228,15 @@ impl<'a> Scene<'a> {
                 *number == port.port || named.at.protocol_port().1 == *number
             }
         }
+    }
+
+    /// The addresses of all places, sorted.
+    fn known(&self, named: &[(&ServicePort, Named)]) -> Vec<IpAddr> {
+        let all = named
+            .iter()
+            .flat_map(|(_, named)| self.destinations(named.at));
+        let all: BTreeSet<IpAddr> = all.collect();
+        all.into_iter().collect()
     }
 
     fn is_asked(&self, at: FrontendKey) -> bool {

@@ -308,4 +308,14 @@ impl Kernel for Program {
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
         Ok(self.table(table).map(super::program::Contents::ruleset))
     }
+
+    fn element(
+        &mut self,
+        table: &TableId,
+        set: &Name,
+        key: &SetElem,
+    ) -> Result<Option<SetElem>, CommitError> {
+        let filled = self.table(table).and_then(|held| held.sets.get(set));
+        Ok(filled.and_then(|filled| filled.elems.get(&key.key)))
+    }
 }

@@ -2,13 +2,14 @@
 
 use daymark_case::random::{self, Random};
 use daymark_dataplane::nft::TableFlags;
-use daymark_dataplane::nft::apply::Plane;
+use daymark_dataplane::nft::apply::{Kernel, Plane};
 use daymark_dataplane::nft::compare;
-use daymark_dataplane::nft::inspect::{MOST_SLOTS, Object};
+use daymark_dataplane::nft::inspect::{Agreement, Asking, Held, Inspection, MOST_LISTED, Object};
 use daymark_dataplane::nft::layout::set;
 use daymark_dataplane::nft::program::Program;
 use daymark_model::desired::{Action, List, PoolKey};
-use daymark_model::{Desired, FrontendKey, World};
+use daymark_model::{Desired, Family, FrontendKey, World};
+use daymark_netlink::nft::{Elements, Message, SetElem};
 use proptest::prelude::*;
 
 use crate::common::world_of;
@@ -33,10 +34,11 @@ fn backends(desired: &Desired, at: &FrontendKey) -> usize {
     used.map(pool).sum()
 }
 
-#[test]
-fn of_a_large_pool_the_first_slots_are_asked_for_and_the_others_counted() {
-    let mut text = "service web ClusterIP 80/TCP cluster=10.96.0.7\n".to_owned();
-    for number in 0..500 {
+/// A plane that serves a Service of so many endpoints with affinity at two places.
+fn plane_of(endpoints: usize) -> (World, Plane<Program>) {
+    let mut text =
+        "service web NodePort 80/TCP@30080 cluster=10.96.0.7 affinity=ClientIP\n".to_owned();
+    for number in 0..endpoints {
         let (high, low) = (number / 250, number % 250 + 1);
         text += &format!("endpoint 10.244.{high}.{low} ready on node-2\n");
     }
@@ -45,15 +47,67 @@ fn of_a_large_pool_the_first_slots_are_asked_for_and_the_others_counted() {
     plane
         .reconcile(world.desired().clone())
         .expect("a kernel that takes all");
+    (world, plane)
+}
+
+/// How many objects of a set are listed, and how many more are told of.
+fn of_set(found: &Inspection, name: &str) -> (usize, usize, usize) {
+    let object = Object::Element(name.into());
+    let listed = found.objects.iter().filter(|held| held.object == object);
+    let more = found.more.iter().find(|more| *more.set == *name);
+    let (same, differing) = more.map_or((0, 0), |more| (more.same, more.differing));
+    (listed.count(), same, differing)
+}
+
+#[test]
+fn a_large_pool_is_asked_for_whole_and_once_and_counted_beyond_its_first_slots() {
+    let (world, mut plane) = plane_of(5000);
+    let mut asking = Asking::within(2 * 5000 + 5000 + 100);
+    for (at, frontend) in &world.desired().frontends {
+        let found = plane.inspect_as_part(at, &frontend.port, &mut asking);
+        let found = found.expect("readable");
+        for name in [set::SLOTS, set::MEMBERS] {
+            let expected = (MOST_LISTED, 5000 - MOST_LISTED, 0);
+            assert_eq!(of_set(&found, name), expected, "{at}: {name}");
+        }
+        assert_eq!(found.unasked, 0, "{at}");
+        assert!(found.agrees());
+    }
+    // Without room it says what it did not ask for.
     let (at, frontend) = world.desired().frontends.iter().next().expect("a place");
+    let mut little = Asking::within(1000);
+    let found = plane.inspect_as_part(at, &frontend.port, &mut little);
+    let found = found.expect("readable");
+    let (listed, same, _) = of_set(&found, set::SLOTS);
+    assert!(listed + same < 1000);
+    assert_eq!(found.unasked, 2 * 5000 - (listed + same));
+}
+
+#[test]
+fn the_last_slot_of_a_large_pool_is_missed() {
+    let (world, mut plane) = plane_of(300);
+    let (at, frontend) = world.desired().frontends.iter().next().expect("a place");
+    let table = plane.compiler().words(Family::V4).table();
+    let program = plane.compiler().program();
+    let contents = program.table(&table).expect("a table");
+    let last = contents.elements(set::SLOTS).last().expect("slots");
+    let slot = format!("slot {}:", last.key.host_word(1).expect("pool and slot"));
+    let gone = Message::DelElems {
+        table,
+        elements: Elements {
+            set: set::SLOTS.into(),
+            elems: vec![SetElem::key(last.key)],
+        },
+    };
+    plane.kernel().commit(&[gone]).expect("taken away");
     let found = plane.inspect(at, &frontend.port).expect("readable");
-    let slots = found.objects.iter();
-    let slots = slots.filter(|held| held.object == Object::Element(set::SLOTS.into()));
-    assert_eq!(
-        (slots.count(), found.unasked),
-        (MOST_SLOTS, 500 - MOST_SLOTS)
-    );
-    assert!(found.agrees());
+    assert!(!found.agrees());
+    let expected = (MOST_LISTED + 1, 299 - MOST_LISTED, 0);
+    assert_eq!(of_set(&found, set::SLOTS), expected);
+    let missing = |held: &&Held| held.agreement == Agreement::Missing;
+    let missing: Vec<_> = found.objects.iter().filter(missing).collect();
+    assert_eq!(missing.len(), 1);
+    assert!(missing[0].meaning.contains(&slot), "{missing:?}");
 }
 
 proptest! {

@@ -129,6 +129,15 @@ impl Findings {
         sent.peek().is_some()
             && sent.all(|a| a.forwarded && a.kernel.as_ref().is_some_and(|kernel| kernel.agrees))
     }
+
+    /// What is not known to be bad is good only if all of it was looked at.
+    fn code(&self) -> u8 {
+        match (self.is_good(), self.explained.untold) {
+            (false, _) => 1,
+            (true, 0) => 0,
+            (true, _) => UNKNOWN,
+        }
+    }
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -140,7 +149,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Output::Json => print(&serde_json::to_string_pretty(&findings)?),
         Output::Table => print(table::table(&findings, args.all).trim_end()),
     }
-    Ok(ExitCode::from(u8::from(!findings.is_good())))
+    Ok(ExitCode::from(findings.code()))
 }
 
 fn find_out(args: &Args) -> anyhow::Result<Findings> {

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
-use daymark_dataplane::nft::inspect::{Held, Inspection, Kept};
+use daymark_dataplane::nft::inspect::{Asking, Held, Inspection, Kept, More};
 use daymark_model::decide::{Arrival, decision};
-use daymark_model::explain::{self, Asker, PortAsked, Question, Sender, Step, explain};
+use daymark_model::explain::{self, Asker, PortAsked, Question, Sender, Step};
 use daymark_model::{Family, Packet, ServiceKey, Verdict, World};
 
 use super::wire;
@@ -23,27 +23,64 @@ pub(crate) fn explained<K: Kernel>(
         address: asked.address,
         client: client.clone(),
     };
-    let (cause, answers) = match explain(world, &question) {
-        Ok(answers) => (None, answers),
-        Err(cause) => (Some(self::cause(&cause)), Vec::new()),
+    let (cause, answers, untold) = match explain::answers(world, &question) {
+        Ok(answers) => {
+            let (told, untold) = tell(world, plane, answers);
+            (None, told, untold)
+        }
+        Err(cause) => (Some(self::cause(&cause)), Vec::new(), 0),
     };
     let listeners = explain::listeners(world, &question.service);
-    let tell = |found: explain::Answer| {
-        let packet = found.packet;
-        let mut told = answer(found);
-        told.kernel = packet.and_then(|packet| kernel(world, plane, &packet));
-        told
-    };
     wire::Explained {
         node: world.here().node.name.to_string(),
         service: question.service.to_string(),
         client: client.addresses,
         stale: None,
         cause,
-        answers: answers.into_iter().map(tell).collect(),
+        answers,
+        untold,
         listeners: listeners.iter().map(listener).collect(),
     }
 }
+
+/// The first answers, and how many are left: the plane waits meanwhile, and a Service may have 65,536 places, and as many endpoints
+/// as it likes behind each.
+fn tell<K: Kernel>(
+    world: &World,
+    plane: &mut Plane<K>,
+    mut answers: explain::Answers,
+) -> (Vec<wire::Answer>, usize) {
+    let mut asking = Asking::default();
+    let (mut looked_at, mut listed) = (0, 0);
+    let mut told = Vec::new();
+    while told.len() < MOST_PLACES && (told.is_empty() || looked_at < MOST_LOOKED_AT) {
+        let Some(found) = answers.next() else { break };
+        looked_at += found.endpoints.len();
+        let most = if found.endpoints.len() <= MOST_LISTED - listed {
+            usize::MAX
+        } else {
+            FIRST
+        };
+        let kernel = found.packet.as_ref();
+        let kernel = kernel.and_then(|packet| kernel_of(world, plane, packet, &mut asking));
+        let answer = wire::Answer {
+            kernel,
+            ..answer(&found, most)
+        };
+        listed = (listed + answer.endpoints.len()).min(MOST_LISTED);
+        told.push(answer);
+    }
+    (told, answers.len())
+}
+
+/// The most places of one answer.
+pub(super) const MOST_PLACES: usize = 100;
+/// With so many endpoints looked at, a place each time anew, no further place is.
+pub(super) const MOST_LOOKED_AT: usize = 200_000;
+/// The most endpoints that are listed one by one, of all places together.
+pub(super) const MOST_LISTED: usize = 20_000;
+/// Beyond that, how many of each standing are listed of a place.
+pub(super) const FIRST: usize = 20;
 
 fn listener(listener: &explain::Listener) -> wire::Listener {
     wire::Listener {
@@ -109,8 +146,10 @@ fn cause(cause: &explain::Cause) -> wire::Cause {
     }
 }
 
-fn answer(found: explain::Answer) -> wire::Answer {
+/// An answer with so many endpoints of each standing.
+fn answer(found: &explain::Answer, most: usize) -> wire::Answer {
     let name = &found.port;
+    let (standings, endpoints) = endpoints(&found.endpoints, most);
     wire::Answer {
         port: if name.port.is_empty() {
             name.protocol.to_string()
@@ -125,7 +164,8 @@ fn answer(found: explain::Answer) -> wire::Answer {
         verdict: found.verdict.as_ref().map(|v| verdict(v).to_owned()),
         causes: found.causes.iter().map(cause).collect(),
         steps: found.steps.iter().map(step).collect(),
-        endpoints: found.endpoints.iter().map(endpoint).collect(),
+        standings,
+        endpoints,
         skipped: found.skipped.iter().map(skipped).collect(),
         kernel: None,
     }
@@ -160,6 +200,33 @@ fn step(step: &Step) -> wire::Step {
     }
 }
 
+/// How many there are of each standing, and the first of each.
+fn endpoints(
+    all: &[explain::Considered],
+    most: usize,
+) -> (Vec<wire::Standing>, Vec<wire::Endpoint>) {
+    let mut standings: Vec<wire::Standing> = Vec::new();
+    let mut listed = Vec::new();
+    for considered in all {
+        let code = considered.standing.code();
+        let known = standings.iter().position(|known| known.standing == code);
+        let known = known.unwrap_or_else(|| {
+            standings.push(wire::Standing {
+                standing: code.to_owned(),
+                text: considered.standing.to_string(),
+                endpoints: 0,
+            });
+            standings.len() - 1
+        });
+        let count = &mut standings[known].endpoints;
+        if *count < most {
+            listed.push(endpoint(considered));
+        }
+        *count += 1;
+    }
+    (standings, listed)
+}
+
 fn endpoint(considered: &explain::Considered) -> wire::Endpoint {
     wire::Endpoint {
         address: considered.address,
@@ -186,9 +253,14 @@ fn skipped(skipped: &explain::Skipped) -> wire::Skipped {
 }
 
 /// What the tables hold for the place that catches a packet.
-fn kernel<K: Kernel>(world: &World, plane: &mut Plane<K>, packet: &Packet) -> Option<wire::Kernel> {
+fn kernel_of<K: Kernel>(
+    world: &World,
+    plane: &mut Plane<K>,
+    packet: &Packet,
+    asking: &mut Asking,
+) -> Option<wire::Kernel> {
     let (at, frontend) = decision(world.desired(), packet).caught?;
-    let held = plane.inspect(&at, &frontend.port);
+    let held = plane.inspect_as_part(&at, &frontend.port, asking);
     let kept = plane.kept(&at, packet.source);
     let counted = plane.connections(&at);
     Some(match held.and_then(|held| Ok((held, kept?, counted?))) {
@@ -209,6 +281,7 @@ fn unread(table: &str, error: &CommitError) -> wire::Kernel {
         agrees: false,
         unread: Some(error.to_string()),
         objects: Vec::new(),
+        more: Vec::new(),
         unasked: 0,
         refused: Vec::new(),
         kept: None,
@@ -227,6 +300,7 @@ fn told(held: &Inspection, kept: Option<Kept>) -> wire::Kernel {
         agrees: held.agrees() && held.withheld.is_empty(),
         unread: None,
         objects: held.objects.iter().map(object).collect(),
+        more: held.more.iter().map(more).collect(),
         unasked: held.unasked,
         refused: refused.collect(),
         kept: kept.map(|kept| wire::Kept {
@@ -234,6 +308,14 @@ fn told(held: &Inspection, kept: Option<Kept>) -> wire::Kernel {
             seconds: kept.expires.map(|expires| expires.as_secs()),
         }),
         connections: None,
+    }
+}
+
+fn more(more: &More) -> wire::More {
+    wire::More {
+        object: more.set.to_string(),
+        same: more.same,
+        differing: more.differing,
     }
 }
 

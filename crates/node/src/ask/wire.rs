@@ -1,7 +1,7 @@
 //! Requests and answers of the agent's socket, as JSON.
 //!
 //! A request is `{"explain": {...}}` or `{"status": {}}`, an answer `{"explained": {...}}`, `{"status": {...}}` or
-//! `{"error": "..."}`. Fields that have nothing to say are absent. Names of fields are stable; texts are for people.
+//! `{"error": "..."}`. Lists that grow with a Service have an end, and what is beyond it is counted. Fields that have nothing to say are absent. Names of fields are stable; texts are for people.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -90,8 +90,11 @@ pub struct Explained {
     /// Why there is no place to answer for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// An answer for each place of the Service.
+    /// An answer for each place of the Service that was asked about, the first of them.
     pub answers: Vec<Answer>,
+    /// How many places more there are that were asked about, and not looked at.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub untold: usize,
     /// What the agent itself answers for the Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<Listener>,
@@ -145,7 +148,10 @@ pub struct Answer {
     /// The rules that were asked, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// The endpoints that were considered.
+    /// How many of the endpoints that were considered are so: all of them count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standings: Vec<Standing>,
+    /// The endpoints that were considered; of too many for one answer the first of each standing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
     /// EndpointSlices that gave none.
@@ -199,6 +205,17 @@ pub struct Endpoint {
     pub text: String,
 }
 
+/// How many endpoints were used, or left out for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// As [`Endpoint::standing`].
+    pub standing: String,
+    /// As [`Endpoint::text`].
+    pub text: String,
+    /// How many.
+    pub endpoints: usize,
+}
+
 /// A slice without an endpoint for this place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
@@ -225,7 +242,10 @@ pub struct Kernel {
     pub unread: Option<String>,
     /// Elements and chains, in the order in which packets meet them.
     pub objects: Vec<Object>,
-    /// How many slots of large pools were not asked for, beyond the first of each; `daymark status` compares all.
+    /// What else was asked for of sets that have much to the place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<More>,
+    /// How many elements were not asked for, because there are tens of thousands; `daymark status` compares all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unasked: usize,
     /// What the kernel refused, so that it is not there.
@@ -252,6 +272,17 @@ pub struct Object {
     pub wanted: Vec<String>,
     /// What is there.
     pub held: Vec<String>,
+}
+
+/// Elements that were asked for and are not listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct More {
+    /// Their set.
+    pub object: String,
+    /// How many are as they should be.
+    pub same: usize,
+    /// How many are not.
+    pub differing: usize,
 }
 
 /// Something that the kernel refused.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use daymark_model::desired::List;
 use daymark_netlink::nft::{Data, Name, SetElem, Value, Verdict};
 
-use super::slot_backend;
+use super::asking::slot_backend;
 use crate::nft::layout::{FrontendValue, Words, address, backend_of, flag, set};
 use crate::nft::plan::{Checked, Fate, Plan};
 

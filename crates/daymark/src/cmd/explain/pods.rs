@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use daymark_controllers::explain::{Selected, selected};
-use daymark_node::ask::wire::{Explained, From};
+use daymark_node::ask::wire::{Answer, Explained, From};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -160,21 +160,34 @@ fn tell(service: &Service, pods: &[Pod], explained: &Explained) -> Pods {
 }
 
 /// Addresses of endpoints that the agent knows.
-struct Known(BTreeSet<IpAddr>);
+struct Known {
+    addresses: BTreeSet<IpAddr>,
+    /// Whether there are more that it has not told.
+    cut: bool,
+}
 
 fn endpoints(explained: &Explained) -> Known {
-    let all = explained
-        .answers
-        .iter()
-        .flat_map(|answer| &answer.endpoints);
-    Known(all.map(|endpoint| endpoint.address).collect())
+    let is_whole = |answer: &&Answer| {
+        let all: usize = answer.standings.iter().map(|s| s.endpoints).sum();
+        all == answer.endpoints.len()
+    };
+    let family = |answer: &Answer| answer.packet.as_ref().map(|p| p.destination.is_ipv4());
+    // All places of a family have the same endpoints: one of them that lists all is enough.
+    let whole = explained.answers.iter().filter(is_whole).map(family);
+    let whole: BTreeSet<Option<bool>> = whole.collect();
+    let mut cut = explained.answers.iter().filter(|answer| !is_whole(answer));
+    let all = explained.answers.iter().flat_map(|a| &a.endpoints);
+    Known {
+        addresses: all.map(|endpoint| endpoint.address).collect(),
+        cut: cut.any(|answer| !whole.contains(&family(answer))),
+    }
 }
 
 impl Known {
-    /// Whether nothing is missing: some address is known, or the agent was asked for no endpoints.
+    /// Whether nothing is missing: some address is known, or the agent was asked for no endpoints, or has not told them all.
     fn is_empty_for(&self, addresses: &[String]) -> bool {
         let mut parsed = addresses.iter().flat_map(|ip| ip.parse::<IpAddr>());
-        self.0.is_empty() || parsed.any(|ip| self.0.contains(&ip))
+        self.cut || self.addresses.is_empty() || parsed.any(|ip| self.addresses.contains(&ip))
     }
 }
 

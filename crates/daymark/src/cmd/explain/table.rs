@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use daymark_node::ask::wire::{Answer, Cause, Endpoint, Kernel, Object};
+use daymark_node::ask::wire::{Answer, Cause, Endpoint, Kernel, Object, Standing};
 
 use super::Findings;
 use super::pods::Pods;
@@ -19,6 +19,13 @@ pub(super) fn table(findings: &Findings, all: bool) -> String {
         out.push('\n');
         out += &overview(&explained.answers);
     }
+    if explained.untold > 0 {
+        let _ = writeln!(
+            out,
+            "{} more places were not looked at: name one with --port or --address",
+            explained.untold
+        );
+    }
     for answer in in_question(&explained.answers, all) {
         let _ = write!(out, "\n{}", in_full(answer));
     }
@@ -28,7 +35,7 @@ pub(super) fn table(findings: &Findings, all: bool) -> String {
         let _ = write!(
             out,
             "\nThe agent itself\n{}",
-            columns(2, &rows.collect::<Vec<_>>())
+            columns(2, &shortened(rows.collect()))
         );
     }
     if let Some(pods) = &findings.pods {
@@ -101,11 +108,8 @@ fn overview(answers: &[Answer]) -> String {
 }
 
 fn verdict(answer: &Answer) -> String {
-    let used = answer
-        .endpoints
-        .iter()
-        .filter(|e| e.standing == "used")
-        .count();
+    let used = answer.standings.iter().find(|s| s.standing == "used");
+    let used = used.map_or(0, |used| used.endpoints);
     let s = if used == 1 { "" } else { "s" };
     let what = match answer.verdict.as_deref() {
         None => "not asked",
@@ -135,7 +139,12 @@ fn in_full(answer: &Answer) -> String {
         vec![rule, outcome, step.field.clone()]
     });
     section(&mut out, "rules", steps.collect());
-    let endpoints = answer.endpoints.iter().map(endpoint);
+    let all: usize = answer.standings.iter().map(|s| s.endpoints).sum();
+    let endpoints: Vec<Vec<String>> = if all > MOST {
+        summary(answer)
+    } else {
+        answer.endpoints.iter().map(endpoint).collect()
+    };
     // Of a Service of two families the other one's slices are a matter of course, unless nothing else is there.
     let of_course = |why: &str| why == "other-family" && !answer.endpoints.is_empty();
     let skipped = answer
@@ -152,11 +161,8 @@ fn in_full(answer: &Answer) -> String {
             format!("left out: {}", skipped.text),
         ]
     });
-    section(
-        &mut out,
-        "endpoints",
-        shortened(endpoints.chain(skipped).collect()),
-    );
+    let rows = endpoints.into_iter().chain(shortened(skipped.collect()));
+    section(&mut out, "endpoints", rows.collect());
     if let Some(kernel) = &answer.kernel {
         out += &in_kernel(kernel);
     }
@@ -170,11 +176,40 @@ fn section(out: &mut String, name: &str, rows: Vec<Vec<String>>) {
     }
 }
 
-fn endpoint(endpoint: &Endpoint) -> Vec<String> {
-    let address = match endpoint.port {
+/// Many endpoints: how many there are of each standing, and the first of them. The most come last.
+fn summary(answer: &Answer) -> Vec<Vec<String>> {
+    let mut standings: Vec<&Standing> = answer.standings.iter().collect();
+    standings.sort_by_key(|standing| standing.endpoints);
+    let row = |standing: &&Standing| {
+        let of = answer.endpoints.iter();
+        let of = of.filter(|e| e.standing == standing.standing).take(FEW);
+        let named: Vec<String> = of
+            .map(|endpoint| match &endpoint.node {
+                Some(node) => format!("{} on {node}", address(endpoint)),
+                None => address(endpoint),
+            })
+            .collect();
+        let more = if standing.endpoints > named.len() {
+            ", ..."
+        } else {
+            ""
+        };
+        let count = format!("{} endpoints", standing.endpoints);
+        let named = format!("{}{more}", named.join(", "));
+        vec![count, standing.text.clone(), named]
+    };
+    standings.iter().map(row).collect()
+}
+
+fn address(endpoint: &Endpoint) -> String {
+    match endpoint.port {
         Some(port) => std::net::SocketAddr::new(endpoint.address, port).to_string(),
         None => endpoint.address.to_string(),
-    };
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> Vec<String> {
+    let address = address(endpoint);
     let node = endpoint.node.clone().unwrap_or_else(|| "-".to_owned());
     vec![address, node, endpoint.slice.clone(), endpoint.text.clone()]
 }
@@ -189,17 +224,12 @@ fn in_kernel(kernel: &Kernel) -> String {
         }
     };
     let mut out = format!("  kernel: table {}, {state}\n", kernel.table);
-    let (differ, same): (Vec<_>, Vec<_>) = kernel
-        .objects
-        .iter()
-        .partition(|object| object.agreement != "same");
-    let rows = differ.into_iter().chain(same).map(object);
-    out += &columns(4, &shortened(rows.collect()));
+    out += &columns(4, &objects(kernel));
     if kernel.unasked > 0 {
         let count = kernel.unasked;
         let _ = writeln!(
             out,
-            "    {count} more slots were not asked for: daymark status compares all"
+            "    {count} more elements were not asked for: daymark status compares all"
         );
     }
     for refused in &kernel.refused {
@@ -221,6 +251,36 @@ fn in_kernel(kernel: &Kernel) -> String {
         let _ = writeln!(out, "    the client keeps {}{time}", kept.endpoint);
     }
     out
+}
+
+/// What differs first; of what is as it should be the first of each set, and how much more there is.
+fn objects(kernel: &Kernel) -> Vec<Vec<String>> {
+    let is_same = |object: &&Object| object.agreement == "same";
+    let differ = kernel.objects.iter().filter(|object| !is_same(object));
+    let mut rows = shortened(differ.map(object).collect());
+    let unlisted = kernel.more.iter().filter(|more| more.differing > 0);
+    rows.extend(unlisted.map(|more| {
+        let said = format!("... and {} more", more.differing);
+        vec![more.object.clone(), said, "not the same".to_owned()]
+    }));
+    let same: Vec<&Object> = kernel.objects.iter().filter(is_same).collect();
+    for of_set in same.chunk_by(|a, b| a.object == b.object) {
+        let name = &of_set[0].object;
+        let unlisted = kernel.more.iter().find(|more| more.object == *name);
+        let unlisted = unlisted.map_or(0, |more| more.same);
+        let most = if of_set.len() + unlisted > MOST / 2 {
+            FEW
+        } else {
+            of_set.len()
+        };
+        rows.extend(of_set.iter().take(most).map(|same| object(same)));
+        let more = of_set.len() + unlisted - most;
+        if more > 0 {
+            let said = format!("... and {more} more");
+            rows.push(vec![name.clone(), said, "same".to_owned()]);
+        }
+    }
+    rows
 }
 
 fn object(object: &Object) -> Vec<String> {
@@ -252,13 +312,15 @@ fn shortened(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
     let more = rows.len().saturating_sub(MOST);
     if more > 1 {
         rows.truncate(MOST);
-        rows.push(vec![format!("... and {more} more (-o json has all)")]);
+        rows.push(vec![format!("... and {more} more (-o json has more)")]);
     }
     rows
 }
 
 /// Rows of a list.
 const MOST: usize = 20;
+/// How many of many are named.
+const FEW: usize = 3;
 
 fn causes(causes: &[Cause], indent: usize) -> String {
     let mut out = String::new();

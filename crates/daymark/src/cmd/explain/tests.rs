@@ -1,5 +1,7 @@
 use clap::Parser;
-use daymark_node::ask::wire::{Answer, Cause, Endpoint, Kernel, Object, Packet, Step};
+use daymark_node::ask::wire::{
+    Answer, Cause, Endpoint, Kernel, More, Object, Packet, Standing, Step,
+};
 
 use super::*;
 
@@ -74,6 +76,16 @@ fn answer(causes: Vec<Cause>) -> Answer {
             outcome: "Cluster: any endpoint of the cluster".to_owned(),
             field: "spec.internalTrafficPolicy".to_owned(),
         }],
+        standings: vec![Standing {
+            standing: if causes.is_empty() {
+                "used"
+            } else {
+                "not-ready"
+            }
+            .to_owned(),
+            text: "left out: not ready".to_owned(),
+            endpoints: 1,
+        }],
         endpoints: vec![Endpoint {
             address: "10.244.1.5".parse().unwrap(),
             port: Some(8080),
@@ -100,6 +112,7 @@ fn answer(causes: Vec<Cause>) -> Answer {
                 wanted: vec!["a".to_owned()],
                 held: vec!["a".to_owned()],
             }],
+            more: Vec::new(),
             unasked: 0,
             refused: Vec::new(),
             kept: None,
@@ -119,6 +132,7 @@ fn findings(answers: Vec<Answer>) -> Findings {
             stale: None,
             cause: None,
             answers,
+            untold: 0,
             listeners: Vec::new(),
         },
         pods: None,
@@ -185,4 +199,84 @@ fn good_is_what_every_packet_that_can_be_sent_reaches() {
     assert!(findings(vec![answer(vec![]), unasked.clone()]).is_good());
     assert!(!findings(vec![unasked]).is_good());
     assert!(!findings(vec![]).is_good());
+}
+
+/// A place with five thousand endpoints, of which two are not ready, and whose slots the kernel was asked for.
+fn large() -> Answer {
+    let mut large = answer(vec![]);
+    let of = |standing: &str, text: &str, endpoints| Standing {
+        standing: standing.to_owned(),
+        text: text.to_owned(),
+        endpoints,
+    };
+    large.standings = vec![
+        of("used", "used, sees the client's address", 4998),
+        of("not-ready", "left out: not ready", 2),
+    ];
+    let one = large.endpoints[0].clone();
+    let endpoint = |number: u16| Endpoint {
+        address: format!("10.244.{}.{}", number / 250, number % 250)
+            .parse()
+            .unwrap(),
+        standing: if number < 2 { "not-ready" } else { "used" }.to_owned(),
+        ..one.clone()
+    };
+    large.endpoints = (0..100).map(endpoint).collect();
+    let kernel = large.kernel.as_mut().unwrap();
+    let slot = |number: u16| Object {
+        object: "slots".to_owned(),
+        meaning: format!("slot {number}"),
+        ..kernel.objects[0].clone()
+    };
+    let slots: Vec<Object> = (0..50).map(slot).collect();
+    kernel.objects.extend(slots);
+    kernel.more = vec![More {
+        object: "slots".to_owned(),
+        same: 4948,
+        differing: 0,
+    }];
+    large
+}
+
+#[test]
+fn thousands_of_endpoints_are_counted_and_the_first_of_each_kind_named() {
+    let found = findings(vec![large()]);
+    let text = table::table(&found, true);
+    let expected = "forwarded to 4998 endpoints\n\n\
+         10.96.0.7:80/TCP (cluster IP)\n  \
+           rules\n    policy  Cluster: any endpoint of the cluster  spec.internalTrafficPolicy\n  \
+           endpoints\n    \
+             2 endpoints     left out: not ready              10.244.0.0:8080 on node-1, 10.244.0.1:8080 on node-1\n    \
+             4998 endpoints  used, sees the client's address  10.244.0.2:8080 on node-1, 10.244.0.3:8080 on node-1, \
+               10.244.0.4:8080 on node-1, ...\n  \
+           kernel: table ip daymark, as it should be\n    \
+             fe-a   plan 3 (to-1)      same\n    \
+             slots  slot 0             same\n    \
+             slots  slot 1             same\n    \
+             slots  slot 2             same\n    \
+             slots  ... and 4995 more  same\n";
+    assert!(text.contains(expected), "{text}");
+    let mut differs = large();
+    let kernel = differs.kernel.as_mut().unwrap();
+    (kernel.agrees, kernel.more[0].differing) = (false, 7);
+    let text = table::table(&findings(vec![differs]), true);
+    assert!(
+        text.contains("slots  ... and 7 more     not the same\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn places_that_were_not_looked_at_are_told_and_not_taken_for_good() {
+    let mut found = findings(vec![answer(vec![])]);
+    assert_eq!(found.code(), 0);
+    found.explained.untold = 900;
+    assert_eq!(found.code(), UNKNOWN);
+    let text = table::table(&found, false);
+    assert!(
+        text.contains("\n900 more places were not looked at: name one with --port"),
+        "{text}"
+    );
+    found.explained.answers.push(answer(vec![cause()]));
+    assert_eq!(found.code(), 1);
 }

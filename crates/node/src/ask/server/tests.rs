@@ -10,9 +10,10 @@ use daymark_dataplane::nft::layout::set;
 use daymark_dataplane::nft::program::Program;
 use daymark_feed::{PlaneStatus, plane_channel};
 use daymark_model::Change;
-use daymark_netlink::nft::{Message, Ruleset, TableId};
+use daymark_netlink::nft::{Message, Name, Ruleset, SetElem, TableId};
 use tokio::io::AsyncReadExt;
 
+use super::super::explain;
 use super::*;
 use crate::ask::wire::{Explain, From, Nothing};
 use crate::events::board;
@@ -131,6 +132,15 @@ impl Kernel for Shared {
 
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
         self.lock().read(table)
+    }
+
+    fn element(
+        &mut self,
+        table: &TableId,
+        set: &Name,
+        key: &SetElem,
+    ) -> Result<Option<SetElem>, CommitError> {
+        self.lock().element(table, set, key)
     }
 }
 
@@ -312,6 +322,60 @@ async fn a_place_is_explained_with_what_the_kernel_holds() {
     );
     let told = fixture.explain("nothing", From::Outside).await;
     assert_eq!(told.cause.unwrap().code, "no-service");
+    fixture.end();
+}
+
+/// A Service at so many external IPs, with so many endpoints, of which two are not ready.
+fn wide(addresses: usize, endpoints: usize) -> String {
+    let ips: Vec<String> = (0..addresses).map(|n| format!("203.0.113.{n}")).collect();
+    let mut text = format!(
+        "node node-1 172.30.0.11 pods=10.244.1.0/24\n\
+         service web ClusterIP 80->8080/TCP cluster=10.96.0.7 external={}\n",
+        ips.join(",")
+    );
+    for number in 0..endpoints {
+        let state = if number < 2 { "not-ready" } else { "ready" };
+        let (high, low) = (number / 250, number % 250 + 1);
+        text += &format!("endpoint 10.245.{high}.{low} {state} on node-2\n");
+    }
+    text
+}
+
+/// How many endpoints an answer counts of each standing, how many it lists, and how many slots it knows of.
+fn counted(answer: &wire::Answer) -> (Vec<(&str, usize)>, usize, usize) {
+    let standings = answer.standings.iter();
+    let standings = standings.map(|s| (s.standing.as_str(), s.endpoints));
+    let kernel = answer.kernel.as_ref().unwrap();
+    assert!(kernel.agrees && kernel.unasked == 0, "{kernel:?}");
+    let listed = kernel.objects.iter().filter(|o| o.object == "slots");
+    let more = kernel.more.iter().filter(|more| more.object == "slots");
+    let slots = listed.count() + more.map(|more| more.same).sum::<usize>();
+    (standings.collect(), answer.endpoints.len(), slots)
+}
+
+#[tokio::test]
+async fn an_answer_counts_thousands_of_endpoints_and_has_an_end() {
+    let fixture = fixture("wide", &wide(60, 5000));
+    let told = fixture.explain("web", From::Outside).await;
+    // Each place is a look at every endpoint.
+    assert_eq!((told.answers.len(), told.untold), (40, 21));
+    for (index, answer) in told.answers.iter().enumerate() {
+        let listed = if index < 4 { 5000 } else { 2 + explain::FIRST };
+        let expected = (vec![("not-ready", 2), ("used", 4998)], listed, 4998);
+        assert_eq!(counted(answer), expected, "{}", answer.at);
+    }
+    let bytes = serde_json::to_vec(&told).unwrap().len();
+    assert!(bytes < 8 << 20, "{bytes} bytes");
+    fixture.end();
+}
+
+#[tokio::test]
+async fn of_a_place_with_few_endpoints_all_are_listed() {
+    let fixture = fixture("narrow", &wide(150, 300));
+    let told = fixture.explain("web", From::Outside).await;
+    assert_eq!((told.answers.len(), told.untold), (100, 51));
+    let expected = (vec![("not-ready", 2), ("used", 298)], 300, 298);
+    assert_eq!(counted(&told.answers[0]), expected);
     fixture.end();
 }
 
