@@ -128,9 +128,6 @@ fn drawn(mut random: Random, seed: u64, size: Size, options: Options) -> Case {
         options,
         ..Case::default()
     };
-    if size.manner != Manner::Anything {
-        buildable::options(&mut case.options);
-    }
     let mut world = World::new(case.options.clone());
     for number in 0..=size.steps {
         let drawn = changes(&mut random, seed, size, number);

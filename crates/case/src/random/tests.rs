@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use daymark_model::World;
+use daymark_model::decide::Arrival;
+use daymark_model::input::Detector;
+use daymark_model::{Family, World};
 
 use super::{Manner, Random, Size, case};
 use crate::{Case, Expect, judge_model};
@@ -61,6 +64,51 @@ fn a_buildable_case_meets_every_verdict_too() {
     assert!(met(|expect| matches!(expect, Expect::Refuse(_))) > 100);
     assert!(met(|expect| matches!(expect, Expect::Drop(_))) > 20);
     assert!(met(|expect| matches!(expect, Expect::Untouched)) > 100);
+}
+
+#[test]
+fn buildable_cases_have_detectors_by_interface_and_nodes_that_change() {
+    let size = Size {
+        manner: Manner::Buildable,
+        ..Size::default()
+    };
+    let (mut inside, mut outside, mut zones, mut addresses, mut prefixes) = (0, 0, 0, 0, 0);
+    for seed in 0..300 {
+        let case = case(seed, size);
+        let mut world = World::new(case.options.clone());
+        for (number, step) in case.steps.iter().enumerate() {
+            let before = world.here().node.clone();
+            world.apply(step.changes.iter().cloned());
+            let after = &world.here().node;
+            if number > 0 {
+                zones += usize::from(before.zone != after.zone);
+                addresses += usize::from(before.addresses != after.addresses);
+                prefixes += usize::from(before.pod_cidrs != after.pod_cidrs);
+            }
+            let Detector::Interface(pattern) = case.options.detector else {
+                continue;
+            };
+            let mut links: BTreeMap<String, IpAddr> = BTreeMap::new();
+            let checks = step.checks.iter();
+            for packet in checks.map(|check| check.packet) {
+                let Some(interface) = packet.interface else {
+                    assert_eq!(packet.arrival, Arrival::Node);
+                    continue;
+                };
+                let own = pattern.fits(interface);
+                (inside, outside) = (inside + usize::from(own), outside + usize::from(!own));
+                // A lab builds one Pod an interface, with one address of each family.
+                let key = format!("{interface} {}", Family::of(packet.source));
+                let first = *links.entry(key).or_insert(packet.source);
+                assert!(interface.to_string() == "eth0" || first == packet.source);
+            }
+        }
+    }
+    assert!(inside > 100 && outside > 300, "{inside} {outside}");
+    assert!(
+        zones.min(addresses).min(prefixes) > 30,
+        "{zones} {addresses} {prefixes}"
+    );
 }
 
 #[test]
