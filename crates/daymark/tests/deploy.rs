@@ -299,13 +299,13 @@ async fn up() {
         .unwrap();
 }
 
-/// What an agent here says at `/metrics`.
-fn metrics() -> std::io::Result<String> {
-    let mut stream = TcpStream::connect("127.0.0.1:10249")?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page)?;
-    Ok(page)
+/// An answer, whole.
+fn get(at: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(at)?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// The binary, running.
@@ -340,7 +340,8 @@ impl Program {
     /// Waits until an agent's metrics have this line.
     async fn counts(&self, line: &str) {
         for _ in 0..200 {
-            if metrics().is_ok_and(|page| page.lines().any(|found| found == line)) {
+            let page = get("127.0.0.1:10249", "/metrics");
+            if page.is_ok_and(|page| page.lines().any(|found| found == line)) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -506,6 +507,8 @@ fn an_agent_that_announces_and_the_controller_ask_for_what_their_manifest_grants
                     ground.used(&controller, verb, resource).await;
                 }
                 ground.used(&controller, "patch", "services").await;
+                let health = get("127.0.0.1:8080", "/healthz").unwrap();
+                assert!(health.starts_with("HTTP/1.0 200"), "{health}");
                 controller.end();
                 assert!(
                     !controller.said().contains("orbidden"),

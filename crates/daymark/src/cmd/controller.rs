@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -63,9 +64,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn serve(args: Args, ending: Ending) -> anyhow::Result<()> {
     let client = client::from_kubeconfig(&args.kubeconfig).await?;
     let metrics = Arc::new(Metrics::default());
-    if let Some(address) = args.metrics {
-        serve_metrics(address, Arc::clone(&metrics)).await?;
-    }
     let options = Options {
         scheduler: if args.schedule {
             Scheduler::On
@@ -83,6 +81,13 @@ async fn serve(args: Args, ending: Ending) -> anyhow::Result<()> {
     let feed = Feed::start(&client, feed_config());
     let balancer = daymark_lb::controller::Config::default();
     let idle = options.beside != Beside::Nobody && options.scheduler == Scheduler::Off;
+    if let Some(address) = args.metrics {
+        let known = Known {
+            feed: Arc::clone(feed.metrics()),
+            controllers: (!idle).then(|| Arc::clone(&metrics)),
+        };
+        serve_metrics(address, Arc::clone(&metrics), known).await?;
+    }
     let controllers = async {
         if idle {
             return pending().await;
@@ -109,13 +114,37 @@ fn feed_config() -> daymark_feed::Config {
     }
 }
 
-async fn serve_metrics(address: SocketAddr, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+/// What has to be known before anything is decided.
+struct Known {
+    feed: Arc<daymark_feed::Metrics>,
+    /// None run beside kube-controller-manager.
+    controllers: Option<Arc<Metrics>>,
+}
+
+impl Known {
+    /// Whether every kind was read once.
+    fn is_all(&self) -> bool {
+        let kinds = feed_config().kinds();
+        let mut counts = kinds.iter().map(|kind| self.feed.kind(*kind));
+        counts.all(|kind| kind.lists.load(Ordering::Relaxed) > 0)
+            && self
+                .controllers
+                .as_ref()
+                .is_none_or(|metrics| metrics.is_synced())
+    }
+}
+
+async fn serve_metrics(
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    known: Known,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         anyhow!("--metrics {address}: cannot listen there: {error}; choose a free address of this machine")
     })?;
-    let ready = Arc::clone(&metrics);
+    let known = Arc::new(known);
     let healthz = move || async move {
-        if ready.is_synced() {
+        if known.is_all() {
             (StatusCode::OK, "ok")
         } else {
             (

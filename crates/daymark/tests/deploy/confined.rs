@@ -121,13 +121,7 @@ impl<'a> Site<'a> {
 
     /// What the node's own health port answers, whole; kubelet asks there.
     fn get(&self, path: &str) -> String {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect("127.0.0.1:10256")?;
-            write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok(text)
-        };
+        let ask = || get("127.0.0.1:10256", path);
         self.here.within(ask).unwrap().unwrap_or_default()
     }
 
