@@ -78,7 +78,8 @@ fn selector(kind: Kind, config: &Config) -> Option<(&'static str, Cow<'static, s
 pub(super) fn request(kind: Kind, config: &Config, ask: &Ask<'_>) -> Request<Body> {
     Request::get(uri(kind, config, ask))
         .header(ACCEPT, "application/json")
-        // A streamed list may be compressed one gzip member a flush, which few decoders follow.
+        // A streamed list is compressed one gzip member a flush, for Services one an object: that costs server and node more than the
+        // bytes are worth (docs/benchmarks.md, "Bytes of the API").
         .header(ACCEPT_ENCODING, "identity")
         .body(Body::empty())
         .expect("the path is constant and the query escaped")
