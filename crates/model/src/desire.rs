@@ -130,7 +130,8 @@ pub struct Wishes {
     pub spared: Vec<IpAddr>,
     /// Health checks to answer.
     pub health_checks: Vec<(HealthCheckKey, Arc<HealthCheck>)>,
-    /// How many ports, counted once a family, ask for nothing because the Service has more places than [`MOST_PLACES`].
+    /// How many ports, counted once a family, ask for nothing because the Service has as many places as one may have
+    /// ([`MOST_PLACES`]), or as many backends behind them ([`MOST_BACKENDS`]).
     pub beyond: usize,
 }
 
@@ -138,6 +139,11 @@ pub struct Wishes {
 /// cluster IP, a node port and a load balancer's address in both families are fewer; the API's own limit is the size of an object, and
 /// ports times external IPs inside of it are some hundred million.
 pub const MOST_PLACES: usize = 1 << 16;
+
+/// How many backends the lists of one Service may have on a node, all ports together: the lists of the port that passes this number are its
+/// last. A hundred thousand endpoints in both families, of which all are on this node, are fewer; a slice of a hundred ports
+/// and a thousand endpoints is an object of a few hundred kilobytes, and a hundred thousand backends.
+pub const MOST_BACKENDS: usize = 1 << 19;
 
 impl Wishes {
     /// Whether the Service asks for nothing here.
@@ -184,18 +190,22 @@ pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes 
         }
         return wishes;
     }
+    let mut backends = 0;
     for family in Family::BOTH {
         if exists(service, family).is_err() {
             continue;
         }
         claim_addresses(service, family, here, &mut wishes);
         for port in &service.ports {
-            if wishes.frontends.len() >= MOST_PLACES {
+            if wishes.frontends.len() >= MOST_PLACES || backends >= MOST_BACKENDS {
                 wishes.beyond += 1;
                 continue;
             }
             let lists = select(slices.iter().copied(), port, family, &here.node);
+            let first = wishes.pools.len();
             desire_port(service, port, family, &lists, here, &mut wishes);
+            let pools = wishes.pools[first..].iter();
+            backends += pools.map(|(_, pool)| pool.backends.len()).sum::<usize>();
         }
     }
     wishes
@@ -383,7 +393,8 @@ pub enum NotServed {
     /// An external IP or a load balancer's that is special ([`is_special`]): the node's own connections to itself, or every Pod's to
     /// its link, would be caught.
     Special,
-    /// A port behind those with which the Service has all the places that one may have ([`MOST_PLACES`]).
+    /// A port behind those with which the Service has all the places that one may have ([`MOST_PLACES`]), or all the backends
+    /// ([`MOST_BACKENDS`]).
     TooMany,
 }
 

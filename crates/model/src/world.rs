@@ -138,7 +138,7 @@ impl World {
         refusals.collect()
     }
 
-    /// Services with more places than one may have, and how many of their ports, counted once a family, are not served.
+    /// Services with more places or backends than one may have, and how many of their ports, counted once a family, are not served.
     #[must_use]
     pub fn beyond(&self) -> &BTreeMap<ServiceKey, usize> {
         &self.beyond

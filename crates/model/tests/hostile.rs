@@ -118,6 +118,50 @@ fn a_service_of_more_places_than_one_may_have_is_served_as_far_as_that() {
     assert_eq!(of(world.desired(), "wide"), Desired::default());
 }
 
+#[test]
+fn a_service_of_more_endpoints_times_ports_than_one_may_have_is_served_as_far_as_that() {
+    // A slice of 600 endpoints for each of 1000 ports, of which one is enough.
+    let ports = |count: u16| -> Vec<String> {
+        let ports = 1..=count;
+        ports.map(|port| format!("p{port}:{port}/TCP")).collect()
+    };
+    let mut text = format!(
+        "{NEIGHBOUR}service wide ClusterIP {} cluster=10.96.0.20\n",
+        ports(1000).join(" ")
+    );
+    for pod in 0..600 {
+        text.push_str(&format!(
+            "endpoint 10.9.{}.{} ready on node-2\n",
+            pod / 200,
+            pod % 200
+        ));
+    }
+    let mut world = world(&text);
+    let key = ServiceKey::new("default", "wide");
+    // 873 ports of 600 endpoints are below 524,288, and 874 are not.
+    let wide = of(world.desired(), "wide");
+    assert_eq!((wide.frontends.len(), wide.pools.len()), (874, 874));
+    assert_eq!(world.beyond().get(&key), Some(&126));
+    assert_eq!(of(world.desired(), "neighbour").frontends.len(), 3);
+    let question = Question {
+        service: key.clone(),
+        port: Some(PortAsked::Number(1000)),
+        ..ask("node")
+    };
+    let causes = causes_of(&world, &question);
+    let codes: Vec<&str> = causes.iter().map(Cause::code).collect();
+    assert_eq!(codes, ["too-many-places"]);
+    // With fewer ports all are served.
+    let fewer = format!(
+        "service wide ClusterIP {} cluster=10.96.0.20\n",
+        ports(800).join(" ")
+    );
+    let case = Case::parse("here", &fewer).unwrap_or_else(|error| panic!("{error}"));
+    world.apply(case.steps[0].changes.iter().cloned());
+    assert!(world.beyond().is_empty());
+    assert_eq!(of(world.desired(), "wide").pools.len(), 800);
+}
+
 /// Nothing is forwarded to nobody.
 fn holds_together(world: &World) {
     let desired = world.desired();

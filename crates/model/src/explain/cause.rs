@@ -264,7 +264,7 @@ impl Cause {
                 "use an address that other hosts can reach: this one is of one host or link alone"
             }
             Self::NotServed(NotServed::TooMany) => {
-                "split the Service, or take addresses out of spec.externalIPs"
+                "split the Service, or take addresses out of spec.externalIPs or ports out of spec.ports"
             }
             Self::HeldBy { .. } => "give one of the two another address or port",
             Self::SourceRange { .. } => {

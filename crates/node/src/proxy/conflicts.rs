@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use daymark_model::desire::MOST_PLACES;
+use daymark_model::desire::{MOST_BACKENDS, MOST_PLACES};
 use daymark_model::desired::Refusal;
 use daymark_model::listeners::HealthCheckRefusal;
 use daymark_model::{ServiceKey, World};
@@ -124,7 +124,8 @@ fn too_many(about: &ServiceKey, ports: usize) -> Notice {
         reason: "TooManyPlaces",
         message: format!(
             "{ports} of spec.ports (each counted once a family) are not served: ports times addresses come to more than \
-             {MOST_PLACES} places; split the Service, or take addresses out of spec.externalIPs"
+             {MOST_PLACES} places, or ports times endpoints to more than {MOST_BACKENDS}; split the Service, or take addresses out of \
+             spec.externalIPs or ports out of spec.ports"
         ),
     }
 }
@@ -259,7 +260,7 @@ mod tests {
              step fewer addresses\nservice wide ClusterIP {ports} cluster=10.96.0.20\n"
         ));
         let told = "default/wide TooManyPlaces: 82 of spec.ports (each counted once a family) are not served: ports times addresses \
-                    come to more than 65536 places";
+                    come to more than 65536 places, or ports times endpoints to more than 524288";
         assert_eq!(steps, [vec![told.to_owned()], vec![], vec![]]);
     }
 
