@@ -70,8 +70,9 @@ impl Events {
     }
 }
 
-/// The API takes messages of at most 1,024 bytes.
-fn shortened(mut message: String) -> String {
+/// The API takes messages of Events of at most 1,024 bytes. Those of conditions are cut alike: what they quote may be an
+/// annotation of a quarter of a megabyte, and the API refuses a status whose condition says more than 32 KiB.
+pub(crate) fn shortened(mut message: String) -> String {
     const LONGEST: usize = 1024;
     if message.len() > LONGEST {
         let end = (0..=LONGEST - 3)

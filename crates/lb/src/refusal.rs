@@ -39,7 +39,8 @@ pub enum Refusal {
     },
     /// The annotation names a pool that does not exist.
     #[error(
-        "annotation metallb.io/address-pool: there is no IPAddressPool {name:?}: create it, or correct the annotation"
+        "annotation metallb.io/address-pool: there is no IPAddressPool {}: create it, or correct the annotation, which names one pool",
+        Quoted(name)
     )]
     NoSuchPool {
         /// The name asked for.
@@ -79,8 +80,9 @@ pub enum Refusal {
     },
     /// What is asked for is no address.
     #[error(
-        "annotation metallb.io/loadBalancerIPs or spec.loadBalancerIP: {text:?} is not an IP address: correct it, or \
-         remove it to get any free address"
+        "annotation metallb.io/loadBalancerIPs or spec.loadBalancerIP: {} is not an IP address: correct it, or \
+         remove it to get any free address",
+        Quoted(text)
     )]
     Unreadable {
         /// What stands there.
@@ -100,7 +102,8 @@ pub enum Refusal {
     /// The address asked for is not in the pool asked for.
     #[error(
         "annotations metallb.io/loadBalancerIPs and metallb.io/address-pool: {address} is in IPAddressPool {holds}, \
-         not in {wanted:?}: correct one of them"
+         not in {}: correct one of them",
+        Quoted(wanted)
     )]
     OutsidePool {
         /// The address asked for.
@@ -165,6 +168,24 @@ impl Refusal {
     }
 }
 
+/// What an annotation says, which has room for a quarter of a megabyte: the remedy behind it is to be read too.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(LONGEST_QUOTE) {
+            None => write!(out, "{:?}", self.0),
+            Some((end, _)) => {
+                let length = self.0.chars().count();
+                write!(out, "{:?}... ({length} characters)", &self.0[..end])
+            }
+        }
+    }
+}
+
+/// Characters: no name of an object and no address has as many.
+const LONGEST_QUOTE: usize = 256;
+
 struct List<'a>(&'a [ObjectKey]);
 
 impl fmt::Display for List<'_> {
@@ -200,4 +221,34 @@ fn joined<T: fmt::Display>(
         write!(out, "{comma}{one}")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_annotation_says_is_quoted_as_far_as_the_remedy_can_be_read_behind_it() {
+        let said = |name: &str| {
+            let name = name.into();
+            Refusal::NoSuchPool { name }.to_string()
+        };
+        assert_eq!(
+            said("public"),
+            "annotation metallb.io/address-pool: there is no IPAddressPool \"public\": create it, or correct the annotation, \
+             which names one pool"
+        );
+        let long = said(&"\u{e9}".repeat(100_000));
+        assert!(long.len() < 1024, "{} bytes", long.len());
+        assert!(
+            long.contains("... (100000 characters): create it"),
+            "{long}"
+        );
+        let text = "\u{1f600}\"".repeat(60_000).into();
+        let long = Refusal::Unreadable { text }.to_string();
+        assert!(
+            long.ends_with("remove it to get any free address"),
+            "{long}"
+        );
+    }
 }

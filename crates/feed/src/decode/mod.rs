@@ -195,6 +195,21 @@ trait Json<'a>: Deserialize<'a> + Default + Shape {
     fn record(&self, key: &ObjectKey, reader: &mut Reader<'_, '_>) -> Option<Record>;
 }
 
+/// A reason as it is told: its middle is left out where it quotes a value of kilobytes.
+fn told(why: String) -> String {
+    let length = why.chars().count();
+    if length <= LONGEST_REASON {
+        return why;
+    }
+    let half = LONGEST_REASON / 2;
+    let first: String = why.chars().take(half).collect();
+    let last: String = why.chars().skip(length - half).collect();
+    format!("{first} [... {} characters ...] {last}", length - 2 * half)
+}
+
+/// The longest reason, characters: an annotation has room for a quarter of a megabyte.
+const LONGEST_REASON: usize = 400;
+
 /// Shares names and collects reasons while a record is made.
 struct Reader<'r, 'c> {
     context: &'r mut Context<'c>,
@@ -216,7 +231,7 @@ impl Reader<'_, '_> {
     fn refuse(&mut self, field: impl Into<String>, why: impl Into<String>) {
         self.reasons.push(Reason {
             field: field.into(),
-            why: why.into(),
+            why: told(why.into()),
         });
     }
 
@@ -445,14 +460,14 @@ fn unreadable(
         return Err(StatusError {
             code: 0,
             reason: "Unreadable".to_owned(),
-            message,
+            message: told(message),
             retry_after: None,
         });
     }
     let why = format!("cannot be read: {error}; what was known of it stands");
     let reasons = vec![Reason {
         field: String::new(),
-        why,
+        why: told(why),
     }];
     Ok(Object {
         key: key(metadata, context.names),

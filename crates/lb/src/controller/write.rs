@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::allocate::{Outcome, Usage};
 use crate::clock;
-use crate::events::{Events, Severity};
+use crate::events::{Events, Severity, shortened};
 
 /// The annotation that names the pools of a Service's addresses, as MetalLB writes it.
 const FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
@@ -118,14 +118,17 @@ impl Writer {
                 .publish(about(), Severity::Normal, "IPAllocated", message)
                 .await;
         }
-        for refusal in &outcome.refused {
+        let (first, others) = outcome
+            .refused
+            .split_at(outcome.refused.len().min(MOST_EVENTS));
+        for (number, refusal) in first.iter().enumerate() {
+            let more = match others.len() {
+                more @ 1.. if number + 1 == first.len() => format!("; and so {more} more"),
+                _ => String::new(),
+            };
+            let message = format!("{refusal}{more}");
             self.events
-                .publish(
-                    about(),
-                    Severity::Warning,
-                    "AllocationFailed",
-                    refusal.to_string(),
-                )
+                .publish(about(), Severity::Warning, "AllocationFailed", message)
                 .await;
         }
     }
@@ -245,7 +248,7 @@ fn pool_condition(pool: &record::Pool, faults: &[Fault]) -> Condition {
             .first()
             .map_or("Valid", |fault| fault.reason)
             .to_owned(),
-        message,
+        message: shortened(message),
         observed_generation: Some(pool.generation),
         last_transition_time: Time(clock::timestamp()),
     }
@@ -314,18 +317,24 @@ fn condition(service: &Service, outcome: &Outcome) -> Condition {
             .first()
             .map_or("Assigned", |refusal| refusal.reason())
             .to_owned(),
-        message: outcome
-            .refused
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; "),
+        message: shortened(
+            outcome
+                .refused
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
         observed_generation: service.metadata.generation,
         // The API keeps whole seconds; a fraction would make every comparison fail.
         last_transition_time: known
             .map_or_else(whole_second, |known| known.last_transition_time.clone()),
     }
 }
+
+/// How many refusals of one Service are Events of their own: one an address family, as a rule. An annotation may name sixteen
+/// addresses that cannot be given.
+const MOST_EVENTS: usize = 3;
 
 fn whole_second() -> Time {
     let now = clock::timestamp();
