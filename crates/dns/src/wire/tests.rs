@@ -174,3 +174,62 @@ proptest! {
         let _any = read(&bytes);
     }
 }
+
+/// Questions with all that a message may carry.
+fn seeds() -> Vec<Vec<u8>> {
+    let plain = question(None).to_vec().unwrap();
+    let edns = question(Some(4096)).to_vec().unwrap();
+    let mut answer = {
+        let request = request(&question(Some(1232)));
+        let reply = Reply {
+            answers: addresses(20),
+            ..Reply::bare(ResponseCode::NoError, Recursion::None)
+        };
+        encode(&request, reply, 4096).0
+    };
+    // A question that brings records along.
+    answer[2] &= 0x7f;
+    vec![plain, edns, answer]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Counts, labels' lengths and compression pointers (RFC 1035, 4.1.4) are what a reader trusts: each may be any number, also a
+    /// pointer to itself or behind the end.
+    #[test]
+    fn a_bent_message_is_read_or_refused_and_never_without_end(
+        seed in any::<prop::sample::Index>(),
+        counts in proptest::collection::vec((0_usize..4, any::<u16>()), 0..3),
+        bends in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        pointers in proptest::collection::vec((any::<prop::sample::Index>(), 0_u16..600), 0..4),
+        cut in proptest::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = seed.get(&seeds()).clone();
+        for (which, count) in counts {
+            bytes[4 + 2 * which..6 + 2 * which].copy_from_slice(&count.to_be_bytes());
+        }
+        for (at, byte) in bends {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        for (at, to) in pointers {
+            let at = at.index(bytes.len() - 1);
+            bytes[at..at + 2].copy_from_slice(&(0xc000 | to).to_be_bytes());
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        match read(&bytes) {
+            Incoming::Refuse(_, reply) => {
+                prop_assert!(reply.len() <= 512, "a refusal is short: {} bytes", reply.len());
+                prop_assert!(Message::from_vec(&reply).is_ok());
+            }
+            Incoming::Ask(request) => {
+                let (reply, _) = encode(&request, Reply::bare(ResponseCode::Refused, Recursion::None), 512);
+                prop_assert!(Message::from_vec(&reply).is_ok());
+            }
+            Incoming::Drop => {}
+        }
+    }
+}
