@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use daymark_sys::ns::isolated_test;
+use socket2::{Domain, Socket, Type};
 
 use crate::fixture::{Fixture, within};
 
@@ -158,6 +159,52 @@ fn all_connections_keep_to_one_endpoint_under_affinity() {
         assert_eq!(answering(FOUR, 40).len(), 1);
         it.next();
         within("it is off", || answering(FOUR, 40).len() == 2);
+    });
+}
+
+/// Who answers a client that sends from this address.
+fn ask_from(source: &str, at: &str) -> io::Result<String> {
+    let ip: IpAddr = source.parse().expect("an address");
+    let at: SocketAddr = at.parse().expect("an address and port");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(ip, 0).into())?;
+    socket.connect_timeout(&at.into(), Duration::from_secs(2))?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    who(&mut TcpStream::from(socket))
+}
+
+#[test]
+fn clients_of_all_loopback_addresses_are_one_and_move_only_when_their_endpoint_goes() {
+    let test = "loopback::clients_of_all_loopback_addresses_are_one_and_move_only_when_their_endpoint_goes";
+    isolated_test(test, || {
+        let mut it = start(&format!(
+            "{HEAD}\n{WEB} affinity=ClientIP\nendpoint 10.244.1.5 ready on node-1\nendpoint 10.244.1.6 ready on node-1\n\
+             step one goes\nremove endpoint 10.244.1.5 of web\n\
+             step it comes back\nendpoint 10.244.1.5 ready on node-1 of web\n"
+        ));
+        within("it listens", || is_open(FOUR));
+        // Thirty clients that chose each by itself would agree once in 2^29.
+        let all = || -> BTreeSet<String> {
+            let sources = (1..=30).map(|last| format!("127.0.0.{last}"));
+            let answers = sources.map(|source| ask_from(&source, FOUR).expect("an answer"));
+            answers.collect()
+        };
+        assert_eq!(all().len(), 1);
+        it.next();
+        within("the other answers", || {
+            ask(FOUR).is_ok_and(|name| name == "10.244.1.6")
+        });
+        assert_eq!(all(), set(&["10.244.1.6"]));
+        it.next();
+        // Nothing says when it is there again: it is looked at for a while.
+        for _ in 0..10 {
+            assert_eq!(
+                all(),
+                set(&["10.244.1.6"]),
+                "nobody moves to one that comes"
+            );
+            thread::sleep(Duration::from_millis(30));
+        }
     });
 }
 
