@@ -7,10 +7,11 @@ use std::sync::Arc;
 use daymark_case::random::Random;
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
+use daymark_dataplane::nft::layout::set;
 use daymark_dataplane::nft::program::Program;
 use daymark_dataplane::nft::trace::{self, Host, Memory, Moments, Single};
 use daymark_model::decide::Arrival;
-use daymark_model::{Change, Desired, FrontendKey, Packet, Slice};
+use daymark_model::{Change, Desired, FrontendKey, Packet, Service, ServiceKey, Slice};
 use daymark_netlink::nft::{Message, Ruleset, TableId};
 
 use crate::common::every_plan;
@@ -26,12 +27,40 @@ struct Recorder {
 impl Kernel for Recorder {
     fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
         self.before.push(self.program.clone());
+        let (ranges, others): (Vec<Message>, Vec<Message>) =
+            messages.iter().cloned().partition(is_about_ranges);
+        if !ranges.is_empty() && !others.is_empty() {
+            let mut half = self.program.clone();
+            half.commit(&others)?;
+            self.before.push(half);
+        }
         self.program.commit(messages)
     }
 
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
         self.program.read(table)
     }
+}
+
+/// A commit is no moment: elements of hashes are there when the generation changes, and a set of several ranges in one key changes
+/// its copies behind everything else (`nf_tables_commit`, `nft_pipapo_commit`).
+fn is_about_ranges(message: &Message) -> bool {
+    match message {
+        Message::NewElems { elements, .. } | Message::DelElems { elements, .. } => {
+            &*elements.set == set::RANGES
+        }
+        _ => false,
+    }
+}
+
+/// One Service that has ranges may have none from now on, or has its own again.
+fn opened(random: &mut Random, services: &[(ServiceKey, Arc<Service>)]) -> Change {
+    let (key, service) = &services[random.below(services.len())];
+    let mut service = Service::clone(service);
+    if random.below(2) == 0 {
+        service.source_ranges.clear();
+    }
+    Change::Service(key.clone(), Some(Arc::new(service)))
 }
 
 /// In each slice that changes, each endpoint or not; most often those of one Service alone.
@@ -95,10 +124,13 @@ struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// Nothing if the change is not about this packet.
+    /// Nothing if the change is not about this packet. One that is served alike by another frontend is asked for, too.
     fn new(packet: &'a Packet, old: &'a Desired, new: &'a Desired) -> Option<Self> {
         let verdicts = [old, new].map(|desired| singles::of_model(desired, packet));
-        let changes = verdicts[0] != verdicts[1];
+        let by = |desired: &Desired| {
+            singles::keys(packet).map(|key| desired.frontends.get(&key).cloned())
+        };
+        let changes = verdicts[0] != verdicts[1] || by(old) != by(new);
         changes.then_some(Self {
             packet,
             old,
@@ -168,6 +200,11 @@ impl<'a> Question<'a> {
 fn a_commit_between_two_questions_of_a_packet_takes_nobodys_endpoint_away() {
     let (mut random, mut world) = (Random::new(8_000), every_plan());
     let whole: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
+    let services = world.inputs().services.iter();
+    let guarded = services.filter(|(_, service)| !service.source_ranges.is_empty());
+    let guarded: Vec<_> = guarded
+        .map(|(key, service)| (key.clone(), Arc::clone(service)))
+        .collect();
     let started = Plane::start(Recorder::default(), TableFlags::NONE);
     let (mut plane, _) = started.expect("an empty kernel");
     plane.reconcile(world.desired().clone()).expect("a load");
@@ -175,7 +212,11 @@ fn a_commit_between_two_questions_of_a_packet_takes_nobodys_endpoint_away() {
     for _ in 0..CHANGES {
         plane.kernel().before.clear();
         let old = world.desired().clone();
-        let delta = world.apply(changed(&mut random, &whole));
+        let mut changes = changed(&mut random, &whole);
+        if random.below(2) == 0 {
+            changes.push(opened(&mut random, &guarded));
+        }
+        let delta = world.apply(changes);
         plane.update(&delta).expect("a commit");
         let kernel = plane.kernel();
         let mut moments = std::mem::take(&mut kernel.before);

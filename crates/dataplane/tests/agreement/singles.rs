@@ -66,7 +66,7 @@ pub(crate) fn while_changing(old: &Desired, new: &Desired, packet: &Packet) -> B
 }
 
 /// The frontends that may catch a packet.
-fn keys(packet: &Packet) -> [FrontendKey; 2] {
+pub(crate) fn keys(packet: &Packet) -> [FrontendKey; 2] {
     let Packet {
         destination: ip,
         protocol,

@@ -28,6 +28,8 @@ pub(super) struct Draft {
     replace_late: Vec<(&'static str, [Vec<SetElem>; 2])>,
     /// Second copies of frontends, and ranges that must make room, which go before anything else.
     first: Stage,
+    /// Ranges that come: in a commit of their own, since a packet may find a frontend before it finds a range of the same commit.
+    ranges: Vec<SetElem>,
     publish: Stage,
     withdraw: Stage,
     bury: Stage,
@@ -114,6 +116,7 @@ impl Draft {
             replace: Vec::new(),
             replace_late: Vec::new(),
             first: Stage::new(),
+            ranges: Vec::new(),
             publish,
             withdraw,
             bury,
@@ -198,8 +201,7 @@ impl Draft {
     /// Ranges that overlap each other and no others.
     fn replace_overlapping(&mut self, go: Vec<SetElem>, come: Vec<SetElem>) {
         if go.is_empty() {
-            come.into_iter()
-                .for_each(|elem| self.publish(set::RANGES, elem));
+            self.ranges.extend(come);
         } else if come.is_empty() {
             go.into_iter().for_each(|elem| self.bury(set::RANGES, elem));
         } else if go.len() + come.len() <= IN_ONE_PIECE {
@@ -207,8 +209,7 @@ impl Draft {
         } else {
             // More than a transaction holds. Clients inside them are dropped for the moment in between.
             self.first.entry(set::RANGES).or_default().extend(go);
-            come.into_iter()
-                .for_each(|elem| self.publish(set::RANGES, elem));
+            self.ranges.extend(come);
         }
     }
 
@@ -251,13 +252,14 @@ impl Draft {
         self.first.entry(map).or_default().push(elem);
     }
 
-    fn stages(self) -> [Vec<Message>; 5] {
+    fn stages(self) -> [Vec<Message>; 6] {
         let Self {
             words,
             plans,
             replace,
             replace_late,
             first,
+            ranges,
             publish,
             withdraw,
             bury,
@@ -285,6 +287,8 @@ impl Draft {
             old.into_iter().chain(new)
         };
         first.extend(replace.into_iter().flat_map(exchange));
+        let ranges = (!ranges.is_empty()).then(|| add(set::RANGES, sorted(ranges)));
+        let ranges = ranges.into_iter().collect();
         let late = replace_late.into_iter().flat_map(exchange).collect();
         let mut second = plans;
         second.extend(in_order(publish, PUBLISHED).map(|(name, elems)| add(name, elems)));
@@ -297,7 +301,7 @@ impl Draft {
             .map(|(name, elems)| del(name, elems))
             .collect();
         fourth.extend(retired);
-        [first, second, late, third, fourth]
+        [first, ranges, second, late, third, fourth]
     }
 }
 
