@@ -42,6 +42,32 @@ pub(crate) fn document(registry: &Registry, path: &str) -> Option<&'static Docum
     documents(registry).get(path)
 }
 
+/// `/openapi/v2` as JSON: no path and no definition.
+pub(crate) fn second() -> Value {
+    json!({ "swagger": SWAGGER, "info": { "title": TITLE, "version": VERSION }, "paths": {} })
+}
+
+/// The same in protobuf: `openapi.v2.Document` of gnostic, with its fields `swagger` (1) and `info` (2: `title` and `version`).
+pub(crate) fn second_protobuf() -> Vec<u8> {
+    let field = |number: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).expect("a short text");
+        let head = [number << 3 | LENGTH_DELIMITED, length];
+        [&head, content].concat()
+    };
+    let info = [field(1, TITLE.as_bytes()), field(2, VERSION.as_bytes())].concat();
+    [field(1, SWAGGER.as_bytes()), field(2, &info)].concat()
+}
+
+/// The type of [`second_protobuf`].
+pub(crate) const SECOND_PROTOBUF_TYPE: &str =
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const SWAGGER: &str = "2.0";
+const TITLE: &str = "daymark";
+/// What it describes is that release's.
+pub(crate) const VERSION: &str = "v1.37.2+daymark";
+/// The wire type of texts and messages.
+const LENGTH_DELIMITED: u8 = 2;
+
 /// The first half of a SHA-256, in hexadecimal digits.
 pub(crate) fn hash(text: &[u8]) -> String {
     Sha256::digest(text)[..16]
@@ -81,7 +107,7 @@ fn describe(group: &str, version: &str, entries: &[&Entry]) -> Value {
     }
     json!({
         "openapi": "3.0.0",
-        "info": { "title": "daymark", "version": "v1.37.2+daymark" },
+        "info": { "title": TITLE, "version": VERSION },
         "paths": paths,
         "components": { "schemas": schemas(group, version, entries) },
     })

@@ -61,6 +61,11 @@ metadata: {name: settings}
 data: {a: b}
 ";
 
+/// What `kubectl get -o json` prints.
+const LISTED: &str = r#"{"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": [
+{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "first"}, "data": {"a": "b"}},
+{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "second"}, "data": {"a": "b"}}]}"#;
+
 const WEB_MOVED: &str = "
 apiVersion: v1
 kind: Service
@@ -217,12 +222,17 @@ const STEPS: &[Step] = &[
         DEFINITION,
         badly(
             "create -f -",
-            &[
-                "OpenAPI v2 is not served by this API server",
-                "kubectl api-resources",
-            ],
+            &["no matches for kind", "ensure CRDs are installed first"],
         ),
     ),
+    given(
+        LISTED,
+        well(
+            "apply -f -",
+            &["configmap/first created", "configmap/second created"],
+        ),
+    ),
+    well("delete cm first second", &["deleted"]),
     badly("get --raw /api/v1/endpoints", &["use endpointslices"]),
     badly("exec web -- true", &["NotFound"]),
     given(

@@ -57,14 +57,6 @@ async fn what_is_not_served_says_so() {
         ),
         (
             Method::GET,
-            "/openapi/v2",
-            "",
-            Value::Null,
-            404,
-            "/openapi/v3",
-        ),
-        (
-            Method::GET,
             "/api/v1/namespaces/default/endpoints/web",
             "",
             Value::Null,

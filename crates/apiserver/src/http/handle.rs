@@ -121,7 +121,7 @@ fn page(
         }
         Route::OpenApi => Ok(value(&openapi::index(&server.registry))),
         Route::OpenApiDocument(path) => document(server, path, headers, query),
-        Route::OpenApi2 => openapi_2(headers),
+        Route::OpenApi2 => Ok(openapi_2(headers)),
         Route::Health(_) | Route::Resource(_) | Route::Unknown => Err(Status::unknown_path()),
     }
 }
@@ -168,17 +168,16 @@ fn document(
     Ok(response)
 }
 
-/// kubectl asks for this when the third version does not know a kind, takes protobuf alone, and shows what it is
-/// told only if that is plain text and neither 404 nor a Status.
-fn openapi_2(headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let status = Status::unserved(
-        "OpenAPI v2",
-        "it serves what /openapi/v3 describes, and kubectl api-resources lists",
-    );
-    match negotiate::takes_json(headers) {
-        true => Err(status),
-        false => Ok(plain(StatusCode::NOT_ACCEPTABLE, status.message)),
+/// The older form, which kubectl asks for about what the third version does not describe: a `List`, or a kind that is not served. It
+/// describes nothing, so that kubectl goes on: it reads a list item by item, and finds out itself that there is no such kind.
+fn openapi_2(headers: &HeaderMap) -> Response<Body> {
+    if negotiate::takes_json(headers) {
+        return value(&openapi::second());
     }
+    let mut response = Response::new(Body::from(openapi::second_protobuf()));
+    let kind = HeaderValue::from_static(openapi::SECOND_PROTOBUF_TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
 }
 
 /// A page with an ETag; 304 without a body for those who have it.
@@ -239,7 +238,7 @@ fn version() -> Value {
     json!({
         "major": "1",
         "minor": "37",
-        "gitVersion": "v1.37.2+daymark",
+        "gitVersion": openapi::VERSION,
         "gitCommit": env!("CARGO_PKG_VERSION"),
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
