@@ -41,6 +41,15 @@ pub enum Which {
     Connections,
 }
 
+/// One walk of the kernel's table, for one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// Whose flows were looked at.
+    pub family: Family,
+    /// How many of them were stale, and are removed.
+    pub stale: usize,
+}
+
 /// What a look came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
@@ -50,8 +59,28 @@ pub struct Forgotten {
     pub walks: usize,
 }
 
+impl Forgotten {
+    /// Removes what a walk found.
+    fn add(
+        &mut self,
+        socket: &mut NfSocket,
+        (family, stale): (Family, &[Flow]),
+        walked: &mut dyn FnMut(Walk),
+    ) -> Result<(), TransactError> {
+        socket.remove_flows(stale)?;
+        let stale = stale.len();
+        self.walks += 1;
+        for (of, count) in Family::BOTH.into_iter().zip(&mut self.flows) {
+            *count += if of == family { stale } else { 0 };
+        }
+        walked(Walk { family, stale });
+        Ok(())
+    }
+}
+
 /// Forgets every flow that the verdicts call stale. The kernel's table is walked once for each family that they are about,
-/// however many places these are: an empty table costs as much as its buckets, some milliseconds.
+/// however many places these are: an empty table costs as much as its buckets, some milliseconds. Each walk is told as
+/// soon as it is done, so that the caller can tell how long it took; also if another one fails.
 ///
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
@@ -59,21 +88,18 @@ pub fn forget(
     socket: &mut NfSocket,
     verdicts: &Verdicts,
     which: Which,
+    walked: &mut dyn FnMut(Walk),
 ) -> Result<Forgotten, ForgetError> {
     let mut forgotten = Forgotten::default();
-    let mut stale = Vec::new();
-    let families = Family::BOTH.into_iter().zip(&mut forgotten.flows);
-    for (family, count) in families.filter(|(family, _)| which.concerns(verdicts, *family)) {
+    let families = Family::BOTH.into_iter();
+    for family in families.filter(|family| which.concerns(verdicts, *family)) {
         let is_stale = |flow: &Flow| {
             let seen = as_the_model_sees(flow).filter(|seen| which.includes(seen.protocol));
             seen.is_some_and(|flow| verdicts.is_stale(&flow))
         };
-        let listed = list(socket, family, &which.filter(family, verdicts), is_stale)?;
-        forgotten.walks += 1;
-        *count = listed.len();
-        stale.extend(listed);
+        let stale = list(socket, family, &which.filter(family, verdicts), is_stale)?;
+        forgotten.add(socket, (family, &stale), walked)?;
     }
-    socket.remove_flows(&stale)?;
     Ok(forgotten)
 }
 
@@ -130,21 +156,19 @@ const WALK: u64 = 5;
 
 /// Forgets the connections that the verdicts call stale once they are abandoned: those that are half-closed and of which nothing was
 /// heard since a look `since` before, which is [`flows::SILENCE`] or longer. Returns what this look found and left, for
-/// the next one. One walk for each family that they are about.
+/// the next one. One walk for each family that they are about, told as by [`forget`].
 ///
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
 pub fn forget_abandoned(
     socket: &mut NfSocket,
     verdicts: &Verdicts,
-    before: &HalfClosed,
-    since: Duration,
+    (before, since): (&HalfClosed, Duration),
+    walked: &mut dyn FnMut(Walk),
 ) -> Result<(HalfClosed, Forgotten), ForgetError> {
     let (mut left, mut forgotten) = (HalfClosed::default(), Forgotten::default());
-    let mut stale = Vec::new();
-    let families = Family::BOTH.into_iter().zip(&mut forgotten.flows);
-    let concerned = families.filter(|(family, _)| verdicts.concern_in(*family, Protocol::Tcp));
-    for (family, count) in concerned {
+    let families = Family::BOTH.into_iter();
+    for family in families.filter(|family| verdicts.concern_in(*family, Protocol::Tcp)) {
         let is_half_closed = |flow: &Flow| flow.tcp.is_some_and(TcpState::is_half_closed);
         let would_be_stale = |flow: &Flow| {
             let seen = as_the_model_sees(flow).filter(|_| is_half_closed(flow));
@@ -155,16 +179,13 @@ pub fn forget_abandoned(
             seen.is_some_and(|seen| verdicts.is_stale(&abandoned(seen)))
         };
         let listed = list(socket, family, &translated_tcp(family), would_be_stale)?;
-        forgotten.walks += 1;
         let (silent, others): (Vec<_>, Vec<_>) = listed
             .into_iter()
             .partition(|flow| before.is_silent(flow, since));
-        *count = silent.len();
-        stale.extend(silent);
+        forgotten.add(socket, (family, &silent), walked)?;
         let seen = |flow: Flow| (identity(&flow), (flow.tcp, flow.timeout));
         left.flows.extend(others.into_iter().map(seen));
     }
-    socket.remove_flows(&stale)?;
     Ok((left, forgotten))
 }
 

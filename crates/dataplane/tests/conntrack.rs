@@ -9,13 +9,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use daymark_case::Case;
-use daymark_dataplane::conntrack::{HalfClosed, Which, forget, forget_abandoned};
+use daymark_dataplane::conntrack::{HalfClosed, Walk, Which, forget, forget_abandoned};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::Plane;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Place, Spec};
 use daymark_lab::net::Cable;
-use daymark_model::{World, flows};
+use daymark_model::{Family, World, flows};
 use daymark_netlink::ct::{Filter, Flow};
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
@@ -108,12 +108,54 @@ fn a_client_with_one_port_follows_its_service() {
                 let now: Vec<_> = clients.iter().map(Client::ask).map(Result::ok).collect();
                 assert_eq!(now, before, "{}", step.name);
             }
-            forget(&mut socket, &suspects.judge(&world), Which::Datagrams).expect("forgotten");
+            forget(
+                &mut socket,
+                &suspects.judge(&world),
+                Which::Datagrams,
+                &mut |_| {},
+            )
+            .expect("forgotten");
             for client in &clients {
                 let answered = client.ask().ok();
                 assert_eq!(answered.as_deref(), expected, "{}", step.name);
             }
         }
+    });
+}
+
+const ONE_FAMILY: &str = "\
+service old ClusterIP 53/UDP cluster=10.96.0.20
+endpoint 10.244.1.6 ready on node-1
+service new ClusterIP 53/UDP 80/TCP cluster=fd00:10:96::14
+endpoint fd00:10:244:1::6 ready on node-1
+step one family changes
+remove endpoint fd00:10:244:1::6 of new
+";
+
+/// What is told of each walk is what a metric counts: a family that nothing changed of is not walked, and none is told.
+#[test]
+fn the_families_that_changed_are_walked_and_told_and_no_others() {
+    let name = "the_families_that_changed_are_walked_and_told_and_no_others";
+    isolated_test(name, || {
+        let mut socket = NfSocket::open().expect("a socket");
+        let case = Case::parse("inline", ONE_FAMILY).expect("a case");
+        let mut world = World::default();
+        let (mut judged, mut told) = (Vec::new(), Vec::new());
+        for step in &case.steps {
+            let suspects = flows::suspects(&world, &step.changes);
+            world.apply(step.changes.iter().cloned());
+            judged.push(suspects.judge(&world));
+        }
+        let verdicts = judged.last().expect("two steps");
+        for which in [Which::Datagrams, Which::Connections] {
+            let forgotten = forget(&mut socket, verdicts, which, &mut |walk| told.push(walk));
+            assert_eq!(forgotten.expect("forgotten").walks, 1, "{which:?}");
+        }
+        let walk = Walk {
+            family: Family::V6,
+            stale: 0,
+        };
+        assert_eq!(told, [walk, walk]);
     });
 }
 
@@ -158,7 +200,8 @@ fn a_connection_that_nobody_answers_reaches_another_endpoint() {
         let second = world.apply(after.changes.iter().cloned());
         plane.update(&second).expect("a commit");
         let verdicts = suspects.judge(&world);
-        let removed = forget(&mut socket, &verdicts, Which::Connections).expect("forgotten");
+        let removed =
+            forget(&mut socket, &verdicts, Which::Connections, &mut |_| {}).expect("forgotten");
         assert_eq!(removed.flows, [1, 1], "one flow a family");
         assert_eq!(removed.walks, 2, "and one walk");
         for client in clients {
@@ -223,7 +266,12 @@ fn a_client_that_sent_before_its_service_was_there_reaches_it_and_follows_it_all
             let delta = world.apply(step.changes.iter().cloned());
             plane.update(&delta).expect("a commit");
             assert_eq!(stranger.ask().ok().as_deref(), Some("pod/pod-6"));
-            let forgotten = forget(&mut socket, &suspects.judge(&world), Which::Datagrams);
+            let forgotten = forget(
+                &mut socket,
+                &suspects.judge(&world),
+                Which::Datagrams,
+                &mut |_| {},
+            );
             assert!(forgotten.expect("forgotten").walks <= 2, "{}", step.name);
             for (client, kind) in clients.iter().zip([0, 0, 1, 2, 2]) {
                 let answered = client.ask().ok();
@@ -291,7 +339,7 @@ fn standing(options: &str) -> Vec<io::Result<usize>> {
     let second = world.apply(after.changes.iter().cloned());
     plane.update(&second).expect("a commit");
     let verdicts = suspects.judge(&world);
-    forget(&mut socket, &verdicts, Which::Connections).expect("forgotten");
+    forget(&mut socket, &verdicts, Which::Connections, &mut |_| {}).expect("forgotten");
     let next = |mut stream: TcpStream| {
         stream.write_all(b"are you there?")?;
         stream.set_read_timeout(Some(Duration::from_millis(900)))?;
@@ -414,7 +462,8 @@ fn a_half_closed_connection_to_a_pod_that_is_gone_gives_its_port_free() {
         }
         let nothing = HalfClosed::default();
         let look = |socket: &mut NfSocket, before: &HalfClosed, seconds| {
-            forget_abandoned(socket, &verdicts, before, Duration::from_secs(seconds))
+            let since = Duration::from_secs(seconds);
+            forget_abandoned(socket, &verdicts, (before, since), &mut |_| {})
         };
         let (seen, forgotten) = look(&mut socket, &nothing, 3).expect("a look");
         assert_eq!((forgotten.flows, forgotten.walks), ([0, 0], 2));

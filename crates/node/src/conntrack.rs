@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use daymark_dataplane::conntrack::{Forgotten, Which, forget, forget_abandoned};
+use daymark_dataplane::conntrack::{Walk, Which, forget, forget_abandoned};
 use daymark_model::flows::Verdicts;
 use daymark_sys::netlink::{NfSocket, OpenError};
 use thiserror::Error;
@@ -76,9 +76,7 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
         let since = pending.since();
         let mut openings = None;
         let looked = pending.look(clock::now(), |verdicts, which| {
-            let begun = clock::now();
-            let forgotten = forget(&mut socket, verdicts, which)?;
-            tell(metrics, begun, forgotten);
+            let forgotten = forget(&mut socket, verdicts, which, &mut telling(metrics))?;
             // Connections that stand are reset as soon as can be, where that is asked for.
             if which == Which::Connections && !verdicts.concern_standing() {
                 openings = Some(forgotten.flows.iter().sum());
@@ -91,9 +89,9 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
         // Looks for abandoned connections have rests of their own.
         let worked = clock::thread_time().saturating_sub(before);
         let looked = looked.and(abandoned.look(clock::now(), |verdicts, before, since| {
-            let (begun, before_work) = (clock::now(), clock::thread_time());
-            let (left, forgotten) = forget_abandoned(&mut socket, verdicts, before, since)?;
-            tell(metrics, begun, forgotten);
+            let before_work = clock::thread_time();
+            let told = &mut telling(metrics);
+            let (left, _) = forget_abandoned(&mut socket, verdicts, (before, since), told)?;
             Ok((left, clock::thread_time().saturating_sub(before_work)))
         }));
         let failure = looked.as_ref().err().map(ToString::to_string);
@@ -145,11 +143,16 @@ fn gather(
     }
 }
 
-fn tell(metrics: &Metrics, begun: Instant, forgotten: Forgotten) {
-    let took = clock::now() - begun;
-    metrics.kube_proxy.walked(took, forgotten.flows);
-    let [ipv4, ipv6] = forgotten.flows;
-    debug!(ipv4, ipv6, "forgot flows of endpoints that left");
+/// Counts each walk with the time since the one before it, or since now.
+fn telling(metrics: &Metrics) -> impl FnMut(Walk) + '_ {
+    let mut begun = clock::now();
+    move |walk| {
+        let done = clock::now();
+        metrics.kube_proxy.walked(walk, done - begun);
+        begun = done;
+        let Walk { family, stale } = walk;
+        debug!(%family, stale, "forgot flows of endpoints that left");
+    }
 }
 
 /// Longer waits, the more looks fail in a row.

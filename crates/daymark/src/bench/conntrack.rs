@@ -88,7 +88,7 @@ fn one(sizes: &Sizes) -> anyhow::Result<Run> {
     reset_peak("self")?;
     let before = memory("self", "VmRSS:")?;
     let (verdicts, started) = changed(places)?;
-    let forgotten = forget(&mut socket, &verdicts, Which::Datagrams)?;
+    let forgotten = forget(&mut socket, &verdicts, Which::Datagrams, &mut |_| {})?;
     let took = (clock::now() - started).as_secs_f64() * 1000.0;
     ensure!(
         forgotten.flows == [stale, 0],

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use daymark_dataplane::conntrack::Walk;
 use daymark_model::desired::{Action, Delta, FrontendKey, Origin, PortName, Reason};
 use daymark_model::{Change, Family};
 use k8s_openapi::jiff::Timestamp;
@@ -321,15 +322,15 @@ impl KubeProxy {
             .inc();
     }
 
-    /// The table of connections was walked.
-    pub(crate) fn walked(&self, took: Duration, deleted: [usize; 2]) {
-        for (family, deleted) in Family::BOTH.into_iter().zip(deleted) {
-            let labels = of(family);
-            self.reconciled
-                .get_or_create(&labels)
-                .observe(took.as_secs_f64());
-            self.deleted.get_or_create(&labels).inc_by(deleted as u64);
-        }
+    /// The table of connections was walked for a family.
+    pub(crate) fn walked(&self, walk: Walk, took: Duration) {
+        let labels = of(walk.family);
+        self.reconciled
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+        self.deleted
+            .get_or_create(&labels)
+            .inc_by(walk.stale as u64);
     }
 }
 
@@ -382,7 +383,9 @@ mod tests {
         it.triggered(2, Family::V6, start + 1);
         it.in_step(now, Some(1));
         it.probed(Probe::Health, 503);
-        it.walked(Duration::from_millis(1), [2, 0]);
+        for (family, stale, took) in [(Family::V4, 2, 3), (Family::V6, 0, 1), (Family::V6, 1, 1)] {
+            it.walked(Walk { family, stale }, Duration::from_secs(took));
+        }
         let text = text(&it);
         for line in [
             r#"kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv6"} 2"#,
@@ -397,7 +400,11 @@ mod tests {
             "kubeproxy_sync_proxy_rules_service_changes_total 0",
             r#"kubeproxy_proxy_healthz_total{code="503"} 1"#,
             r#"kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"} 2"#,
-            r#"kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family="IPv6"} 1"#,
+            r#"kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv6"} 1"#,
+            r#"kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family="IPv4"} 1"#,
+            r#"kubeproxy_conntrack_reconciler_sync_duration_seconds_sum{ip_family="IPv4"} 3.0"#,
+            r#"kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family="IPv6"} 2"#,
+            r#"kubeproxy_conntrack_reconciler_sync_duration_seconds_sum{ip_family="IPv6"} 2.0"#,
         ] {
             assert!(
                 text.lines().any(|found| found == line),
