@@ -76,6 +76,12 @@ fn packets_that_reach_no_endpoint_are_counted_by_reason() {
         let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
         // The sender is told at once, in the way that a local one is.
         udp.send_to(b"x", "10.96.0.1:53").unwrap_err();
+        // Addresses that Services have, and ports that they have not.
+        knock("10.96.0.1:81");
+        knock("10.96.0.2:8080");
+        for at in ["10.96.0.1:54", "10.96.0.4:80", "10.96.0.3:53"] {
+            udp.send_to(b"x", at).unwrap_err();
+        }
         // Refused although somebody listens; a number that is no node port's is not.
         let heard = ["127.0.0.1:30053", "127.0.0.1:30054"].map(|at| UdpSocket::bind(at).unwrap());
         let soon = Some(Duration::from_millis(100));
@@ -89,11 +95,13 @@ fn packets_that_reach_no_endpoint_are_counted_by_reason() {
         knock("10.96.1.1:80");
         let after = refused.lines();
         for line in [
-            r#"daymark_refused_packets_total{ip_family="IPv4",answer="tcp-reset"} 3"#,
-            r#"daymark_refused_packets_total{ip_family="IPv4",answer="icmp"} 1"#,
+            r#"daymark_refused_packets_total{ip_family="IPv4",reason="no-endpoint",answer="tcp-reset"} 3"#,
+            r#"daymark_refused_packets_total{ip_family="IPv4",reason="no-endpoint",answer="icmp"} 1"#,
+            r#"daymark_refused_packets_total{ip_family="IPv4",reason="unknown-port",answer="tcp-reset"} 2"#,
+            r#"daymark_refused_packets_total{ip_family="IPv4",reason="unknown-port",answer="icmp"} 3"#,
             r#"kubeproxy_nftables_localhost_nodeport_rejected_packets_total{ip_family="IPv4",protocol="UDP"} 1"#,
             r#"kubeproxy_nftables_localhost_nodeport_rejected_packets_total{ip_family="IPv6",protocol="TCP"} 0"#,
-            r#"daymark_refused_packets_total{ip_family="IPv6",answer="tcp-reset"} 0"#,
+            r#"daymark_refused_packets_total{ip_family="IPv6",reason="no-endpoint",answer="tcp-reset"} 0"#,
             r#"daymark_dropped_packets_total{ip_family="IPv4",reason="no-local-endpoint"} 1"#,
             r#"daymark_dropped_packets_total{ip_family="IPv4",reason="source-range"} 1"#,
             r#"daymark_dropped_packets_total{ip_family="IPv4",reason="not-translated"} 0"#,

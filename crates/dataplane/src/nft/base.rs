@@ -50,6 +50,7 @@ pub const COMMENT: &str = "daymark layout";
 fn chains() -> Vec<Chain> {
     let regular = [
         chain::REFUSE,
+        chain::REFUSE_PORT,
         chain::REFUSE_LOOPBACK,
         chain::STRAY_LOOPBACK,
         chain::LOST,
@@ -105,8 +106,10 @@ fn rules(words: &Words) -> Vec<Rule> {
 
     let tcp = [l4proto(Reg::R0), is(Reg::R0, Data::new(&[TCP]))];
     let counted = |answer| [Expr::Counter(Counter::default()), Expr::Reject(answer)];
-    rule(chain::REFUSE, with(tcp, counted(Reject::TcpReset)));
-    rule(chain::REFUSE, counted(unreachable(words)).into());
+    for refuse in [chain::REFUSE, chain::REFUSE_PORT] {
+        rule(refuse, with(tcp.clone(), counted(Reject::TcpReset)));
+        rule(refuse, counted(unreachable(words)).into());
+    }
     let drop = || {
         [
             Expr::Counter(Counter::default()),
@@ -186,7 +189,7 @@ fn stray(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
         chain::STRAY,
         with(
             member(words.daddr(), set::SERVICE_ADDRESSES),
-            [goto(chain::REFUSE)],
+            [goto(chain::REFUSE_PORT)],
         ),
     );
     rule(
@@ -216,7 +219,7 @@ fn stray(words: &Words, rule: &mut impl FnMut(&'static str, Vec<Expr>)) {
         chain::STRAY_LINK,
         with(
             member(words.daddr(), set::OUTER_ADDRESSES),
-            [goto(chain::REFUSE)],
+            [goto(chain::REFUSE_PORT)],
         ),
     );
     let invalid = [

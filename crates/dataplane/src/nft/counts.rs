@@ -15,10 +15,10 @@ use super::plan::Plan;
 /// Why a packet reached no endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// Refused by a TCP reset: no endpoint, or a port that no Service has.
-    RefusedByReset,
-    /// The same, by ICMP.
-    RefusedByIcmp,
+    /// Refused: the Service has no endpoint to send to.
+    NoEndpoint(Answer),
+    /// Refused: a Service has the address, and not the port.
+    UnknownPort(Answer),
     /// Refused: a node port's number on loopback, where this protocol is not served.
     RefusedOnLoopback(Protocol),
     /// Dropped: the policy says Local, and no endpoint is here.
@@ -35,6 +35,15 @@ pub enum Reason {
     Unkept,
     /// Dropped for another reason, which the rule's chain names.
     Other,
+}
+
+/// How a packet was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Answer {
+    /// By a TCP reset.
+    Reset,
+    /// By ICMP: port unreachable.
+    Icmp,
 }
 
 /// Packets by family and reason, since the tables were made. Tables that replace others while both are there count together.
@@ -101,8 +110,10 @@ fn count(rule: &Rule) -> Option<(Reason, u64)> {
     }
     let reason = match rule.exprs.last()? {
         Expr::Nat(_) => Reason::Unkept,
-        Expr::Reject(Reject::TcpReset) => Reason::RefusedByReset,
-        Expr::Reject(_) => Reason::RefusedByIcmp,
+        Expr::Reject(reject) if *rule.chain == *chain::REFUSE => Reason::NoEndpoint(reject.into()),
+        Expr::Reject(reject) if *rule.chain == *chain::REFUSE_PORT => {
+            Reason::UnknownPort(reject.into())
+        }
         Expr::Verdict(Verdict::Drop) if rule.exprs.iter().any(asks_ranges) => Reason::SourceRange,
         Expr::Verdict(Verdict::Drop) if Plan::of_chain(&rule.chain).is_some() => {
             Reason::NoLocalEndpoint
@@ -113,6 +124,15 @@ fn count(rule: &Rule) -> Option<(Reason, u64)> {
         _ => Reason::Other,
     };
     Some((reason, packets))
+}
+
+impl From<&Reject> for Answer {
+    fn from(reject: &Reject) -> Self {
+        match reject {
+            Reject::TcpReset => Self::Reset,
+            _ => Self::Icmp,
+        }
+    }
 }
 
 /// The protocol that a rule asks for.

@@ -8,7 +8,7 @@ use daymark_model::{Family, FrontendKey, Protocol};
 use daymark_netlink::nft::{self, Data, Field, Reg, Set, SetFlags, SetKind, TableId, Type};
 
 /// The number of this layout; it stands in the table's comment.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// The name of the tables, one in `ip`, one in `ip6`.
 pub const TABLE: &str = "daymark";
@@ -93,8 +93,10 @@ pub mod chain {
     pub const STRAY_LOOPBACK: &str = "stray-lo";
     /// Refuses what goes to a node port on loopback; its rules count TCP, UDP and SCTP apart.
     pub const REFUSE_LOOPBACK: &str = "refuse-lo";
-    /// Refuses.
+    /// Refuses what goes to a frontend without an endpoint.
     pub const REFUSE: &str = "refuse";
+    /// Refuses what goes to an address of a Service at a port that it does not have: counted apart, and so a chain of its own.
+    pub const REFUSE_PORT: &str = "refuse-port";
     /// Drops what is a known frontend and was not translated.
     pub const LOST: &str = "lost";
     /// Source translation, by kind of client.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
-use daymark_dataplane::nft::counts::{self, Reason};
+use daymark_dataplane::nft::counts::{self, Answer, Reason};
 use daymark_model::Protocol;
 use daymark_sys::netlink::{NfSocket, OpenError};
 
@@ -70,8 +70,22 @@ impl Refused {
 }
 
 const REFUSED: &[(Reason, &str)] = &[
-    (Reason::RefusedByReset, ",answer=\"tcp-reset\""),
-    (Reason::RefusedByIcmp, ",answer=\"icmp\""),
+    (
+        Reason::NoEndpoint(Answer::Reset),
+        ",reason=\"no-endpoint\",answer=\"tcp-reset\"",
+    ),
+    (
+        Reason::NoEndpoint(Answer::Icmp),
+        ",reason=\"no-endpoint\",answer=\"icmp\"",
+    ),
+    (
+        Reason::UnknownPort(Answer::Reset),
+        ",reason=\"unknown-port\",answer=\"tcp-reset\"",
+    ),
+    (
+        Reason::UnknownPort(Answer::Icmp),
+        ",reason=\"unknown-port\",answer=\"icmp\"",
+    ),
 ];
 const ON_LOOPBACK: &[(Reason, &str)] = &[
     (
