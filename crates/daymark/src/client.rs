@@ -4,22 +4,18 @@
 //! kubeconfig or from `--master`, and never from the variables that every Pod has, which name the Service `kubernetes`. One that
 //! is certainly a Service's is refused; what only the API can tell is found later (`api_address` of the verb `node`).
 
+mod connect;
 mod requests;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use kube::Client;
-use kube::client::ConfigExt;
 use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
-use tower::ServiceBuilder;
 
-use requests::Counted;
+use connect::connect;
 pub(crate) use requests::Requests;
 
 /// How a node's agent reaches the API.
@@ -198,30 +194,6 @@ pub(crate) async fn from_kubeconfig(path: &Path) -> anyhow::Result<Client> {
     let config = config_of(path).await?;
     tracing::info!(server = %config.cluster_url, "the API");
     connect(config, None).with_context(|| unusable(path))
-}
-
-/// A client whose connections notice when the other side is gone without a word: a quiet watch may last for minutes,
-/// so the kernel asks after 20 s of silence, each 5 s, and gives up after 15 s without an answer.
-fn connect(config: Config, requests: Option<Arc<Requests>>) -> kube::Result<Client> {
-    if config.proxy_url.is_some() {
-        return Client::try_from(config);
-    }
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(config.connect_timeout);
-    connector.set_keepalive(Some(Duration::from_secs(20)));
-    connector.set_keepalive_interval(Some(Duration::from_secs(5)));
-    connector.set_keepalive_retries(Some(3));
-    let connector = config.rustls_https_connector_with_connector(connector)?;
-    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(tower::BoxError::from)
-        .service(Counted { client, requests });
-    Ok(Client::new(service, config.default_namespace))
 }
 
 async fn config_of(path: &Path) -> anyhow::Result<Config> {
