@@ -124,6 +124,8 @@ fn counter(out: &mut String, name: &str, help: &str, rows: &[(&str, &AtomicU64)]
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -150,5 +152,36 @@ mod tests {
             connected(),
             "daymark_feed_watch_connected{kind=\"Service\"} 1"
         );
+    }
+
+    /// Metrics of the agent in what docs/metrics.md asks to be called for.
+    fn called_for() -> BTreeSet<&'static str> {
+        let text = include_str!("../../../docs/metrics.md");
+        let exprs = text
+            .lines()
+            .filter(|line| line.trim_start().starts_with("expr: "));
+        let words =
+            exprs.flat_map(|expr| expr.split(|c: char| !c.is_ascii_lowercase() && c != '_'));
+        words
+            .filter(|word| word.starts_with("daymark_") || word.starts_with("kubeproxy_"))
+            .collect()
+    }
+
+    #[test]
+    fn every_metric_that_an_alert_asks_for_is_there() {
+        let feed = daymark_feed::Metrics::default();
+        let text = daymark_node::metrics::Metrics::default().families()
+            + &of_parts(None, &daymark_lb::Metrics::default(), &feed);
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let types: BTreeSet<&str> = types.filter_map(|line| line.split(' ').next()).collect();
+        let called_for = called_for();
+        assert!(called_for.len() > 8, "{called_for:?}");
+        for name in called_for {
+            let of_type = ["_total", "_bucket"]
+                .into_iter()
+                .find_map(|end| name.strip_suffix(end));
+            let known = of_type.unwrap_or(name);
+            assert!(types.contains(known), "{name} is not in\n{text}");
+        }
     }
 }
