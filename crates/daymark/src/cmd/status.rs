@@ -71,12 +71,16 @@ fn table(status: &Status) -> String {
     );
     list(
         &mut out,
-        "held by an older Service",
+        "held by another Service",
         &status.conflicts,
         |conflict| {
+            let why = conflict.why.iter().map(|why| format!(": it {why}"));
             format!(
-                "{} asks for {}, which {} has",
-                conflict.port, conflict.at, conflict.held_by
+                "{} asks for {}, which {} has{}",
+                conflict.port,
+                conflict.at,
+                conflict.held_by,
+                why.collect::<String>()
             )
         },
     );

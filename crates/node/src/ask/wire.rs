@@ -394,6 +394,9 @@ pub struct Conflict {
     pub at: String,
     /// The Service port that has it.
     pub held_by: String,
+    /// By which right, in words; absent from an agent that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]

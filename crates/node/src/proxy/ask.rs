@@ -113,12 +113,14 @@ impl<K: Kernel> Proxy<K> {
             port: refusal.port.to_string(),
             at: refusal.at.to_string(),
             held_by: refusal.held_by.to_string(),
+            why: Some(refusal.why.to_string()),
         });
         let checks = self.world.health_check_refusals();
         let checks = checks.iter().map(|refusal| wire::Conflict {
             port: refusal.service.to_string(),
             at: format!("health check {} ({})", refusal.at.port, refusal.at.family),
             held_by: refusal.held_by.to_string(),
+            why: Some(refusal.why.to_string()),
         });
         Standing {
             moment: self.moment,

@@ -67,6 +67,7 @@ fn what_is_wrong_is_named() {
         port: "default/web/TCP".to_owned(),
         at: "192.0.2.1:80/TCP".to_owned(),
         held_by: "default/old/TCP".to_owned(),
+        why: Some("is as old, and its name comes first".to_owned()),
     });
     let told = table(&status);
     for part in [
@@ -76,7 +77,8 @@ fn what_is_wrong_is_named() {
         "missing  ip daymark fe-a  10.96.0.7 . tcp . 80  Service port default/web/TCP",
         "... and 1 more",
         "Service port default/big/TCP: element of slots: Too many open files",
-        "default/web/TCP asks for 192.0.2.1:80/TCP, which default/old/TCP has",
+        "held by another Service\n",
+        "default/web/TCP asks for 192.0.2.1:80/TCP, which default/old/TCP has: it is as old, and its name comes first\n",
     ] {
         assert!(told.contains(part), "{part} is not in:\n{told}");
     }
