@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
@@ -242,7 +243,8 @@ fn the_usual_questions_are_answered_and_packets_agree() {
 
     // The selector matches no Pod: the nearest is told.
     let found = lab.settle("svc/typo --from pod/client-1", "no-endpoints");
-    let selector = found["pods"]["selector"].as_str().unwrap();
+    let selector = found["pods"]["selector"].as_str().unwrap().to_owned();
+    let selector = selector.as_str();
     assert!(
         selector.contains("app=wbe matches none of the 4 Pods"),
         "{selector}"
@@ -309,6 +311,10 @@ fn the_usual_questions_are_answered_and_packets_agree() {
     let found = lab.explain(&ranged.replace("outside", "198.51.100.7")).0;
     assert_eq!(first_cause(&found), "forwarded");
 
+    by_hand(&lab);
+    an_answer_taken_elsewhere(&lab, "typo", selector);
+    without_an_address(&lab);
+
     assert_eq!(first_cause(&lab.explain("svc/alias").0), "external-name");
     assert_eq!(first_cause(&lab.explain("svc/nothing").0), "no-service");
     let (found, code) = lab.explain("svc/web --port 81");
@@ -320,6 +326,76 @@ fn the_usual_questions_are_answered_and_packets_agree() {
         "{}",
         text(&gone)
     );
+}
+
+/// The remedy for a Service without selector is about its slice.
+fn by_hand(lab: &Lab) {
+    lab.service("by-hand", json!({"ports": [{"name": "web", "port": 80}]}));
+    let slice = json!({
+        "metadata": {"name": "by-hand-1", "labels": {"kubernetes.io/service-name": "by-hand"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.244.9.9"]}],
+        "ports": [{"name": "http", "port": 8080}],
+    });
+    let slice: EndpointSlice = serde_json::from_value(slice).unwrap();
+    let api: Api<EndpointSlice> = Api::default_namespaced(lab.client.clone());
+    let params = PostParams::default();
+    lab.runtime.block_on(api.create(&params, &slice)).unwrap();
+    let found = lab.settle("svc/by-hand --from pod/client-1", "port-not-named");
+    let remedy = found["answers"][0]["causes"][0]["remedy"].as_str().unwrap();
+    assert!(
+        remedy.starts_with("ports[].name of the EndpointSlice"),
+        "{remedy}"
+    );
+}
+
+/// An agent's own answer, and what the Pods say beside it once somebody takes it to a kubeconfig.
+fn an_answer_taken_elsewhere(lab: &Lab, service: &str, selector: &str) {
+    let (mut found, _) = lab.explain(&format!("svc/{service}"));
+    found.as_object_mut().unwrap().remove("pods").unwrap();
+    let path = lab.folder.join("answer.json");
+    std::fs::write(&path, found.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    let kubeconfig = text(&lab.run(&["lab", "kubeconfig"]));
+    let kubeconfig = kubeconfig.trim();
+    let told = lab.run(&[
+        "explain",
+        "--answer",
+        path,
+        "--kubeconfig",
+        kubeconfig,
+        "-o",
+        "json",
+    ]);
+    let pods: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(pods["pods"]["selector"], selector);
+    assert_eq!(pods["answers"][0]["kernel"], found["answers"][0]["kernel"]);
+    assert_eq!(told.status.code(), Some(1));
+    let without = lab.run(&["explain", "--answer", path]);
+    assert_eq!(without.status.code(), Some(3));
+    assert!(
+        text(&without).contains("--kubeconfig"),
+        "{}",
+        text(&without)
+    );
+}
+
+/// A load balancer of another class gives no address: that keeps clients outside away, and a Pod has the cluster IP.
+fn without_an_address(lab: &Lab) {
+    let mut other = cluster_service("web");
+    other["type"] = json!("LoadBalancer");
+    other["loadBalancerClass"] = json!("other.example/lb");
+    lab.service("other", other);
+    lab.settle("svc/other --from pod/client-1", "forwarded");
+    assert_eq!(lab.explain("svc/other --from pod/client-1").1, 0);
+    let (found, code) = lab.explain("svc/other --from outside");
+    let cause = &found["absent"]["cause"];
+    assert_eq!(
+        (&cause["code"], code),
+        (&json!("no-load-balancer-address"), 1)
+    );
+    let why = cause["text"].as_str().unwrap();
+    assert!(why.contains("other.example/lb"), "{why}");
 }
 
 fn get(lab: &Lab, name: &str) -> Service {

@@ -27,7 +27,7 @@ use crate::decide::{Arrival, Decision, Packet, Verdict, decision};
 use crate::desire::{Named, NotServed, Policy, places};
 use crate::desired::{Action, FrontendKey, Lost, Origin, PortName};
 use crate::endpoints::Choice;
-use crate::input::{Detector, Service, ServiceKey, ServicePort};
+use crate::input::{Detector, Service, ServiceKey, ServicePort, ServiceType};
 use crate::interface::Interface;
 use crate::world::World;
 
@@ -138,7 +138,7 @@ pub fn explain(world: &World, question: &Question) -> Result<Vec<Answer>, Cause>
 pub fn answers<'a>(world: &'a World, question: &'a Question) -> Result<Answers<'a>, Cause> {
     let service = world.inputs().services.get(&question.service);
     let service = service.ok_or_else(|| Cause::NoService(question.service.clone()))?;
-    audience::proxy(service).map_err(|why| Cause::NotProxied(why, service.proxy_name.clone()))?;
+    audience::proxy(service).map_err(|why| Cause::not_proxied(why, service))?;
     let scene = Scene {
         world,
         service,
@@ -176,6 +176,17 @@ impl Iterator for Answers<'_> {
 }
 
 impl ExactSizeIterator for Answers<'_> {}
+
+/// Why a Service of type LoadBalancer has no address to answer for where clients outside expect one; `None` if it has one, or is
+/// of another type, or the proxy leaves it alone.
+#[must_use]
+pub fn without_ingress(world: &World, service: &ServiceKey) -> Option<Cause> {
+    let service = world.inputs().services.get(service)?;
+    let wants = service.kind == ServiceType::LoadBalancer && audience::proxy(service).is_ok();
+    let request = service.load_balancer.as_ref();
+    (wants && service.ingress.is_empty())
+        .then(|| Cause::NoIngress(request.and_then(|request| request.class.clone())))
+}
 
 /// What all answers to a question have in common.
 struct Scene<'a> {

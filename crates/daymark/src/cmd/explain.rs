@@ -1,10 +1,12 @@
 //! `daymark explain`: where packets to a Service go, and why.
 
+mod answer;
 mod pods;
+mod remedies;
 mod table;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +14,8 @@ use anyhow::{Context, bail};
 use daymark_lab::cluster::outside_addresses;
 use daymark_node::ask::wire::{Explain, Explained, From, Reply, Request};
 use kube::Client;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
 
 use super::lab::Output;
 use crate::agent_socket::{self, Agents, Which};
@@ -26,15 +29,19 @@ use pods::Pods;
   daymark explain svc/web --from pod/client-1 --port http
   daymark explain svc/web -n shop --from 198.51.100.9 --address 192.0.2.10
   daymark explain svc/web --lab --from outside
+  kubectl -n kube-system exec POD -c node -- daymark explain svc/web -o json | daymark explain --answer -
 
 The node's agent answers: for each address of the Service the rules in order, the endpoints considered, the verdict, and what
 the kernel holds. With a kubeconfig (--kubeconfig, KUBECONFIG, ~/.kube/config, the lab's) Pods are read too: why a Pod is no
-endpoint, and what is behind --from pod/NAME. Exit code 0: forwarded at every address asked for, and the kernel holds what does
-it; 1: not; 2: a flag that cannot be; 3: it could not be found out.")]
+endpoint, and what is behind --from pod/NAME; --answer does so for an answer that an agent gave elsewhere. Exit code 0: forwarded
+at every address asked for, and the kernel holds what does it; 1: not; 2: a flag that cannot be; 3: it could not be found out.")]
 pub(crate) struct Args {
     /// The Service: svc/NAME.
-    #[arg(value_name = "svc/NAME", value_parser = service_name)]
-    service: String,
+    #[arg(value_name = "svc/NAME", value_parser = service_name, required_unless_present = "answer")]
+    service: Option<String>,
+    /// Ask no agent: take what `daymark explain -o json` printed elsewhere, `-` for standard input, and add what the Pods say.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["service", "namespace", "from", "port", "address", "socket", "lab", "node"])]
+    answer: Option<PathBuf>,
     /// Its namespace.
     #[arg(long, short, default_value = "default")]
     namespace: String,
@@ -106,18 +113,18 @@ fn who(text: &str) -> Result<Who, String> {
 }
 
 /// Everything that was found out.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Findings {
     /// Who sends.
     from: String,
     /// What to know about the client.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     note: Option<String>,
     #[serde(flatten)]
     explained: Explained,
     /// What the API says about Pods; absent without a kubeconfig.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pods: Option<Pods>,
 }
 
@@ -126,7 +133,9 @@ impl Findings {
     fn is_good(&self) -> bool {
         let sent = self.explained.answers.iter().filter(|a| a.packet.is_some());
         let mut sent = sent.peekable();
+        let mut absent = self.explained.absent.iter();
         sent.peek().is_some()
+            && !absent.any(|absent| absent.needed)
             && sent.all(|a| a.forwarded && a.kernel.as_ref().is_some_and(|kernel| kernel.agrees))
     }
 
@@ -153,19 +162,46 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn find_out(args: &Args) -> anyhow::Result<Findings> {
-    let agents = args.which.agents()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let api = runtime.block_on(api(args, &agents))?;
+    match (&args.answer, &args.service) {
+        (Some(path), _) => add_pods(args, path, &runtime),
+        (None, Some(service)) => ask(args, service, &runtime),
+        (None, None) => bail!("name a Service: svc/NAME"),
+    }
+}
+
+/// An agent's answer, with the Pods.
+fn add_pods(args: &Args, path: &Path, runtime: &Runtime) -> anyhow::Result<Findings> {
+    let mut findings = answer::read(path)?;
+    let (namespace, name) = answer::service(&findings)?;
+    let api = runtime.block_on(api(args.kubeconfig.clone()))?;
+    let api = api.context(
+        "--answer adds what the Pods say, which is in the API: give --kubeconfig, or set KUBECONFIG",
+    )?;
+    let pods = runtime.block_on(pods::read(&api, &namespace, &name, &findings.explained));
+    remedies::fit(&mut findings.explained, &pods);
+    findings.pods = Some(pods);
+    Ok(findings)
+}
+
+/// An agent of this machine or of a lab.
+fn ask(args: &Args, service: &str, runtime: &Runtime) -> anyhow::Result<Findings> {
+    let agents = args.which.agents()?;
+    let kubeconfig = args.kubeconfig.clone().or_else(|| agents.kubeconfig());
+    let api = runtime.block_on(api(kubeconfig))?;
     let client = runtime.block_on(resolve(args, &agents, api.as_ref()))?;
     let wanted = args.which.node.as_deref().or(client.node.as_deref());
     let socket = agents.socket(wanted)?;
-    let explained = explain(args, &socket, client.from.clone())?;
+    let mut explained = explain(args, service, &socket, client.from.clone())?;
     let pods = api.as_ref().map(|api| {
-        let read = pods::read(api, &args.namespace, &args.service, &explained);
+        let read = pods::read(api, &args.namespace, service, &explained);
         runtime.block_on(read)
     });
+    if let Some(pods) = &pods {
+        remedies::fit(&mut explained, pods);
+    }
     let elsewhere = client.node.filter(|node| *node != explained.node);
     let note = elsewhere.map(|node| {
         format!(
@@ -181,10 +217,10 @@ fn find_out(args: &Args) -> anyhow::Result<Findings> {
     })
 }
 
-fn explain(args: &Args, socket: &std::path::Path, from: From) -> anyhow::Result<Explained> {
+fn explain(args: &Args, service: &str, socket: &Path, from: From) -> anyhow::Result<Explained> {
     let request = Request::Explain(Explain {
         namespace: args.namespace.clone(),
-        name: args.service.clone(),
+        name: service.to_owned(),
         port: args.port.clone(),
         address: args.address,
         from,
@@ -196,8 +232,7 @@ fn explain(args: &Args, socket: &std::path::Path, from: From) -> anyhow::Result<
 }
 
 /// A client of the API: that of a flag or a lab must work, that of the environment is taken if it is there.
-async fn api(args: &Args, agents: &Agents) -> anyhow::Result<Option<Client>> {
-    let named = args.kubeconfig.clone().or_else(|| agents.kubeconfig());
+async fn api(named: Option<PathBuf>) -> anyhow::Result<Option<Client>> {
     if let Some(path) = named {
         return client::from_kubeconfig(&path).await.map(Some);
     }

@@ -14,15 +14,17 @@ use crate::decide::{Packet, Verdict};
 use crate::desire::{Here, NotServed, Policy};
 use crate::desired::{Frontend, Lost, PortName, Reason, Sources};
 use crate::endpoints::{LeftOut, Why};
-use crate::input::{ServiceKey, ServicePort, Slice};
+use crate::input::{Service, ServiceKey, ServicePort, ServiceType, Slice};
 
 /// Why a packet does not reach an endpoint of the Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// No Service has this name.
     NoService(ServiceKey),
-    /// The proxy leaves it alone; with the other proxy's name, if it has one.
+    /// The proxy leaves it alone; with the other proxy's name, if it has one, or the name that it is an alias of.
     NotProxied(NotProxied, Option<Arc<str>>),
+    /// Its load balancer has given it no IP address; with `spec.loadBalancerClass`.
+    NoIngress(Option<Arc<str>>),
     /// It has no ports.
     NoPorts,
     /// It has others.
@@ -183,6 +185,15 @@ fn no_endpoint(seen: &Seen) -> Vec<Cause> {
 }
 
 impl Cause {
+    /// Why the proxy leaves a Service alone.
+    pub(super) fn not_proxied(why: NotProxied, service: &Service) -> Self {
+        let name = match (&why, &service.kind) {
+            (NotProxied::ExternalName, ServiceType::ExternalName(name)) => Some(name.clone()),
+            _ => service.proxy_name.clone(),
+        };
+        Self::NotProxied(why, name)
+    }
+
     /// One word for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -192,6 +203,7 @@ impl Cause {
             Self::NotProxied(NotProxied::Headless, _) => "headless",
             Self::NotProxied(NotProxied::NoClusterIp, _) => "no-cluster-ip",
             Self::NotProxied(NotProxied::OtherProxy, _) => "other-proxy",
+            Self::NoIngress(_) => "no-load-balancer-address",
             Self::NoPorts => "no-ports",
             Self::NoSuchPort { .. } => "no-such-port",
             Self::NoSuchAddress { .. } => "no-such-address",
@@ -236,6 +248,14 @@ impl Cause {
             Self::NotProxied(NotProxied::OtherProxy, _) => {
                 "ask that proxy, or remove the label service.kubernetes.io/service-proxy-name"
             }
+            Self::NoIngress(None) => {
+                "without a class the cluster's default load balancer gives the address: daymark's allocator (daymark controller, deploy/load-balancer.yaml) or a \
+                 cloud's; look whether one runs, has a free address, and what the Service's Events say"
+            }
+            Self::NoIngress(Some(_)) => {
+                "the controller of that class gives the address, and daymark's allocator does not: look whether it runs, and at the Service's Events; \
+                 to have daymark's, create it anew without spec.loadBalancerClass"
+            }
             Self::NoPorts => "add what it should serve to spec.ports",
             Self::NoSuchPort { .. } => {
                 "use one of its ports, or add this one to spec.ports; any other is refused"
@@ -275,7 +295,7 @@ impl Cause {
                  without: create an EndpointSlice with the label kubernetes.io/service-name"
             }
             Self::NoEndpoints => {
-                "compare spec.selector with the labels of the Pods; --kubeconfig lets daymark explain do so"
+                "with a selector: compare it with the labels of the Pods; without: put endpoints into the EndpointSlices"
             }
             Self::OtherFamilyOnly(_) => {
                 "give the Pods addresses of both families, or take the family out of spec.ipFamilies"
@@ -284,7 +304,8 @@ impl Cause {
                 "remove the label service.kubernetes.io/headless from the Service and its slices"
             }
             Self::PortNotNamed { .. } => {
-                "spec.ports[].targetPort must be a number, or the name of a container's port of that protocol"
+                "with a selector: spec.ports[].targetPort must be a number, or the name of a container's port of that protocol; without: \
+                 ports[].name of the EndpointSlice must be spec.ports[].name of the Service"
             }
             Self::NoneReady { .. } => "look at the Pods' readiness probes: kubectl describe pod",
             Self::NoLocal { .. } => {

@@ -1,6 +1,7 @@
 //! The usual questions, and their causes in words.
 
-use daymark_model::explain::{Asker, PortAsked, Question, Sender, explain};
+use daymark_model::ServiceKey;
+use daymark_model::explain::{Asker, PortAsked, Question, Sender, explain, without_ingress};
 
 use super::{OUTSIDE, POD, ask, causes_of, check, world};
 
@@ -25,7 +26,7 @@ fn the_usual_questions_have_their_cause() {
         POD,
         None,
         "no-endpoints",
-        "its EndpointSlices are empty: the selector matches no Pod that has an address",
+        "its EndpointSlices are empty",
     );
     check(
         &format!("{}endpoint 10.244.1.5 not-ready on node-1\n", web("")),
@@ -91,7 +92,7 @@ fn what_nodes_do_not_serve_says_so() {
         (
             "service web ExternalName=web.example\n",
             "external-name",
-            "its type is ExternalName: an alias in DNS, without any address",
+            "its type is ExternalName: an alias in DNS (CNAME) for web.example, without any address",
         ),
         (
             "service web ClusterIP 80/TCP cluster=None\n",
@@ -407,4 +408,39 @@ fn a_long_list_is_cut_and_a_label_that_hides_is_named() {
         "port-not-named",
         "endpoints are there, but without the port \"web\"/TCP: their slices name \"a\"/TCP",
     );
+}
+
+#[test]
+fn a_load_balancer_without_an_address_says_who_gives_one() {
+    let of = |text: &str| {
+        let cause = without_ingress(&world(text), &ServiceKey::new("default", "web"));
+        cause.map(|cause| {
+            let remedy = cause.remedy();
+            (
+                cause.code(),
+                cause.to_string(),
+                remedy.contains("create it anew"),
+            )
+        })
+    };
+    let (code, none) = (
+        "no-load-balancer-address",
+        "status.loadBalancer has no IP address; spec.loadBalancerClass is",
+    );
+    let web = "service web LoadBalancer 80/TCP cluster=10.96.0.7";
+    assert_eq!(
+        of(&format!("{web}\n")),
+        Some((code, format!("{none} not set"), false))
+    );
+    assert_eq!(
+        of(&format!("{web} lb-class=other.example/lb\n")),
+        Some((code, format!("{none} other.example/lb"), true))
+    );
+    for with_one_or_not_wanted in [
+        "service web LoadBalancer 80/TCP cluster=10.96.0.7 lb=192.0.2.10\n",
+        "service web NodePort 80/TCP@30080 cluster=10.96.0.7\n",
+        "service web LoadBalancer 80/TCP cluster=10.96.0.7 proxy-name=mesh\n",
+    ] {
+        assert_eq!(of(with_one_or_not_wanted), None, "{with_one_or_not_wanted}");
+    }
 }

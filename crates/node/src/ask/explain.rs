@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
 use daymark_dataplane::nft::inspect::{Asking, Held, Inspection, Kept, More};
 use daymark_model::decide::{Arrival, decision};
+use daymark_model::desired::Origin;
 use daymark_model::explain::{self, Asker, PortAsked, Question, Sender, Step};
 use daymark_model::{Family, Packet, ServiceKey, Verdict, World};
 
@@ -31,6 +32,8 @@ pub(crate) fn explained<K: Kernel>(
         Err(cause) => (Some(self::cause(&cause)), Vec::new(), 0),
     };
     let listeners = explain::listeners(world, &question.service);
+    let absent = asked.address.is_none();
+    let absent = absent.then(|| explain::without_ingress(world, &question.service));
     wire::Explained {
         node: world.here().node.name.to_string(),
         service: question.service.to_string(),
@@ -39,7 +42,27 @@ pub(crate) fn explained<K: Kernel>(
         cause,
         answers,
         untold,
+        absent: absent
+            .flatten()
+            .map(|cause| without_ingress(world, &asked.from, &cause)),
         listeners: listeners.iter().map(listener).collect(),
+    }
+}
+
+/// An address of a load balancer that is not there. Clients of the cluster have the cluster IP all the same.
+fn without_ingress(world: &World, from: &wire::From, why: &explain::Cause) -> wire::Absent {
+    let own = world.here().own_pods().prefixes;
+    let is_own = |ip: &IpAddr| own.iter().any(|cidr| cidr.contains(*ip));
+    let needed = match from {
+        wire::From::Outside => true,
+        wire::From::Addresses(ips) => !ips.iter().any(is_own),
+        wire::From::Node | wire::From::OwnPod | wire::From::Pod { .. } => false,
+    };
+    wire::Absent {
+        kind: Origin::LoadBalancerIp.words().to_owned(),
+        field: Origin::LoadBalancerIp.field().to_owned(),
+        needed,
+        cause: cause(why),
     }
 }
 

@@ -95,9 +95,25 @@ pub struct Explained {
     /// How many places more there are that were asked about, and not looked at.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub untold: usize,
+    /// The place that clients outside expect of a load balancer and that the Service does not have yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<Absent>,
     /// What the agent itself answers for the Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<Listener>,
+}
+
+/// A place that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    /// As [`Answer::kind`].
+    pub kind: String,
+    /// The field that would name it.
+    pub field: String,
+    /// Whether the client would have to use it: it is outside.
+    pub needed: bool,
+    /// Why it is not there.
+    pub cause: Cause,
 }
 
 /// A port of the node at which the agent answers.
@@ -344,7 +360,7 @@ pub struct Status {
 /// A part of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// `feed`, `plane`, `conntrack`, `listeners`, `dns`, `announcer`.
+    /// `feed`, `plane`, `conntrack`, `listeners`, `dns`, `announcer`, `configuration`.
     pub name: String,
     /// Whether it is well.
     pub healthy: bool,

@@ -10,33 +10,55 @@ use daymark_node::ask::wire::{Answer, Explained, From};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::failure;
 
+/// Who makes the EndpointSlices of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Made {
+    /// Not known: the Service could not be read, or is not there.
+    #[default]
+    Unknown,
+    /// A controller, of the Pods that are selected.
+    BySelector,
+    /// Somebody: there is no selector.
+    ByHand,
+}
+
 /// What was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pods {
+    /// Who makes the slices.
+    #[serde(skip)]
+    pub(super) made: Made,
     /// Why Pods could not be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) unread: Option<String>,
     /// What the selector comes to, where that is the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) selector: Option<String>,
     /// The Pods that the Service selects.
     pub(super) selected: Vec<Line>,
 }
 
 /// A Pod that a Service selects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
     pub(super) name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) node: Option<String>,
     pub(super) addresses: Vec<String>,
     /// What keeps it from being a ready endpoint; empty if nothing does.
     pub(super) obstacles: Vec<String>,
+}
+
+impl Pods {
+    /// Whether there is nothing to tell: an alias, whose cause is told already.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.unread.is_none() && self.selector.is_none() && self.selected.is_empty()
+    }
 }
 
 /// A Pod as a client: its addresses, and its node. One in the node's network is the node.
@@ -115,6 +137,7 @@ fn tell(service: &Service, pods: &[Pod], explained: &Explained) -> Pods {
         // An alias, a headless Service: its cause is told already.
         Selected::NoSelector if explained.cause.is_some() => Pods::default(),
         Selected::NoSelector => Pods {
+            made: Made::ByHand,
             selector: Some(
                 "the Service has no selector: its EndpointSlices are made by hand".to_owned(),
             ),
@@ -131,6 +154,7 @@ fn tell(service: &Service, pods: &[Pod], explained: &Explained) -> Pods {
             });
             let nearest = nearest.unwrap_or_default();
             Pods {
+                made: Made::BySelector,
                 selector: Some(format!(
                     "the selector {selector} matches none of the {pods} Pods in namespace {namespace}{nearest}"
                 )),
@@ -152,6 +176,7 @@ fn tell(service: &Service, pods: &[Pod], explained: &Explained) -> Pods {
                 line
             });
             Pods {
+                made: Made::BySelector,
                 selected: lines.collect(),
                 ..Pods::default()
             }

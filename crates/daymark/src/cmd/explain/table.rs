@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use daymark_node::ask::wire::{Answer, Cause, Endpoint, Kernel, Object, Standing};
+use daymark_node::ask::wire::{Answer, Cause, Endpoint, Explained, Kernel, Object, Standing};
 
 use super::Findings;
 use super::pods::Pods;
+use super::remedies;
 use crate::columns::columns;
 
 /// All of it; with `all` every place in full.
@@ -15,9 +16,9 @@ pub(super) fn table(findings: &Findings, all: bool) -> String {
     if let Some(cause) = &explained.cause {
         let _ = write!(out, "\n{}", causes(std::slice::from_ref(cause), 0));
     }
-    if !explained.answers.is_empty() {
+    if !explained.answers.is_empty() || explained.absent.is_some() {
         out.push('\n');
-        out += &overview(&explained.answers);
+        out += &overview(explained);
     }
     if explained.untold > 0 {
         let _ = writeln!(
@@ -29,6 +30,10 @@ pub(super) fn table(findings: &Findings, all: bool) -> String {
     for answer in in_question(&explained.answers, all) {
         let _ = write!(out, "\n{}", in_full(answer));
     }
+    if let Some(absent) = &explained.absent {
+        let cause = causes(std::slice::from_ref(&absent.cause), 2);
+        let _ = write!(out, "\n{}\n{cause}", absent.kind);
+    }
     if !explained.listeners.is_empty() {
         let rows = explained.listeners.iter();
         let rows = rows.map(|l| vec![l.at.clone(), l.text.clone(), l.field.clone()]);
@@ -38,10 +43,19 @@ pub(super) fn table(findings: &Findings, all: bool) -> String {
             columns(2, &shortened(rows.collect()))
         );
     }
-    if let Some(pods) = &findings.pods {
-        out += &pods_in_words(pods);
+    match &findings.pods {
+        Some(pods) => out += &pods_in_words(pods),
+        None if all_causes(explained).any(remedies::ask_for_pods) => out += UNREAD,
+        None => {}
     }
     out
+}
+
+const UNREAD: &str = "\nPods\n  not read: --kubeconfig FILE says how, and --answer FILE takes this answer (-o json) to where one is\n";
+
+fn all_causes(explained: &Explained) -> impl Iterator<Item = &Cause> {
+    let of_places = explained.answers.iter().flat_map(|answer| &answer.causes);
+    explained.cause.iter().chain(of_places)
 }
 
 /// The places to be told in full: of those that fail for one reason the first, or else the first that was asked.
@@ -95,15 +109,20 @@ fn head(findings: &Findings) -> String {
 }
 
 /// A row a place.
-fn overview(answers: &[Answer]) -> String {
+fn overview(explained: &Explained) -> String {
     let mut rows = vec![["PLACE", "KIND", "VERDICT"].map(str::to_owned).to_vec()];
-    for answer in answers {
+    for answer in &explained.answers {
         rows.push(vec![
             answer.at.clone(),
             answer.kind.clone(),
             verdict(answer),
         ]);
     }
+    let absent = explained.absent.iter();
+    rows.extend(absent.map(|absent| {
+        let none = format!("none: {}", absent.cause.text);
+        vec!["-".to_owned(), absent.kind.clone(), none]
+    }));
     columns(0, &rows)
 }
 
@@ -332,7 +351,7 @@ fn causes(causes: &[Cause], indent: usize) -> String {
 }
 
 fn pods_in_words(pods: &Pods) -> String {
-    if *pods == Pods::default() {
+    if pods.says_nothing() {
         return String::new();
     }
     let mut out = String::from("\nPods\n");

@@ -1,8 +1,9 @@
 use clap::Parser;
 use daymark_node::ask::wire::{
-    Answer, Cause, Endpoint, Kernel, More, Object, Packet, Standing, Step,
+    Absent, Answer, Cause, Endpoint, Kernel, More, Object, Packet, Standing, Step,
 };
 
+use super::pods::Made;
 use super::*;
 
 #[derive(Parser)]
@@ -132,6 +133,7 @@ fn findings(answers: Vec<Answer>) -> Findings {
             stale: None,
             cause: None,
             answers,
+            absent: None,
             untold: 0,
             listeners: Vec::new(),
         },
@@ -162,7 +164,8 @@ fn a_place_is_told_in_full_with_its_cause_and_remedy() {
            kernel: table ip daymark, as it should be\n    fe-a  plan 3 (to-1)  same\n    \
              7 new connections so far to this port, at all its places of this family\n  \
            why:    its one endpoint is not ready\n  \
-           remedy: look at the probes\n"
+           remedy: look at the probes\n\n\
+         Pods\n  not read: --kubeconfig FILE says how, and --answer FILE takes this answer (-o json) to where one is\n"
     );
 }
 
@@ -279,4 +282,115 @@ fn places_that_were_not_looked_at_are_told_and_not_taken_for_good() {
     );
     found.explained.answers.push(answer(vec![cause()]));
     assert_eq!(found.code(), 1);
+}
+
+#[test]
+fn a_load_balancer_without_an_address_is_a_row_and_bad_for_who_is_outside() {
+    let mut findings = findings(vec![answer(vec![])]);
+    let mut absent = Absent {
+        kind: "load-balancer IP".to_owned(),
+        field: "status.loadBalancer.ingress".to_owned(),
+        needed: false,
+        cause: cause(),
+    };
+    absent.cause.text = "status.loadBalancer has no IP address".to_owned();
+    findings.explained.absent = Some(absent.clone());
+    assert!(findings.is_good(), "a Pod has the cluster IP");
+    let text = table::table(&findings, false);
+    for part in [
+        "\n-                 load-balancer IP  none: status.loadBalancer has no IP address\n",
+        "\nload-balancer IP\n  why:    status.loadBalancer has no IP address\n  remedy: look at the probes\n",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    absent.needed = true;
+    findings.explained.absent = Some(absent);
+    assert!(!findings.is_good());
+}
+
+#[test]
+fn a_remedy_is_for_who_makes_the_slices_once_that_is_known() {
+    let fitted = |code: &str, made: Made| {
+        let of_code = Cause {
+            code: code.to_owned(),
+            ..cause()
+        };
+        let mut explained = findings(vec![answer(vec![of_code])]).explained;
+        let pods = Pods {
+            made,
+            ..Pods::default()
+        };
+        remedies::fit(&mut explained, &pods);
+        explained.answers[0].causes[0].remedy.clone()
+    };
+    let ports = |made| fitted("port-not-named", made);
+    assert!(ports(Made::ByHand).starts_with("ports[].name of the EndpointSlice"));
+    assert!(ports(Made::BySelector).starts_with("spec.ports[].targetPort must be"));
+    for code in ["no-slices", "no-endpoints", "port-not-named"] {
+        assert_ne!(
+            fitted(code, Made::ByHand),
+            fitted(code, Made::BySelector),
+            "{code}"
+        );
+        assert_eq!(
+            fitted(code, Made::Unknown),
+            "look at the probes",
+            "the agent's own"
+        );
+    }
+    assert_eq!(fitted("source-range", Made::ByHand), "look at the probes");
+}
+
+#[test]
+fn that_pods_were_not_read_is_told_where_they_would_help() {
+    let told = |code: &str, pods: Option<Pods>| {
+        let of_code = Cause {
+            code: code.to_owned(),
+            ..cause()
+        };
+        let mut findings = findings(vec![answer(vec![of_code])]);
+        findings.pods = pods;
+        table::table(&findings, false).contains("--kubeconfig")
+    };
+    assert!(told("no-endpoints", None));
+    assert!(!told("no-endpoints", Some(Pods::default())), "they were");
+    assert!(!told("source-range", None), "no Pod changes that");
+}
+
+#[test]
+fn an_answer_from_elsewhere_is_what_was_printed_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("answer.json");
+    let printed = serde_json::to_string_pretty(&findings(vec![answer(vec![cause()])])).unwrap();
+    std::fs::write(&path, &printed).unwrap();
+    let found = answer::read(&path).unwrap();
+    assert_eq!(serde_json::to_string_pretty(&found).unwrap(), printed);
+    let named = answer::service(&found).unwrap();
+    assert_eq!(named, ("default".to_owned(), "web".to_owned()));
+    for (bad, says) in [
+        ("\n", "it is empty"),
+        ("{\"node\": 1}", "not what daymark explain prints"),
+    ] {
+        std::fs::write(&path, bad).unwrap();
+        let error = format!("{:#}", answer::read(&path).err().unwrap());
+        assert!(
+            error.contains(says) && error.contains("answer.json"),
+            "{error}"
+        );
+    }
+    let parse = |words: &str| Program::try_parse_from(words.split(' ')).map(|_| ());
+    assert!(parse("explain --answer -").is_ok());
+    assert!(parse("explain").is_err(), "which Service?");
+    for other in [
+        "svc/web",
+        "--from outside",
+        "--lab",
+        "--socket /a",
+        "-n shop",
+    ] {
+        assert!(
+            parse(&format!("explain --answer - {other}")).is_err(),
+            "{other}"
+        );
+    }
 }

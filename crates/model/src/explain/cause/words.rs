@@ -17,6 +17,13 @@ impl fmt::Display for Cause {
         match self {
             Self::NoService(key) => write!(out, "there is no Service {key}"),
             Self::NotProxied(why, proxy) => not_proxied(out, *why, proxy.as_deref()),
+            Self::NoIngress(class) => {
+                out.write_str("status.loadBalancer has no IP address")?;
+                match class {
+                    Some(class) => write!(out, "; spec.loadBalancerClass is {class}"),
+                    None => out.write_str("; spec.loadBalancerClass is not set"),
+                }
+            }
             Self::NoPorts => out.write_str("spec.ports is empty"),
             Self::NoSuchPort { asked, known } => {
                 let known: Vec<String> = known.iter().map(port_in_words).collect();
@@ -62,9 +69,7 @@ impl fmt::Display for Cause {
                 listed(ranges)
             ),
             Self::NoSlices => out.write_str("no EndpointSlice carries the Service's name"),
-            Self::NoEndpoints => out.write_str(
-                "its EndpointSlices are empty: the selector matches no Pod that has an address",
-            ),
+            Self::NoEndpoints => out.write_str("its EndpointSlices are empty"),
             Self::OtherFamilyOnly(family) => write!(out, "no endpoint has an {family} address"),
             Self::Hidden => out.write_str(
                 "its endpoints are hidden from proxies by the label service.kubernetes.io/headless",
@@ -108,11 +113,13 @@ impl fmt::Display for PortAsked {
     }
 }
 
-fn not_proxied(out: &mut fmt::Formatter<'_>, why: NotProxied, proxy: Option<&str>) -> fmt::Result {
+fn not_proxied(out: &mut fmt::Formatter<'_>, why: NotProxied, name: Option<&str>) -> fmt::Result {
     match why {
-        NotProxied::ExternalName => {
-            out.write_str("its type is ExternalName: an alias in DNS, without any address")
-        }
+        NotProxied::ExternalName => write!(
+            out,
+            "its type is ExternalName: an alias in DNS (CNAME) for {}, without any address",
+            name.unwrap_or_default()
+        ),
         NotProxied::Headless => {
             out.write_str("it is headless (clusterIP: None): names in DNS, without any address")
         }
@@ -120,7 +127,7 @@ fn not_proxied(out: &mut fmt::Formatter<'_>, why: NotProxied, proxy: Option<&str
         NotProxied::OtherProxy => write!(
             out,
             "the label service.kubernetes.io/service-proxy-name hands it to another proxy, {}",
-            proxy.unwrap_or_default()
+            name.unwrap_or_default()
         ),
     }
 }
