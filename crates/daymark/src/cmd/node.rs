@@ -233,11 +233,13 @@ async fn serve(
         Announcing::start(client.clone(), subscription, plane, config, metrics)
     });
     let dns_metrics = dns.as_ref().map(|server| Arc::clone(server.metrics()));
+    let refusal = config_file::Refusal::default();
     let parts = parts::Parts {
         kinds: feed_config(&args, &node_name).kinds(),
         feed: Arc::clone(feed.metrics()),
         dns: dns_metrics.clone(),
         announcer: args.announce.then(|| Arc::clone(&announced)),
+        configuration: args.kube_proxy.config.as_ref().map(|_| refusal.clone()),
     };
     start::answer_questions((&args.socket, place), agent.orders(), parts);
     let extra = Arc::new({
@@ -285,6 +287,7 @@ async fn serve(
         client: client.clone(),
         node: node_name,
         metrics,
+        refusal,
     };
     let mut announcing = announcing;
     let outcome = tokio::select! {

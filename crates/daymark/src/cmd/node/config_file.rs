@@ -2,10 +2,11 @@
 //! one file serves a whole cluster, so it ends only for a file it could start with, and not at the moment at which all others do.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::anyhow;
+use daymark_node::ask::wire::Part;
 use daymark_node::events::{Severity, about_node};
 use daymark_node::metrics::Metrics;
 use tracing::{error, info};
@@ -28,6 +29,32 @@ pub(super) struct Watch {
     pub(super) node: Arc<str>,
     /// Where it stands that the file is refused.
     pub(super) metrics: Arc<Metrics>,
+    /// And why.
+    pub(super) refusal: Refusal,
+}
+
+/// Why the file that is there cannot be used; nothing while it can.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refusal(Arc<Mutex<Option<String>>>);
+
+impl Refusal {
+    fn set(&self, why: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// How the configuration is, as `daymark status` has it.
+    pub(super) fn tell(&self) -> Part {
+        let why = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = why.as_ref().map_or_else(
+            || "the file is the one that this agent runs with, or one that it is about to start anew with".to_owned(),
+            |why| format!("the file changed to one that this agent could not start with, and goes on without: {why}"),
+        );
+        Part {
+            name: "configuration".to_owned(),
+            healthy: why.is_none(),
+            text,
+        }
+    }
 }
 
 impl Watch {
@@ -46,7 +73,7 @@ impl Watch {
             }
             judged = now;
             if judged == running {
-                self.metrics.set_configuration_refused(false);
+                self.judged(None);
                 info!("the configuration is again the one that this agent runs with");
                 continue;
             }
@@ -54,7 +81,7 @@ impl Watch {
                 self.refused(&error);
                 continue;
             }
-            self.metrics.set_configuration_refused(false);
+            self.judged(None);
             let wait = moment(self.spread);
             info!(?wait, "the configuration changed: the agent ends soon");
             tokio::time::sleep(wait).await;
@@ -75,13 +102,19 @@ impl Watch {
         Ok(())
     }
 
+    /// What the file that is there came to: why it cannot be used, if so.
+    fn judged(&self, refused: Option<String>) {
+        self.metrics.set_configuration_refused(refused.is_some());
+        self.refusal.set(refused);
+    }
+
     fn refused(&self, error: &anyhow::Error) {
         let message = format!(
             "the configuration changed and is not used; this agent goes on with the one before, but would not start again. Mend \
              the file: {error:#}"
         );
         error!("{message}");
-        self.metrics.set_configuration_refused(true);
+        self.judged(Some(format!("{error:#}")));
         let (client, node) = (self.client.clone(), Arc::clone(&self.node));
         let wait = moment(self.spread);
         tokio::spawn(async move {
@@ -106,6 +139,19 @@ fn moment(spread: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_says_why_the_file_is_refused_until_it_is_mended() {
+        let refusal = Refusal::default();
+        let seen = refusal.clone();
+        assert!(seen.tell().healthy);
+        refusal.set(Some("mode: no such mode".to_owned()));
+        let part = seen.tell();
+        assert_eq!((part.name.as_str(), part.healthy), ("configuration", false));
+        assert!(part.text.ends_with(": mode: no such mode"), "{}", part.text);
+        refusal.set(None);
+        assert!(seen.tell().healthy);
+    }
 
     #[test]
     fn agents_end_all_over_the_time_and_not_later() {

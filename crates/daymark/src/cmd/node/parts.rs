@@ -1,10 +1,12 @@
-//! How the parts of the agent are that surround the plane: feed, DNS, announcer.
+//! How the parts of the agent are that surround the plane: feed, DNS, announcer, configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use daymark_feed::{Kind, KindMetrics};
 use daymark_node::ask::wire::Part;
+
+use super::config_file::Refusal;
 
 /// What is looked at.
 pub(super) struct Parts {
@@ -15,6 +17,8 @@ pub(super) struct Parts {
     pub(super) dns: Option<Arc<daymark_dns::Metrics>>,
     /// If addresses are announced here.
     pub(super) announcer: Option<Arc<daymark_lb::Metrics>>,
+    /// If there is a configuration file.
+    pub(super) configuration: Option<Refusal>,
 }
 
 impl Parts {
@@ -23,6 +27,7 @@ impl Parts {
         let mut parts = vec![self.feed()];
         parts.extend(self.dns.as_deref().map(dns));
         parts.extend(self.announcer.as_deref().map(announcer));
+        parts.extend(self.configuration.as_ref().map(Refusal::tell));
         parts
     }
 
