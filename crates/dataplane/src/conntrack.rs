@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use daymark_model::flows::{self, Stage, Verdicts};
+use daymark_model::flows::{self, Leave, Stage, Verdicts};
 use daymark_model::{Family, Protocol};
-use daymark_netlink::ct::{Filter, Flow, Ports, Status, TcpState, Tuple, TupleFilter};
+use daymark_netlink::ct::{
+    Filter, Flow, Ports, Status, Tcp, TcpFlags, TcpState, Tuple, TupleFilter,
+};
 use daymark_netlink::nft;
 use daymark_sys::netlink::{NfSocket, QueryError, TransactError};
 use thiserror::Error;
@@ -113,7 +115,7 @@ fn list(
     listed.map_err(|source| ForgetError::List { family, source })
 }
 
-/// Half-closed connections that would be stale if they were abandoned, as a look found them.
+/// Half-closed connections that would be stale if they were silent, as a look found them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HalfClosed {
     flows: HashMap<Identity, Seen>,
@@ -123,7 +125,7 @@ pub struct HalfClosed {
 type Identity = (Option<u32>, Tuple);
 
 /// How far the connection had come, and its timeout.
-type Seen = (Option<TcpState>, Option<u32>);
+type Seen = (Option<Tcp>, Option<u32>);
 
 fn identity(flow: &Flow) -> Identity {
     (flow.id, flow.original)
@@ -154,9 +156,10 @@ impl HalfClosed {
 /// Seconds between the looks at two flows of one walk, at most.
 const WALK: u64 = 5;
 
-/// Forgets the connections that the verdicts call stale once they are abandoned: those that are half-closed and of which nothing was
-/// heard since a look `since` before, which is [`flows::SILENCE`] or longer. Returns what this look found and left, for
-/// the next one. One walk for each family that they are about, told as by [`forget`].
+/// Forgets the connections that the verdicts call stale once they are silent: those that are half-closed, in a way that tells that
+/// nothing is to come ([`Leave::abandons`]), and of which nothing was heard since a look `since` before, which is
+/// [`flows::SILENCE`] or longer. Returns what this look found and left, for the next one. One walk for each family that they are
+/// about, told as by [`forget`].
 ///
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
@@ -169,14 +172,13 @@ pub fn forget_abandoned(
     let (mut left, mut forgotten) = (HalfClosed::default(), Forgotten::default());
     let families = Family::BOTH.into_iter();
     for family in families.filter(|family| verdicts.concern_in(*family, Protocol::Tcp)) {
-        let is_half_closed = |flow: &Flow| flow.tcp.is_some_and(TcpState::is_half_closed);
         let would_be_stale = |flow: &Flow| {
-            let seen = as_the_model_sees(flow).filter(|_| is_half_closed(flow));
-            let abandoned = |seen| flows::Flow {
-                stage: Stage::Abandoned,
+            let seen = as_the_model_sees(flow).zip(leave(flow));
+            let silent = seen.map(|(seen, leave)| flows::Flow {
+                stage: Stage::Silent(leave),
                 ..seen
-            };
-            seen.is_some_and(|seen| verdicts.is_stale(&abandoned(seen)))
+            });
+            silent.is_some_and(|flow| verdicts.is_stale(&flow))
         };
         let listed = list(socket, family, &translated_tcp(family), would_be_stale)?;
         let (silent, others): (Vec<_>, Vec<_>) = listed
@@ -236,6 +238,26 @@ impl Which {
             },
             ..Filter::default()
         }
+    }
+}
+
+/// Who took leave first of a connection that is half-closed, and whether that was heard; `None` if it is not, or nobody knows
+/// who: of a connection that the kernel came to know late.
+///
+/// A `FIN` is a byte like others to whoever counts what was acknowledged (`tcp_in_window` of `nf_conntrack_proto_tcp.c`). That of a
+/// client counts as unheard only if the state says so too: any acknowledgement after it, of either side, is a CLOSE_WAIT.
+fn leave(flow: &Flow) -> Option<Leave> {
+    let tcp = flow.tcp.filter(|tcp| tcp.state.is_half_closed())?;
+    let is_first = |side: TcpFlags| side.contains(TcpFlags::CLOSE_INIT);
+    let is_heard = |side: TcpFlags| !side.contains(TcpFlags::DATA_UNACKNOWLEDGED);
+    match (is_first(tcp.original), is_first(tcp.reply)) {
+        (false, false) => None,
+        (true, _) if is_heard(tcp.original) || tcp.state == TcpState::CLOSE_WAIT => {
+            Some(Leave::ClientHeard)
+        }
+        (true, _) => Some(Leave::ClientUnheard),
+        (false, true) if is_heard(tcp.reply) => Some(Leave::EndpointHeard),
+        (false, true) => Some(Leave::EndpointUnheard),
     }
 }
 

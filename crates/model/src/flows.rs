@@ -8,8 +8,8 @@
 //! A flow is stale, in this order:
 //! 1. it was sent to no place of a Service: never, it is not ours;
 //! 2. it is a connection that was answered: it belongs to its endpoint. One of TCP is stale whose place is a frontend, whose endpoint
-//!    no slice names any more, in whatever condition, and of which one side has taken leave while the other has been silent
-//!    since ([`Stage::Abandoned`]); or whatever its stage, if [`GoneEndpoints::Reset`] says so;
+//!    no slice names any more, in whatever condition, and which is half-closed and silent ([`Stage::Silent`]) in a way that
+//!    tells that nothing is to come ([`Leave`]); or whatever its stage, if [`GoneEndpoints::Reset`] says so;
 //! 3. that place is no frontend any more, or the address serves node ports no more: always;
 //! 4. the endpoint that it was sent to is neither ready nor serving while it terminates, in no slice of the
 //!    frontend's Service port: yes.
@@ -23,6 +23,9 @@
 //! it sends. Why an abandoned connection goes all the same: the kernel keeps it for as long as an hour
 //! (`nf_conntrack_tcp_timeout_close_wait` as kube-proxy sets it), no packet opens it anew (`tcp_conntracks` of
 //! `nf_conntrack_proto_tcp.c` ignores a SYN), and a client that comes by the same port talks to nobody all that time.
+//!
+//! Silence alone abandons nothing: a client that has sent its request, taken leave, and waits for the answer is silent, and so is
+//! an endpoint that works on it, for minutes perhaps. It is told by its leave: the client's, and acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -57,10 +60,39 @@ pub enum Stage {
     /// Packets went both ways.
     Answered,
     /// The same of TCP, and one side has sent its last (`FIN`), and for [`SILENCE`] no packet came from either.
-    Abandoned,
+    Silent(Leave),
 }
 
-/// How long a half-closed connection must be silent to be [`Stage::Abandoned`]. Longer than the pauses of a client that sends its
+/// Whose last came first, and whether the other side has acknowledged it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The endpoint's, and the client has: of the answer nothing is missing.
+    EndpointHeard,
+    /// The endpoint's, and the client has not: it may be out of reach for a while, and be sent the last again.
+    EndpointUnheard,
+    /// The client's, and the endpoint has: it lived, and works on the answer perhaps.
+    ClientHeard,
+    /// The client's, and the endpoint has not: it is gone.
+    ClientUnheard,
+}
+
+impl Leave {
+    /// Every one.
+    pub const ALL: [Self; 4] = [
+        Self::EndpointHeard,
+        Self::EndpointUnheard,
+        Self::ClientHeard,
+        Self::ClientUnheard,
+    ];
+
+    /// Whether a connection that is silent after it is abandoned: nothing is to come by it that somebody waits for.
+    #[must_use]
+    pub const fn abandons(self) -> bool {
+        matches!(self, Self::EndpointHeard | Self::ClientUnheard)
+    }
+}
+
+/// How long a half-closed connection must be without a packet to be [`Stage::Silent`]. Longer than the pauses of a client that sends its
 /// `FIN` again and again (RFC 6298: 0.2 s, doubling) for the first dozen of seconds.
 pub const SILENCE: Duration = Duration::from_secs(10);
 
@@ -181,7 +213,8 @@ impl Verdicts {
             Some(At::Place(place)) if !stands => !among(&place.living),
             Some(At::Place(place)) => {
                 let is_ours = flow.protocol == Protocol::Tcp && flow.answers != flow.original;
-                let may_end = flow.stage == Stage::Abandoned || place.gone == GoneEndpoints::Reset;
+                let is_abandoned = matches!(flow.stage, Stage::Silent(leave) if leave.abandons());
+                let may_end = is_abandoned || place.gone == GoneEndpoints::Reset;
                 let named = place.named.as_deref();
                 is_ours && may_end && named.is_some_and(|named| !among(named))
             }

@@ -1,8 +1,8 @@
 //! Which flows go on when endpoints and Services change.
 
 use daymark_case::Case;
-use daymark_model::flows::{self, Flow, Stage};
-use daymark_model::{Change, Options, Protocol, World};
+use daymark_model::flows::{self, Flow, Leave, Stage};
+use daymark_model::{Options, Protocol, World};
 
 /// A cluster, one change of it, and flows with what becomes of them.
 struct Row {
@@ -205,7 +205,7 @@ const ROWS: &[Row] = &[
         before: WEB,
         after: "remove endpoint 10.244.1.5 of web",
         protocol: Protocol::Tcp,
-        stage: Stage::Abandoned,
+        stage: Stage::Silent(Leave::EndpointHeard),
         flows: &[
             ("10.96.0.20:80", "10.244.1.5:80", Goes),
             ("172.30.0.11:30080", "10.244.1.5:80", Goes),
@@ -216,11 +216,41 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        what: "so does one whose client took leave and was not heard",
+        before: WEB,
+        after: "remove endpoint 10.244.1.5 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Silent(Leave::ClientUnheard),
+        flows: &[
+            ("10.96.0.20:80", "10.244.1.5:80", Goes),
+            ("10.96.0.20:80", "10.244.2.5:80", Stays),
+        ],
+    },
+    Row {
+        what: "a client that took leave and was heard waits for its answer, however long",
+        before: WEB,
+        after: "remove endpoint 10.244.1.5 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Silent(Leave::ClientHeard),
+        flows: &[
+            ("10.96.0.20:80", "10.244.1.5:80", Stays),
+            ("172.30.0.11:30080", "10.244.1.5:80", Stays),
+        ],
+    },
+    Row {
+        what: "an endpoint that took leave and was not heard says it again",
+        before: WEB,
+        after: "remove endpoint 10.244.1.5 of web",
+        protocol: Protocol::Tcp,
+        stage: Stage::Silent(Leave::EndpointUnheard),
+        flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
+    },
+    Row {
         what: "not while a slice names it, in whatever condition",
         before: WEB,
         after: "endpoint 10.244.1.5 not-ready on node-1 of web",
         protocol: Protocol::Tcp,
-        stage: Stage::Abandoned,
+        stage: Stage::Silent(Leave::EndpointHeard),
         flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
     },
     Row {
@@ -228,7 +258,7 @@ const ROWS: &[Row] = &[
         before: WEB,
         after: "remove service web",
         protocol: Protocol::Tcp,
-        stage: Stage::Abandoned,
+        stage: Stage::Silent(Leave::EndpointHeard),
         flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
     },
     Row {
@@ -236,7 +266,7 @@ const ROWS: &[Row] = &[
         before: "service sig ClusterIP 80/SCTP cluster=10.96.0.20\nendpoint 10.244.1.5 ready on node-1",
         after: "remove endpoint 10.244.1.5 of sig",
         protocol: Protocol::Sctp,
-        stage: Stage::Abandoned,
+        stage: Stage::Silent(Leave::EndpointHeard),
         flows: &[("10.96.0.20:80", "10.244.1.5:80", Stays)],
     },
     Row {
@@ -352,27 +382,24 @@ fn places_of_before_are_judged_when_nobody_names_them_any_more() {
     }
 }
 
+/// What is judged after the change of a row.
+fn verdicts_of(row: &Row) -> flows::Verdicts {
+    let (options, before) = match row.before.split_once('\n') {
+        Some((first, rest)) if first.starts_with("options") => (format!("{first}\n"), rest),
+        _ => (String::new(), row.before),
+    };
+    let text = format!("{options}{NODE}{before}\nstep then\n{}\n", row.after);
+    judged(&text).pop().expect("two steps")
+}
+
 #[test]
 fn a_flow_goes_when_its_endpoint_answers_no_more() {
     for row in ROWS {
-        let (options, before) = match row.before.split_once('\n') {
-            Some((first, rest)) if first.starts_with("options") => (format!("{first}\n"), rest),
-            _ => (String::new(), row.before),
-        };
-        let text = format!("{options}{NODE}{before}\nstep then\n{}\n", row.after);
-        let case = Case::parse(row.what, &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let mut world = World::new(case.options.clone());
-        world.apply(case.steps[0].changes.iter().cloned());
-        let changes: Vec<Change> = case.steps[1].changes.clone();
-        let suspects = flows::suspects(&world, &changes);
-        world.apply(changes);
-        let verdicts = suspects.judge(&world);
+        let verdicts = verdicts_of(row);
         for (original, answers, fate) in row.flows {
             let flow = Flow {
-                protocol: row.protocol,
                 stage: row.stage,
-                original: original.parse().expect("an address and port"),
-                answers: answers.parse().expect("an address and port"),
+                ..answered(row.protocol, original, answers)
             };
             let goes = verdicts.is_stale(&flow);
             assert_eq!(goes, *fate == Goes, "{}: {flow:?}", row.what);
@@ -405,6 +432,26 @@ fn udp(original: &str, answers: &str) -> Flow {
     answered(Protocol::Udp, original, answers)
 }
 
+/// Whatever changes: a half-closed connection whose leave abandons nothing fares as one that is open, and one that is
+/// abandoned never fares better.
+#[test]
+fn who_is_heard_fares_as_if_nobody_had_taken_leave() {
+    for row in ROWS.iter().filter(|row| row.protocol == Protocol::Tcp) {
+        let verdicts = verdicts_of(row);
+        for (original, answers, _) in row.flows {
+            let open = answered(Protocol::Tcp, original, answers);
+            let stale = |stage| verdicts.is_stale(&Flow { stage, ..open });
+            for leave in Leave::ALL {
+                let (closed, open) = (stale(Stage::Silent(leave)), stale(Stage::Answered));
+                match leave.abandons() {
+                    true => assert!(closed || !open, "{}: {leave:?}", row.what),
+                    false => assert_eq!(closed, open, "{}: {leave:?}", row.what),
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn of_two_verdicts_the_newer_counts() {
     let text = format!(
@@ -430,7 +477,7 @@ fn a_place_that_is_no_frontend_any_more_is_let_go_with_its_service() {
         "{NODE}{WEB}\nstep then\nremove endpoint 10.244.1.5 of web\nstep gone\nremove service web\n"
     );
     let abandoned = Flow {
-        stage: Stage::Abandoned,
+        stage: Stage::Silent(Leave::EndpointHeard),
         ..answered(Protocol::Tcp, "10.96.0.20:80", "10.244.1.5:80")
     };
     let mut all = flows::Verdicts::default();

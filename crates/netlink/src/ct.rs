@@ -26,8 +26,35 @@ pub struct Flow {
     pub timeout: Option<u32>,
     /// The number of the entry: a new connection of the same tuple has another.
     pub id: Option<u32>,
-    /// How far a TCP connection has come.
-    pub tcp: Option<TcpState>,
+    /// What is kept of a TCP connection.
+    pub tcp: Option<Tcp>,
+}
+
+/// What is kept of a TCP connection (`struct nf_conn::proto`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Tcp {
+    /// How far it has come.
+    pub state: TcpState,
+    /// Of the side that sent the first packet.
+    pub original: TcpFlags,
+    /// Of the other.
+    pub reply: TcpFlags,
+}
+
+flags! {
+    /// What is known of one side of a TCP connection (`IP_CT_TCP_FLAG_*`, `linux/netfilter/nf_conntrack_tcp.h`).
+    pub struct TcpFlags {
+        /// It scales its window.
+        WINDOW_SCALE = 0x01, "WINDOW_SCALE";
+        /// It acknowledges selectively.
+        SACK_PERM = 0x02, "SACK_PERM";
+        /// It was the first to send its last.
+        CLOSE_INIT = 0x04, "CLOSE_INIT";
+        /// Its packets are not held against the window.
+        BE_LIBERAL = 0x08, "BE_LIBERAL";
+        /// The other side has not acknowledged everything of it, its last included.
+        DATA_UNACKNOWLEDGED = 0x10, "DATA_UNACKNOWLEDGED";
+    }
 }
 
 /// The state of a TCP connection (`enum tcp_conntrack`, `linux/netfilter/nf_conntrack_tcp.h`).

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use daymark_netlink::attr::Writer;
-use daymark_netlink::ct::{self, Flow, Ports, Status, TcpState, Tuple};
+use daymark_netlink::ct::{self, Flow, Ports, Status, Tcp, TcpFlags, TcpState, Tuple};
 use daymark_netlink::frame::{self, Refusal};
 use daymark_netlink::ipvs::{self, VirtualServer};
 use daymark_netlink::nft::{Message, Reply};
@@ -93,7 +93,11 @@ fn flow(v6: bool, port: u16) -> Flow {
         mark: 7,
         timeout: Some(120),
         id: Some(99),
-        tcp: Some(TcpState::ESTABLISHED),
+        tcp: Some(Tcp {
+            state: TcpState::CLOSE_WAIT,
+            original: TcpFlags::CLOSE_INIT,
+            reply: TcpFlags::DATA_UNACKNOWLEDGED,
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Filter, Flow, Ports, Request, Status, TcpState, Tuple, TupleFilter};
+use super::{Filter, Flow, Ports, Request, Status, Tcp, TcpFlags, TcpState, Tuple, TupleFilter};
 use crate::attr::{DecodeError, Fields, Writer};
 use crate::frame::{self, Frame, Header};
 use crate::nft::Family;
@@ -80,17 +80,28 @@ impl Flow {
         if let Some(id) = self.id {
             out.be32(CTA_ID, id);
         }
-        if let Some(TcpState(state)) = self.tcp {
+        if let Some(tcp) = self.tcp {
             out.nest(CTA_PROTOINFO, |out| {
-                out.nest(CTA_PROTOINFO_TCP, |out| {
-                    out.u8(CTA_PROTOINFO_TCP_STATE, state)
-                });
+                out.nest(CTA_PROTOINFO_TCP, |out| put_tcp(out, tcp));
             });
         }
     }
 }
 
-fn take_tcp(fields: &Fields<'_>) -> Result<Option<TcpState>, DecodeError> {
+fn put_tcp(out: &mut Writer, tcp: Tcp) {
+    out.u8(CTA_PROTOINFO_TCP_STATE, tcp.state.0);
+    let sides = [
+        (CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, tcp.original),
+        (CTA_PROTOINFO_TCP_FLAGS_REPLY, tcp.reply),
+    ];
+    for (attr, flags) in sides {
+        // A byte, as `struct nf_ct_tcp_flags` has it; and which of its bits are meant: those that are set.
+        let flags = flags.bits().to_le_bytes()[0];
+        out.put(attr, &[flags, flags]);
+    }
+}
+
+fn take_tcp(fields: &Fields<'_>) -> Result<Option<Tcp>, DecodeError> {
     let Some(bytes) = fields.opt(CTA_PROTOINFO) else {
         return Ok(None);
     };
@@ -99,7 +110,21 @@ fn take_tcp(fields: &Fields<'_>) -> Result<Option<TcpState>, DecodeError> {
         return Ok(None);
     };
     let tcp = Fields::parse("TCP state", bytes)?;
-    Ok(tcp.opt_u8(CTA_PROTOINFO_TCP_STATE)?.map(TcpState))
+    let flags = |attr| {
+        let side = tcp.sized::<2>(attr)?;
+        let flags = side.map(|[flags, _mask]| TcpFlags::from_bits(u32::from(flags)));
+        Ok(flags.unwrap_or_default())
+    };
+    let (original, reply) = (
+        flags(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL)?,
+        flags(CTA_PROTOINFO_TCP_FLAGS_REPLY)?,
+    );
+    let state = tcp.opt_u8(CTA_PROTOINFO_TCP_STATE)?.map(TcpState);
+    Ok(state.map(|state| Tcp {
+        state,
+        original,
+        reply,
+    }))
 }
 
 fn put_zone(out: &mut Writer, zone: u16) {
@@ -304,6 +329,8 @@ const CTA_STATUS_MASK: u16 = 26;
 // `enum ctattr_protoinfo`, `ctattr_protoinfo_tcp`.
 const CTA_PROTOINFO_TCP: u16 = 1;
 const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
+const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
 
 // `enum ctattr_tuple`, `ctattr_ip`, `ctattr_l4proto`.
 const CTA_TUPLE_IP: u16 = 1;

@@ -163,7 +163,7 @@ mod tests {
         abandoned.add(start, leaves);
         let flow = flows::Flow {
             protocol: daymark_model::Protocol::Tcp,
-            stage: flows::Stage::Abandoned,
+            stage: flows::Stage::Silent(flows::Leave::EndpointHeard),
             original: "10.96.0.9:80".parse().expect("an address"),
             answers: "10.244.1.6:80".parse().expect("an address"),
         };

@@ -19,13 +19,22 @@ fn tuple() -> impl Strategy<Value = Tuple> {
     })
 }
 
+fn tcp() -> impl Strategy<Value = Tcp> {
+    let flags = |bits: u8| TcpFlags::from_bits(u32::from(bits));
+    any::<(u8, u8, u8)>().prop_map(move |(state, original, reply)| Tcp {
+        state: TcpState(state),
+        original: flags(original),
+        reply: flags(reply),
+    })
+}
+
 fn flow() -> impl Strategy<Value = Flow> {
     let rest = (
         any::<u16>(),
         any::<u16>(),
         any::<u32>(),
         of(any::<u32>()),
-        (of(any::<u32>()), of(any::<u8>().prop_map(TcpState))),
+        (of(any::<u32>()), of(tcp())),
     );
     (tuple(), tuple(), rest).prop_map(
         |(original, reply, (zone, status, mark, timeout, (id, tcp)))| Flow {
