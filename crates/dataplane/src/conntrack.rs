@@ -200,6 +200,7 @@ fn translated_tcp(family: Family) -> Filter {
             ..TupleFilter::default()
         },
         status: Status::SEEN_REPLY | Status::DST_NAT,
+        zone: Some(ZONE),
         ..Filter::default()
     }
 }
@@ -236,10 +237,15 @@ impl Which {
             } else {
                 Status::NONE
             },
+            zone: Some(ZONE),
             ..Filter::default()
         }
     }
 }
+
+/// The conntrack zone of what the rules here translate. Flows of others are somebody else's, whatever their addresses: a network
+/// plugin may track what Pods send in zones of its own, before it comes to the node's rules.
+const ZONE: u16 = 0;
 
 /// Who took leave first of a connection that is half-closed, and whether that was heard; `None` if it is not, or nobody knows
 /// who: of a connection that the kernel came to know late.

@@ -16,7 +16,7 @@ use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Place, Spec};
 use daymark_lab::net::Cable;
 use daymark_model::{Family, World, flows};
-use daymark_netlink::ct::{Filter, Flow};
+use daymark_netlink::ct::{Filter, Flow, Status, Tuple};
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
 
@@ -156,6 +156,42 @@ fn the_families_that_changed_are_walked_and_told_and_no_others() {
             stale: 0,
         };
         assert_eq!(told, [walk, walk]);
+    });
+}
+
+/// A client's flow to the cluster IP that was translated to nowhere, in a zone.
+fn untranslated(zone: u16) -> Flow {
+    let client = ([10, 244, 1, 9].into(), 4053);
+    let original = Tuple::new(17, client, ([10, 96, 0, 10].into(), 53));
+    Flow {
+        original,
+        reply: original.reversed(),
+        zone,
+        status: Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED,
+        mark: 0,
+        timeout: Some(120),
+        id: None,
+        tcp: None,
+    }
+}
+
+#[test]
+fn flows_of_other_zones_are_left_alone() {
+    isolated_test("flows_of_other_zones_are_left_alone", || {
+        let mut socket = NfSocket::open().expect("a netfilter socket");
+        for zone in [0, 7] {
+            socket.add_flow(&untranslated(zone)).expect("added");
+        }
+        let case = Case::parse("inline", CASE).expect("a case");
+        let mut world = World::default();
+        let changes = case.steps[0].changes.clone();
+        let suspects = flows::suspects(&world, &changes);
+        world.apply(changes);
+        let verdicts = suspects.judge(&world);
+        forget(&mut socket, &verdicts, Which::Datagrams, &mut |_| {}).expect("forgotten");
+        let left = socket.flows(&Filter::default()).expect("listed");
+        let zones: Vec<u16> = left.iter().map(|flow| flow.zone).collect();
+        assert_eq!(zones, [7]);
     });
 }
 

@@ -16,7 +16,7 @@ pub struct Flow {
     pub original: Tuple,
     /// As answers come in: from the endpoint that was chosen.
     pub reply: Tuple,
-    /// The conntrack zone; 0 unless a rule set one.
+    /// The conntrack zone; 0 unless a rule set one, be it for one direction alone.
     pub zone: u16,
     /// What happened to it.
     pub status: Status,

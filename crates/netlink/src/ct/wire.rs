@@ -52,10 +52,18 @@ impl Flow {
         }
         let (_, attrs) = frame.netfilter()?;
         let fields = Fields::parse("connection", attrs)?;
+        let (original, reply) = (
+            fields.bytes(CTA_TUPLE_ORIG)?,
+            fields.bytes(CTA_TUPLE_REPLY)?,
+        );
+        let zone = match fields.opt_be16(CTA_ZONE)? {
+            None => take_zone(original)?.or(take_zone(reply)?),
+            both => both,
+        };
         Ok(Self {
-            original: take_tuple(fields.bytes(CTA_TUPLE_ORIG)?)?,
-            reply: take_tuple(fields.bytes(CTA_TUPLE_REPLY)?)?,
-            zone: fields.opt_be16(CTA_ZONE)?.unwrap_or_default(),
+            original: take_tuple(original)?,
+            reply: take_tuple(reply)?,
+            zone: zone.unwrap_or_default(),
             status: Status::from_bits(fields.opt_be32(CTA_STATUS)?.unwrap_or_default()),
             mark: fields.opt_be32(CTA_MARK)?.unwrap_or_default(),
             timeout: fields.opt_be32(CTA_TIMEOUT)?,
@@ -86,6 +94,11 @@ impl Flow {
             });
         }
     }
+}
+
+/// The zone of one direction.
+fn take_zone(tuple: &[u8]) -> Result<Option<u16>, DecodeError> {
+    Fields::parse("tuple", tuple)?.opt_be16(CTA_TUPLE_ZONE)
 }
 
 fn put_tcp(out: &mut Writer, tcp: Tcp) {
@@ -335,6 +348,7 @@ const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
 // `enum ctattr_tuple`, `ctattr_ip`, `ctattr_l4proto`.
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_TUPLE_ZONE: u16 = 3;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;

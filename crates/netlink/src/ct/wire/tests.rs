@@ -106,3 +106,41 @@ fn a_reversed_tuple_has_everything_the_other_way_round() {
     );
     assert_eq!(Tuple::new(6, a, b).reversed(), Tuple::new(6, b, a));
 }
+
+#[test]
+fn a_zone_of_one_direction_is_the_zone_of_the_connection() {
+    let (a, b) = (
+        (IpAddr::from([1, 1, 1, 1]), 1),
+        (IpAddr::from([2, 2, 2, 2]), 2),
+    );
+    let tuple = Tuple::new(17, a, b);
+    for (zoned, plain) in [
+        (CTA_TUPLE_ORIG, CTA_TUPLE_REPLY),
+        (CTA_TUPLE_REPLY, CTA_TUPLE_ORIG),
+    ] {
+        let mut out = Writer::new();
+        let header = Header {
+            kind: frame::SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW,
+            flags: 0,
+            seq: 1,
+            port: 0,
+        };
+        let start = frame::start(&mut out, header, AF_INET, 0);
+        put_tuple(&mut out, plain, &tuple);
+        out.nest(zoned, |out| {
+            out.nest(CTA_TUPLE_IP, |out| {
+                put_addr(out, CTA_IP_V4_SRC, tuple.src);
+                put_addr(out, CTA_IP_V4_DST, tuple.dst);
+            });
+            out.nest(CTA_TUPLE_PROTO, |out| {
+                out.u8(CTA_PROTO_NUM, tuple.protocol);
+                put_ports(out, &tuple);
+            });
+            out.be16(CTA_TUPLE_ZONE, 7);
+        });
+        frame::finish(&mut out, start);
+        let frame = frame::walk(out.bytes()).next().unwrap().unwrap();
+        let flow = Flow::decode(&frame).expect("a connection");
+        assert_eq!((flow.zone, flow.original, flow.reply), (7, tuple, tuple));
+    }
+}
