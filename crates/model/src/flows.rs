@@ -145,7 +145,8 @@ impl Verdicts {
         self.departures = self.departures.max(newer.departures);
     }
 
-    /// The same, without places that are no frontends any more: no connection that stands is stale by those.
+    /// The same, without places that are no frontends any more, and addresses that serve node ports no more: no connection that stands
+    /// is stale by those.
     pub fn extend_frontends(&mut self, newer: &Self) {
         for (at, place) in &newer.places {
             match place.named {
@@ -154,6 +155,8 @@ impl Verdicts {
             };
         }
         self.node_addresses.extend(&newer.node_addresses);
+        self.node_addresses
+            .retain(|_, serves| *serves == Serves::Now);
         self.departures = self.departures.max(newer.departures);
     }
 
@@ -176,9 +179,8 @@ impl Verdicts {
     /// Whether some place among them is of this protocol.
     #[must_use]
     pub fn concern(&self, protocol: Protocol) -> bool {
-        self.places
-            .keys()
-            .any(|at| at.protocol_port().0 == protocol)
+        let mut families = Family::BOTH.into_iter();
+        families.any(|family| self.concern_in(family, protocol))
     }
 
     /// The same of one family: only a flow of that family can be sent to such a place.

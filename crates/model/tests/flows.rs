@@ -489,6 +489,36 @@ fn a_place_that_is_no_frontend_any_more_is_let_go_with_its_service() {
     assert_eq!(seen, [(false, false), (true, false), (false, true)]);
 }
 
+/// A node has thousands in its time, where IPv6 addresses are temporary.
+#[test]
+fn an_address_that_serves_node_ports_no_more_is_let_go_too() {
+    let mut text = format!("{NODE}{WEB}\nstep away\nremove endpoint 10.244.1.5 of web\n");
+    for last in 13..20 {
+        let moved = format!("node node-1 172.30.0.{last} fd00:30::{last}");
+        text += &format!("step moves\n{moved} pods=10.244.1.0/24\n");
+    }
+    let mut all = flows::Verdicts::default();
+    for newer in judged(&text) {
+        all.extend_frontends(&newer);
+    }
+    let held = format!("{all:?}");
+    assert!(held.contains("172.30.0.19"));
+    for last in [11, 13, 18] {
+        assert!(!held.contains(&format!("172.30.0.{last}")), "{held}");
+    }
+    let abandoned = |to| Flow {
+        stage: Stage::Silent(Leave::EndpointHeard),
+        ..answered(Protocol::Tcp, to, "10.244.1.5:80")
+    };
+    for (to, stale) in [
+        ("172.30.0.11:30080", false),
+        ("172.30.0.18:30080", false),
+        ("172.30.0.19:30080", true),
+    ] {
+        assert_eq!(all.is_stale(&abandoned(to)), stale, "{to}");
+    }
+}
+
 #[test]
 fn verdicts_say_what_they_are_about() {
     let nothing = flows::Verdicts::default();

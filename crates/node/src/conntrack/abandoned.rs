@@ -57,10 +57,12 @@ impl Abandoned {
                 }
             }
             None if leaves => {
+                let mut frontends = Verdicts::default();
+                frontends.extend_frontends(verdicts);
                 self.watch = Some(Watch {
                     due: now + SILENCE,
                     wait: SILENCE,
-                    verdicts: verdicts.clone(),
+                    verdicts: frontends,
                     seen: HalfClosed::default(),
                     looked: None,
                     left: true,
