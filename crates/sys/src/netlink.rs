@@ -46,6 +46,14 @@ pub(crate) enum Answer {
     Ack,
 }
 
+/// What an answer held.
+enum Collected<T> {
+    /// Of one moment.
+    OfOneMoment(Vec<T>),
+    /// Some may be missing or come twice: the ruleset changed meanwhile, or the receive buffer was full.
+    Torn(Vec<T>),
+}
+
 impl NfSocket {
     /// Opens a socket in the network namespace of this thread. Needs no privilege by itself; most requests
     /// need `CAP_NET_ADMIN` in the user namespace that owns the network namespace.
@@ -175,26 +183,37 @@ impl NfSocket {
             let mut out = Writer::new();
             encode(&mut out, self.seq);
             self.send(out.bytes()).map_err(io::Error::from)?;
-            if let Some(items) = self.collect(answer, &decode)? {
+            if let Collected::OfOneMoment(items) = self.collect(answer, &decode)? {
                 return Ok(items);
             }
         }
         Err(QueryError::Unsteady { tries: TRIES })
     }
 
-    /// The answer to the last request; `None` if it is not of one moment and must be asked for again.
+    /// The answer to a question that is a dump, asked for once, whatever happens to the ruleset meanwhile.
+    fn query_once(&mut self, query: &Query) -> Result<Collected<Reply>, QueryError> {
+        self.drain()?;
+        self.seq = self.seq.wrapping_add(1).max(1);
+        let mut out = Writer::new();
+        query.encode(&mut out, self.seq);
+        self.send(out.bytes()).map_err(io::Error::from)?;
+        let decode = |frame: &Frame<'_>| Reply::decode(frame).map(Some);
+        self.collect(Answer::Dump, &decode)
+    }
+
+    /// The answer to the last request.
     fn collect<T>(
         &mut self,
         answer: Answer,
         decode: &impl Fn(&Frame<'_>) -> Result<Option<T>, DecodeError>,
-    ) -> Result<Option<Vec<T>>, QueryError> {
+    ) -> Result<Collected<T>, QueryError> {
         let seq = self.seq;
         let mut items = Vec::new();
         let mut steady = true;
         loop {
             let datagram = match self.receive() {
                 Ok(datagram) => datagram,
-                Err(Errno::NOBUFS) => return Ok(None),
+                Err(Errno::NOBUFS) => return Ok(Collected::Torn(items)),
                 Err(Errno::AGAIN) => return Err(QueryError::Cut),
                 Err(error) => return Err(io::Error::from(error).into()),
             };
@@ -208,12 +227,12 @@ impl NfSocket {
                     frame::NLMSG_DONE => return finish(&frame, items, steady),
                     frame::NLMSG_ERROR => match Refusal::decode(&frame)? {
                         Some(refusal) => return Err(QueryError::Refused(refusal)),
-                        None => return Ok(Some(items)),
+                        None => return Ok(Collected::OfOneMoment(items)),
                     },
                     _ => items.extend(decode(&frame)?),
                 }
                 if answer == Answer::One {
-                    return Ok(Some(items));
+                    return Ok(Collected::OfOneMoment(items));
                 }
             }
         }
@@ -277,7 +296,7 @@ fn read_refusals(datagram: &[u8]) -> Result<Vec<Refusal>, DecodeError> {
 }
 
 /// `NLMSG_DONE` carries an errno of its own: a dump can fail half-way.
-fn finish<T>(frame: &Frame<'_>, items: Vec<T>, steady: bool) -> Result<Option<Vec<T>>, QueryError> {
+fn finish<T>(frame: &Frame<'_>, items: Vec<T>, steady: bool) -> Result<Collected<T>, QueryError> {
     let errno = frame
         .payload
         .first_chunk()
@@ -285,7 +304,11 @@ fn finish<T>(frame: &Frame<'_>, items: Vec<T>, steady: bool) -> Result<Option<Ve
     if errno < 0 && errno != -Errno::INTR.raw_os_error() {
         return Err(io::Error::from_raw_os_error(-errno).into());
     }
-    Ok((steady && errno == 0).then_some(items))
+    Ok(if steady && errno == 0 {
+        Collected::OfOneMoment(items)
+    } else {
+        Collected::Torn(items)
+    })
 }
 
 /// A dump fills at most 32 KiB (`netlink_dump`), an error is short because it is capped.

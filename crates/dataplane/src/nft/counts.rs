@@ -72,7 +72,8 @@ pub fn read(socket: &mut NfSocket) -> Result<BTreeMap<(Family, Reason), u64>, Qu
     Ok(counts)
 }
 
-/// New connections by the number of their Service port, in a table; of ports that had none for a day nothing is known.
+/// New connections by the number of their Service port, in a table; of ports that had none for a day nothing is known. Packets
+/// add to the set while it is read: of a set that grows just then some ports may be missing, and are there the next time.
 ///
 /// # Errors
 /// [`QueryError`]; a table that is not there counts nothing.
@@ -80,7 +81,7 @@ pub fn connections(
     socket: &mut NfSocket,
     table: &TableId,
 ) -> Result<BTreeMap<u32, u64>, QueryError> {
-    let elems = match socket.elements(table, &set::HITS.into()) {
+    let elems = match socket.elements_at_once(table, &set::HITS.into()) {
         Err(error) if error.is_not_found() => return Ok(BTreeMap::new()),
         elems => elems?,
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use daymark_netlink::nft::{Elements, Name, Query, Reply, Rule, Set, SetElem, Snapshot, TableId};
 
-use super::{NfSocket, QueryError, TRIES};
+use super::{Collected, NfSocket, QueryError, TRIES};
 
 impl NfSocket {
     /// A whole table as of one generation; `None` if there is none of that name.
@@ -55,17 +55,40 @@ impl NfSocket {
             set: set.clone(),
         };
         for _ in 0..TRIES {
-            let replies = self.query(&query)?;
-            let lists = replies.into_iter().filter_map(|reply| match reply {
-                Reply::Elements { elements, .. } => Some(elements.elems),
-                _ => None,
-            });
-            let elems: Vec<_> = lists.flatten().collect();
+            let elems = elements_of(self.query(&query)?);
             if is_distinct(&elems) {
                 return Ok(elems);
             }
         }
         Err(QueryError::Unsteady { tries: TRIES })
+    }
+
+    /// The elements of a set, each once, for who reads what they count: asked for twice at most, whatever happens meanwhile. While
+    /// the set or the ruleset changes ([`Self::elements`]) some of them may be missing.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn elements_at_once(
+        &mut self,
+        table: &TableId,
+        set: &Name,
+    ) -> Result<Vec<SetElem>, QueryError> {
+        let query = Query::Elements {
+            table: table.clone(),
+            set: set.clone(),
+        };
+        let first = match self.query_once(&query)? {
+            Collected::OfOneMoment(replies) => {
+                let elems = elements_of(replies);
+                if is_distinct(&elems) {
+                    return Ok(elems);
+                }
+                elems
+            }
+            Collected::Torn(replies) => elements_of(replies),
+        };
+        let (Collected::OfOneMoment(again) | Collected::Torn(again)) = self.query_once(&query)?;
+        Ok(union(elements_of(again), first))
     }
 
     /// How many elements each set of a table has, without reading one; nothing of kernels that do not say. Elements that have run
@@ -190,9 +213,45 @@ fn add(snapshot: &mut Snapshot, table: &TableId, reply: Reply) {
     }
 }
 
+fn elements_of(replies: Vec<Reply>) -> Vec<SetElem> {
+    let lists = replies.into_iter().filter_map(|reply| match reply {
+        Reply::Elements { elements, .. } => Some(elements.elems),
+        _ => None,
+    });
+    lists.flatten().collect()
+}
+
+/// Each element once: as the newer answer has it, if that has it.
+fn union(newer: Vec<SetElem>, older: Vec<SetElem>) -> Vec<SetElem> {
+    let mut seen = HashSet::with_capacity(newer.len());
+    let mut all = newer;
+    all.extend(older);
+    all.retain(|elem| seen.insert((elem.key.clone(), elem.key_end().cloned(), elem.role())));
+    all
+}
+
 fn is_distinct(elems: &[SetElem]) -> bool {
     let mut seen = HashSet::with_capacity(elems.len());
     elems
         .iter()
         .all(|elem| seen.insert((&elem.key, elem.key_end(), elem.role())))
+}
+
+#[cfg(test)]
+mod tests {
+    use daymark_netlink::nft::Data;
+
+    use super::*;
+
+    #[test]
+    fn a_union_has_each_element_once_as_it_was_last() {
+        let elem = |key: u8, timeout| SetElem::key(Data::new(&[key; 4])).with_timeout(timeout);
+        // Of a hash that moves: one twice, another missing.
+        let older = vec![elem(1, 10), elem(1, 10), elem(2, 10)];
+        let newer = vec![elem(2, 20), elem(3, 20), elem(3, 20)];
+        assert!(!is_distinct(&older));
+        let all = union(newer, older);
+        assert_eq!(all, [elem(2, 20), elem(3, 20), elem(1, 10)]);
+        assert!(is_distinct(&all));
+    }
 }

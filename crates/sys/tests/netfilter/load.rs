@@ -1,5 +1,6 @@
 //! Large loads and small commits under the default send buffer.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use daymark_netlink::nft::*;
@@ -65,6 +66,13 @@ pub(crate) fn hundred_thousand() -> Outcome {
         .expect("less is always allowed");
     assert_eq!(socket.transaction_limit().expect("known"), Batch::LIMIT);
     let (took, pieces) = load(&mut socket);
+    // The hash grows still: who cannot wait has each element that two answers name, once.
+    let seen = socket
+        .elements_at_once(&table_id(), &"slots".into())
+        .expect("readable at any time");
+    let distinct: HashSet<_> = seen.iter().map(|elem| &elem.key).collect();
+    assert_eq!(distinct.len(), seen.len());
+    assert!((90_000..=100_000).contains(&seen.len()), "{}", seen.len());
     let start = Instant::now();
     let read = socket
         .snapshot(&table_id())
