@@ -13,8 +13,42 @@ use daymark_netlink::ct::{
     Filter, Flow, Ports, Status, Tcp, TcpFlags, TcpState, Tuple, TupleFilter,
 };
 use daymark_netlink::nft;
+use daymark_sys::ct::Removed;
 use daymark_sys::netlink::{NfSocket, QueryError, TransactError};
 use thiserror::Error;
+
+/// Who holds the flows: the kernel, through a socket.
+pub trait Table {
+    /// Those that a filter matches and `keep` wants.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    fn list(
+        &mut self,
+        filter: &Filter,
+        keep: &dyn Fn(&Flow) -> bool,
+    ) -> Result<Vec<Flow>, QueryError>;
+
+    /// Removes these very ones.
+    ///
+    /// # Errors
+    /// [`TransactError`]
+    fn remove(&mut self, flows: &[Flow]) -> Result<Removed, TransactError>;
+}
+
+impl Table for NfSocket {
+    fn list(
+        &mut self,
+        filter: &Filter,
+        keep: &dyn Fn(&Flow) -> bool,
+    ) -> Result<Vec<Flow>, QueryError> {
+        self.flows_that(filter, keep)
+    }
+
+    fn remove(&mut self, flows: &[Flow]) -> Result<Removed, TransactError> {
+        self.remove_flows(flows)
+    }
+}
 
 /// Why flows were not forgotten.
 #[derive(Debug, Error)]
@@ -48,15 +82,18 @@ pub enum Which {
 pub struct Walk {
     /// Whose flows were looked at.
     pub family: Family,
-    /// How many of them were stale, and are removed.
+    /// How many of them were stale, and are removed or were gone by themselves.
     pub stale: usize,
 }
 
 /// What a look came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// How many flows were stale, by family in the order of [`Family::BOTH`].
+    /// How many flows were stale, and are gone, by family in the order of [`Family::BOTH`].
     pub flows: [usize; 2],
+    /// How many were stale and are there still: a flowtable has them ([`Removed::offloaded`]). To look again is worth it once that
+    /// has let them go.
+    pub offloaded: usize,
     /// How often the kernel's table was walked.
     pub walks: usize,
 }
@@ -65,12 +102,13 @@ impl Forgotten {
     /// Removes what a walk found.
     fn add(
         &mut self,
-        socket: &mut NfSocket,
+        table: &mut impl Table,
         (family, stale): (Family, &[Flow]),
         walked: &mut dyn FnMut(Walk),
     ) -> Result<(), TransactError> {
-        socket.remove_flows(stale)?;
-        let stale = stale.len();
+        let offloaded = table.remove(stale)?.offloaded;
+        let stale = stale.len().saturating_sub(offloaded);
+        self.offloaded += offloaded;
         self.walks += 1;
         for (of, count) in Family::BOTH.into_iter().zip(&mut self.flows) {
             *count += if of == family { stale } else { 0 };
@@ -87,7 +125,7 @@ impl Forgotten {
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
 pub fn forget(
-    socket: &mut NfSocket,
+    table: &mut impl Table,
     verdicts: &Verdicts,
     which: Which,
     walked: &mut dyn FnMut(Walk),
@@ -99,19 +137,19 @@ pub fn forget(
             let seen = as_the_model_sees(flow).filter(|seen| which.includes(seen.protocol));
             seen.is_some_and(|flow| verdicts.is_stale(&flow))
         };
-        let stale = list(socket, family, &which.filter(family, verdicts), is_stale)?;
-        forgotten.add(socket, (family, &stale), walked)?;
+        let stale = list(table, family, &which.filter(family, verdicts), is_stale)?;
+        forgotten.add(table, (family, &stale), walked)?;
     }
     Ok(forgotten)
 }
 
 fn list(
-    socket: &mut NfSocket,
+    table: &mut impl Table,
     family: Family,
     filter: &Filter,
     keep: impl Fn(&Flow) -> bool,
 ) -> Result<Vec<Flow>, ForgetError> {
-    let listed = socket.flows_that(filter, keep);
+    let listed = table.list(filter, &keep);
     listed.map_err(|source| ForgetError::List { family, source })
 }
 
@@ -164,7 +202,7 @@ const WALK: u64 = 5;
 /// # Errors
 /// [`ForgetError`]; it is safe to try again.
 pub fn forget_abandoned(
-    socket: &mut NfSocket,
+    table: &mut impl Table,
     verdicts: &Verdicts,
     (before, since): (&HalfClosed, Duration),
     walked: &mut dyn FnMut(Walk),
@@ -180,11 +218,11 @@ pub fn forget_abandoned(
             });
             silent.is_some_and(|flow| verdicts.is_stale(&flow))
         };
-        let listed = list(socket, family, &translated_tcp(family), would_be_stale)?;
+        let listed = list(table, family, &translated_tcp(family), would_be_stale)?;
         let (silent, others): (Vec<_>, Vec<_>) = listed
             .into_iter()
             .partition(|flow| before.is_silent(flow, since));
-        forgotten.add(socket, (family, &silent), walked)?;
+        forgotten.add(table, (family, &silent), walked)?;
         let seen = |flow: Flow| (identity(&flow), (flow.tcp, flow.timeout));
         left.flows.extend(others.into_iter().map(seen));
     }
@@ -294,3 +332,6 @@ fn ports(tuple: &Tuple) -> Option<(u16, u16)> {
         Ports::Icmp { .. } | Ports::None => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

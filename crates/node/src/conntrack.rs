@@ -6,9 +6,10 @@
 //! first). What comes meanwhile is one more look, not one each: there are at least [`PACE`] between two, and they take at
 //! most a twentieth of a core while a look takes less than a tenth of a second. Looks for openings that find nothing become rarer
 //! while changes never pause ([`pace`]). Half-closed connections to endpoints that no slice names any more have looks of their own
-//! ([`abandoned`]), which take at most a hundredth.
+//! ([`abandoned`]), which take at most a hundredth. What the kernel will not give up is looked for once more, later ([`again`]).
 
 mod abandoned;
+mod again;
 mod pace;
 mod pending;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use daymark_dataplane::conntrack::{Walk, Which, forget, forget_abandoned};
+use daymark_dataplane::conntrack::{Forgotten, Walk, Which, forget, forget_abandoned};
 use daymark_model::flows::Verdicts;
 use daymark_sys::netlink::{NfSocket, OpenError};
 use thiserror::Error;
@@ -29,6 +30,7 @@ use tracing::{debug, warn};
 use crate::clock;
 use crate::metrics::Metrics;
 use abandoned::Abandoned;
+use again::Again;
 use pace::Pace;
 use pending::Pending;
 
@@ -67,16 +69,23 @@ pub fn start(metrics: Arc<Metrics>) -> Result<Sender<Told>, CleanerError> {
 }
 
 fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
-    let mut pending = Pending::default();
-    let mut abandoned = Abandoned::default();
+    let mut looks = Looks::default();
     let mut pace = Pace::default();
     let mut failures = Failures::default();
-    while gather(inbox, &mut pending, &mut abandoned).is_ok() {
+    while gather(inbox, &mut looks).is_ok() {
+        let Looks {
+            pending,
+            abandoned,
+            again,
+        } = &mut looks;
         let before = clock::thread_time();
         let since = pending.since();
         let mut openings = None;
         let looked = pending.look(clock::now(), |verdicts, which| {
             let forgotten = forget(&mut socket, verdicts, which, &mut telling(metrics))?;
+            if forgotten.offloaded > 0 {
+                again.keep(clock::now(), verdicts);
+            }
             // Connections that stand are reset as soon as can be, where that is asked for.
             if which == Which::Connections && !verdicts.concern_standing() {
                 openings = Some(forgotten.flows.iter().sum());
@@ -86,6 +95,11 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
         if let Some(forgotten) = openings {
             pending.rest(clock::now() + pace.after(since, forgotten));
         }
+        let looked = looked.and(again.look(clock::now(), |verdicts, which| {
+            let forgotten = forget(&mut socket, verdicts, which, &mut telling(metrics))?;
+            tell_offloaded(forgotten);
+            Ok(())
+        }));
         // Looks for abandoned connections have rests of their own.
         let worked = clock::thread_time().saturating_sub(before);
         let looked = looked.and(abandoned.look(clock::now(), |verdicts, before, since| {
@@ -106,25 +120,40 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
     }
 }
 
+/// Everything that waits for a look.
+#[derive(Default)]
+struct Looks {
+    pending: Pending,
+    abandoned: Abandoned,
+    again: Again,
+}
+
+impl Looks {
+    /// Takes in what a commit has made true.
+    fn add(&mut self, told: Told) {
+        self.abandoned.add(told.at, &told.verdicts);
+        self.again.soften(&told.verdicts);
+        self.pending.add(told);
+    }
+
+    /// When the next is due; `None` if there is nothing to look for.
+    fn due(&self) -> Option<Instant> {
+        let all = [self.pending.due(), self.abandoned.due(), self.again.due()];
+        all.into_iter().flatten().min()
+    }
+}
+
 /// Takes in what commits made true, until a look is due.
-fn gather(
-    inbox: &Receiver<Told>,
-    pending: &mut Pending,
-    abandoned: &mut Abandoned,
-) -> Result<(), RecvError> {
-    let take = |told: Told, pending: &mut Pending, abandoned: &mut Abandoned| {
-        abandoned.add(told.at, &told.verdicts);
-        pending.add(told);
-    };
+fn gather(inbox: &Receiver<Told>, looks: &mut Looks) -> Result<(), RecvError> {
     loop {
         for told in inbox.try_iter() {
-            take(told, pending, abandoned);
+            looks.add(told);
         }
-        let due = pending.due().into_iter().chain(abandoned.due()).min();
+        let due = looks.due();
         let now = clock::now();
         let wait = due.map(|due| due.saturating_duration_since(now));
         // Asleep, as after a look: what is to come wakes nobody.
-        if let Some(rest) = pending.rests(now)
+        if let Some(rest) = looks.pending.rests(now)
             && wait > Some(Duration::ZERO)
         {
             thread::sleep(rest.min(PACE));
@@ -139,7 +168,7 @@ fn gather(
                 Err(RecvTimeoutError::Disconnected) => return Err(RecvError),
             },
         };
-        take(told, pending, abandoned);
+        looks.add(told);
     }
 }
 
@@ -152,6 +181,16 @@ fn telling(metrics: &Metrics) -> impl FnMut(Walk) + '_ {
         begun = done;
         let Walk { family, stale } = walk;
         debug!(%family, stale, "forgot flows of endpoints that left");
+    }
+}
+
+/// Those that the kernel keeps for good.
+fn tell_offloaded(Forgotten { offloaded, .. }: Forgotten) {
+    if offloaded > 0 {
+        warn!(
+            offloaded,
+            "stale flows stay for as long as their clients send: a flowtable forwards them past conntrack"
+        );
     }
 }
 

@@ -16,6 +16,31 @@ pub struct Removed {
     pub removed: usize,
     /// Gone before.
     pub gone: usize,
+    /// Not removed: the kernel forwards them by a flowtable, past conntrack, and gives them up only when that has let them go
+    /// (EBUSY, `ctnetlink_del_conntrack`).
+    pub offloaded: usize,
+}
+
+/// What the kernel answered to deletions.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Refused {
+    gone: usize,
+    offloaded: usize,
+    others: Vec<Refusal>,
+}
+
+impl Refused {
+    fn of(refusals: Vec<Refusal>) -> Self {
+        let mut out = Self::default();
+        for refusal in refusals {
+            match Errno::from_raw_os_error(refusal.errno) {
+                Errno::NOENT => out.gone += 1,
+                Errno::BUSY => out.offloaded += 1,
+                _ => out.others.push(refusal),
+            }
+        }
+        out
+    }
 }
 
 impl NfSocket {
@@ -48,7 +73,7 @@ impl NfSocket {
         )
     }
 
-    /// Removes these very connections; one that is gone is no error.
+    /// Removes these very connections; one that is gone is no error, and one that a flowtable has is none.
     ///
     /// # Errors
     /// [`TransactError::Refused`] with all other refusals; the connections they are not about are removed.
@@ -56,10 +81,12 @@ impl NfSocket {
         let mut out = Removed::default();
         let mut refused = Vec::new();
         for chunk in flows.chunks(CHUNK) {
-            let (gone, mut others) = self.remove_chunk(chunk)?;
-            out.gone += gone;
-            out.removed += chunk.len() - gone - others.len();
-            refused.append(&mut others);
+            let mut answer = self.remove_chunk(chunk)?;
+            let kept = answer.gone + answer.offloaded + answer.others.len();
+            out.gone += answer.gone;
+            out.offloaded += answer.offloaded;
+            out.removed += chunk.len() - kept;
+            refused.append(&mut answer.others);
         }
         if refused.is_empty() {
             return Ok(out);
@@ -71,22 +98,17 @@ impl NfSocket {
         })
     }
 
-    /// How many were gone, and all other refusals.
-    fn remove_chunk(&mut self, flows: &[Flow]) -> Result<(usize, Vec<Refusal>), TransactError> {
+    fn remove_chunk(&mut self, flows: &[Flow]) -> Result<Refused, TransactError> {
         let mut out = Writer::new();
         for (seq, flow) in (1..).zip(flows) {
             Request::delete(flow).encode(&mut out, seq);
         }
         match self.transact(out.bytes()) {
-            Ok(()) => Ok((0, Vec::new())),
+            Ok(()) => Ok(Refused::default()),
             Err(TransactError::Refused {
                 refusals,
                 complete: Completeness::Complete,
-            }) => {
-                let gone = |refusal: &Refusal| refusal.errno == Errno::NOENT.raw_os_error();
-                let (gone, others): (Vec<_>, Vec<_>) = refusals.into_iter().partition(gone);
-                Ok((gone.len(), others))
-            }
+            }) => Ok(Refused::of(refusals)),
             Err(other) => Err(other),
         }
     }
@@ -118,3 +140,31 @@ impl From<QueryError> for io::Error {
 
 /// As many refusals fit the receive buffer, should every connection be gone.
 const CHUNK: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer to a message with this number.
+    fn refusal(seq: u32, errno: Errno) -> Refusal {
+        Refusal {
+            seq,
+            errno: errno.raw_os_error(),
+            offset: None,
+            message: None,
+        }
+    }
+
+    #[test]
+    fn what_is_gone_and_what_is_offloaded_is_no_failure() {
+        let answers = [Errno::NOENT, Errno::BUSY, Errno::PERM, Errno::BUSY];
+        let numbered = (1..).zip(answers);
+        let refused = Refused::of(numbered.map(|(seq, errno)| refusal(seq, errno)).collect());
+        let expected = Refused {
+            gone: 1,
+            offloaded: 2,
+            others: vec![refusal(3, Errno::PERM)],
+        };
+        assert_eq!(refused, expected);
+    }
+}
