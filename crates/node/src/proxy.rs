@@ -76,6 +76,7 @@ pub struct Proxy<K> {
     /// Places whose flows are judged after the next commit.
     suspects: Suspects,
     isolated: Isolated,
+    foreign: Foreign,
     notices: Notices,
     conflicts: Conflicts,
     lax: Lax,
@@ -148,6 +149,7 @@ impl<K: Kernel> Proxy<K> {
             cleaner,
             suspects,
             isolated: Isolated::default(),
+            foreign: Foreign::default(),
             notices,
             conflicts: Conflicts::default(),
             lax: Lax::default(),
@@ -173,38 +175,44 @@ impl<K: Kernel> Proxy<K> {
 
     /// Follows orders until [`Order::Stop`], or until nobody can give any.
     pub fn run(mut self, orders: &Receiver<Order>) {
-        let mut foreign = Foreign::default();
-        loop {
-            let first = match self.next_wait(&foreign) {
-                None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(wait) => orders.recv_timeout(wait),
-            };
-            match first {
-                Err(RecvTimeoutError::Disconnected) | Ok(Order::Stop) => return,
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(order) => {
-                    if self.take(order, orders, &mut foreign) == Next::Stop {
-                        return;
-                    }
-                }
-            }
-            self.catch_up(&mut foreign);
-        }
+        while self.wake(orders) == Next::GoOn {}
     }
 
-    fn next_wait(&self, foreign: &Foreign) -> Option<Duration> {
-        let retry = match self.state {
-            State::Behind { due, .. } => Some(due.saturating_duration_since(clock::now())),
-            State::Waiting | State::InStep => None,
+    /// Sleeps until there is an order, or something is due, and does it.
+    fn wake(&mut self, orders: &Receiver<Order>) -> Next {
+        let first = match self.next_wait() {
+            None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => orders.recv_timeout(wait),
         };
-        let isolated = self.isolated.due().filter(|_| self.state == State::InStep);
-        let isolated = isolated.map(|due| due.saturating_duration_since(clock::now()));
-        let look = foreign.pending.then(|| foreign.due_in(clock::now()));
-        retry.into_iter().chain(isolated).chain(look).min()
+        match first {
+            Err(RecvTimeoutError::Disconnected) | Ok(Order::Stop) => return Next::Stop,
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(order) => {
+                if self.take(order, orders) == Next::Stop {
+                    return Next::Stop;
+                }
+            }
+        }
+        self.catch_up();
+        Next::GoOn
+    }
+
+    /// Until [`Self::catch_up`] has something to do. What it leaves for another state must not wake the thread in this one.
+    fn next_wait(&self) -> Option<Duration> {
+        let now = clock::now();
+        let due = match self.state {
+            State::Waiting => None,
+            State::Behind { due, .. } => Some(due),
+            State::InStep => {
+                let look = self.foreign.due(now);
+                self.isolated.due().into_iter().chain(look).min()
+            }
+        };
+        due.map(|due| due.saturating_duration_since(now))
     }
 
     /// Takes an order and everything that is waiting behind it: one batch, one commit.
-    fn take(&mut self, first: Order, orders: &Receiver<Order>, foreign: &mut Foreign) -> Next {
+    fn take(&mut self, first: Order, orders: &Receiver<Order>) -> Next {
         let mut gathered = Vec::new();
         let mut oldest: Option<Instant> = None;
         let mut next = Some(first);
@@ -223,7 +231,7 @@ impl<K: Kernel> Proxy<K> {
                     gathered.extend(changes);
                     self.batch = batch.or(self.batch);
                 }
-                Order::ForeignCommit => foreign.pending = true,
+                Order::ForeignCommit => self.foreign.pending = true,
                 Order::Ask(ask) => asked.push(ask),
                 Order::Stop => return Next::Stop,
             }
@@ -257,13 +265,24 @@ impl<K: Kernel> Proxy<K> {
             // What failed is tried when it is due, with everything that came meanwhile.
             State::Behind { .. } => return,
             State::InStep => self.plane.update(&delta).map_err(StartError::from),
-            State::Waiting => self.plane.reconcile(self.world.desired().clone()),
+            State::Waiting => self.reconcile(),
         };
         let about = match self.state {
             State::InStep => (Sync::Partial, families(&delta)),
             State::Waiting | State::Behind { .. } => whole(),
         };
         self.settle(outcome, about, started, arrived);
+    }
+
+    /// Brings all of the state to the kernel. If that begins with reading the tables back, nobody has to look at them for the
+    /// commits of others that were heard of before.
+    fn reconcile(&mut self) -> Result<usize, StartError> {
+        let reads = self.plane.reads_back();
+        let outcome = self.plane.reconcile(self.world.desired().clone());
+        if reads && outcome.is_ok() {
+            self.foreign.pending = false;
+        }
+        outcome
     }
 
     /// What follows from an attempt to bring the kernel in step.
@@ -384,12 +403,12 @@ impl<K: Kernel> Proxy<K> {
     }
 
     /// What is due after a wait: a failed state again, or a look after somebody else's commit.
-    fn catch_up(&mut self, foreign: &mut Foreign) {
+    fn catch_up(&mut self) {
         let started = clock::now();
         if let State::Behind { due, since, .. } = self.state
             && started >= due
         {
-            let outcome = self.plane.reconcile(self.world.desired().clone());
+            let outcome = self.reconcile();
             self.settle(outcome, whole(), started, since);
         }
         let now = clock::now();
@@ -399,15 +418,20 @@ impl<K: Kernel> Proxy<K> {
             self.settle(outcome, whole(), now, now);
         }
         let now = clock::now();
-        if !foreign.pending || foreign.due_in(now) > Duration::ZERO || self.state != State::InStep {
-            return;
+        let due = self.foreign.due(now);
+        if self.state == State::InStep && due.is_some_and(|due| due <= now) {
+            self.look_after_others(now);
         }
-        foreign.pending = false;
+    }
+
+    /// Reads the tables back, and mends them.
+    fn look_after_others(&mut self, now: Instant) {
+        self.foreign.pending = false;
         let verified = self.plane.verify();
         self.moment += 1;
         let ended = clock::now();
         // A table of a large cluster takes long to read: others who commit often must not keep the thread from its work.
-        foreign.rest = Some(ended + LOOK_AGAIN.max((ended - now) * SHARE));
+        self.foreign.rest = Some(ended + LOOK_AGAIN.max((ended - now) * SHARE));
         match verified {
             Ok(0) => {
                 debug!("another process committed; the tables are unchanged")
@@ -431,7 +455,7 @@ fn whole() -> (Sync, Vec<Family>) {
 }
 
 /// Commits of other processes that nobody has looked at yet.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Foreign {
     pending: bool,
     /// Not before this is the next look.
@@ -439,13 +463,13 @@ struct Foreign {
 }
 
 impl Foreign {
-    fn due_in(&self, now: Instant) -> Duration {
-        self.rest
-            .map_or(Duration::ZERO, |rest| rest.saturating_duration_since(now))
+    /// When somebody has to look; `None` if there is nothing to look for.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        self.pending.then(|| self.rest.unwrap_or(now))
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     GoOn,
     Stop,

@@ -233,6 +233,12 @@ impl<K: Kernel> Plane<K> {
         self.bring(desired)
     }
 
+    /// Whether the next [`Self::reconcile`] begins with reading the tables, since nobody knows what is there.
+    #[must_use]
+    pub fn reads_back(&self) -> bool {
+        self.doubt == Doubt::ReadBack
+    }
+
     fn bring(&mut self, desired: Desired) -> Result<usize, StartError> {
         if self.doubt == Doubt::ReadBack {
             let opened = open(&mut self.kernel, self.flags)?;

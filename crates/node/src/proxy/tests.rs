@@ -19,6 +19,8 @@ struct Moody {
     up: bool,
     /// The cluster IP at which no frontend can be.
     disliked: Option<std::net::Ipv4Addr>,
+    /// How many tables were read.
+    reads: usize,
 }
 
 impl Moody {
@@ -58,6 +60,7 @@ impl Kernel for Moody {
     }
 
     fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
+        self.reads += 1;
         self.program.read(table)
     }
 }
@@ -132,9 +135,8 @@ fn run(fixture: &mut Fixture, orders: Vec<Order>) {
         let (sender, inbox) = channel();
         sender.send(order).unwrap();
         let first = inbox.recv().unwrap();
-        let mut foreign = Foreign::default();
-        assert!(fixture.proxy.take(first, &inbox, &mut foreign) == Next::GoOn);
-        fixture.proxy.catch_up(&mut foreign);
+        assert_eq!(fixture.proxy.take(first, &inbox), Next::GoOn);
+        fixture.proxy.catch_up();
     }
 }
 
@@ -185,7 +187,7 @@ fn a_first_load_of_many_pieces_that_fails_anywhere_ends_right() {
         );
         let failed = it.proxy.plane.kernel().refusals == 0;
         std::thread::sleep(FIRST_WAIT * 2);
-        it.proxy.catch_up(&mut Foreign::default());
+        it.proxy.catch_up();
         assert_eq!(it.metrics.behind(), None, "after {patience} transactions");
         let held = it.proxy.plane.kernel().program.clone();
         assert_eq!(held, *it.proxy.plane.compiler().program());
@@ -229,7 +231,7 @@ fn a_refused_commit_is_tried_again_when_due_with_all_that_came_meanwhile() {
     );
 
     std::thread::sleep(FIRST_WAIT * 2);
-    it.proxy.catch_up(&mut Foreign::default());
+    it.proxy.catch_up();
     assert_eq!(
         *it.status.borrow(),
         PlaneStatus::Committed { generation: 2 }
@@ -252,12 +254,63 @@ fn an_element_that_somebody_removed_is_put_back() {
     assert_ne!(it.proxy.plane.kernel().program, whole);
 
     run(&mut it, vec![Order::ForeignCommit]);
-    let mut foreign = Foreign {
-        pending: true,
-        rest: None,
-    };
-    it.proxy.catch_up(&mut foreign);
     assert_eq!(it.proxy.plane.kernel().program, whole);
+}
+
+/// How often the thread wakes up within a moment, after these orders.
+fn wakes(it: &mut Fixture, orders: Vec<Order>) -> usize {
+    let (sender, inbox) = channel();
+    for order in orders {
+        sender.send(order).unwrap();
+    }
+    let end = std::thread::spawn(move || {
+        std::thread::sleep(FIRST_WAIT * 20);
+        sender.send(Order::Stop).unwrap();
+    });
+    let wakes = std::iter::from_fn(|| (it.proxy.wake(&inbox) == Next::GoOn).then_some(()));
+    let count = wakes.count();
+    end.join().unwrap();
+    count
+}
+
+#[test]
+fn a_foreign_commit_that_cannot_be_looked_at_yet_does_not_keep_the_thread_awake() {
+    let mut it = over(Moody::default());
+    assert_eq!(
+        wakes(&mut it, vec![Order::ForeignCommit]),
+        1,
+        "no state yet"
+    );
+    assert!(it.proxy.foreign.pending, "it waits for the first one");
+
+    let mut it = fixture(usize::MAX);
+    let first = order(Some(1), vec![node("192.0.2.1")]);
+    run(&mut it, vec![first, Order::ForeignCommit]);
+    let count = wakes(&mut it, Vec::new());
+    // After 10, 20, 40, 80 and 160 ms.
+    assert!((1..=6).contains(&count), "behind: {count}");
+    assert!(it.metrics.behind().is_some());
+}
+
+#[test]
+fn a_look_is_left_out_where_the_tables_were_read_for_another_reason() {
+    let mut it = fixture(1);
+    let first = order(Some(1), vec![node("192.0.2.1")]);
+    run(&mut it, vec![first, Order::ForeignCommit]);
+    assert!(it.metrics.behind().is_some() && it.proxy.foreign.pending);
+    std::thread::sleep(FIRST_WAIT * 2);
+    it.proxy.catch_up();
+    assert_eq!(it.metrics.behind(), None);
+    assert!(!it.proxy.foreign.pending, "a failed state is read back");
+    assert_eq!(it.proxy.next_wait(), None);
+
+    // The tables were read when the agent came up, and not since.
+    let mut it = over(Moody::default());
+    run(&mut it, vec![no_addresses(), Order::ForeignCommit]);
+    let reads = it.proxy.plane.kernel().reads;
+    run(&mut it, vec![order(Some(1), vec![node("192.0.2.1")])]);
+    assert!(it.proxy.plane.kernel().reads > reads, "looked at");
+    assert!(!it.proxy.foreign.pending);
 }
 
 /// Two Services, one of which is at an address that the kernel dislikes.
