@@ -799,10 +799,16 @@ fn cleanup_leaves_the_tables_of_an_agent_that_runs_and_says_whose_they_are() {
                 assert_eq!(code, Some(1), "{said}");
                 let who = format!("process {}", std::process::id());
                 let place = socket.display().to_string();
-                for part in [&*who, &*place, "end it first"] {
+                for part in [&*who, &*place, "to end first"] {
                     assert!(said.contains(part), "{part} in {said}");
                 }
                 drop(agent);
+                // One with another socket, or without any.
+                let claim = daymark_node::claim::Claim::take().await.unwrap();
+                let (code, said) = cleanup();
+                assert_eq!(code, Some(1), "{said}");
+                assert!(said.contains(&who) && said.contains("--socket"), "{said}");
+                drop(claim);
                 assert_eq!(cleanup(), (Some(0), String::new()));
                 // The agent, which has no programs of iptables, hears from it that nothing of kube-proxy is left.
                 let mark = Mark(socket.with_file_name("kube-proxy-removed"));

@@ -367,12 +367,15 @@ fn an_agent_names_the_port_that_is_taken_and_the_agent_that_is_there() {
         let file = kubeconfig(folder.path());
         let taken = TcpListener::bind("0.0.0.0:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
+        let socket = folder.path().join("node.sock");
         let agent = [
             "node",
             "--node-name",
             "node-1",
             "--kubeconfig",
             file.to_str().unwrap(),
+            "--socket",
+            socket.to_str().unwrap(),
         ];
         for flag in ["--healthz-bind-address", "--metrics-bind-address"] {
             let line = refused(&[&agent[..], &[flag, &address]].concat());

@@ -6,6 +6,7 @@
 //! comparison of [`wire::Status`] that thread copies its program; the tables are read and compared beside it.
 
 mod explain;
+mod lock;
 pub mod server;
 mod status;
 pub mod wire;

@@ -13,6 +13,7 @@
 //! - [`ask`]: what it answers on its socket: where packets go and why, and how it is;
 //! - [`addresses`]: which addresses the machine has;
 //! - [`events`]: what is told about Services and the Node;
+//! - [`claim`]: one agent in a network namespace;
 //! - [`conntrack`]: UDP flows of endpoints that left;
 //! - [`foreign`]: other processes' commits;
 //! - [`health`]: `/healthz`, `/livez`, `/metrics`;
@@ -25,6 +26,7 @@
 pub mod addresses;
 pub mod agent;
 pub mod ask;
+pub mod claim;
 mod clock;
 pub mod conntrack;
 pub mod events;

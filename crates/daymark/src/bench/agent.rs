@@ -108,8 +108,10 @@ const QUIET: Duration = Duration::from_secs(1);
 
 fn one(folder: &Folder, sizes: &Sizes, number: usize) -> anyhow::Result<Run> {
     let kubeconfig = folder.join("node.conf").to_string_lossy().into_owned();
-    let args = ["node", "--node-name", "node-1", "--kubeconfig", &kubeconfig];
-    let args = args.map(str::to_owned);
+    let socket = folder.join("node.sock").to_string_lossy().into_owned();
+    let of = ["--kubeconfig", &kubeconfig, "--socket", &socket];
+    let args = [&["node", "--node-name", "node-1"][..], &of].concat();
+    let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
     let started = clock::now();
     let mut agent = Part::start(&args, Vec::new())?;
     until(&mut agent, "the agent's first commit", is_healthy)?;

@@ -64,7 +64,8 @@ fn one(folder: &Folder, sizes: &Sizes) -> anyhow::Result<Vec<Times>> {
         let controller = ["controller", "--node-grace", "1h", "--kubeconfig"].map(str::to_owned);
         let controller = [&controller[..], &[file("controller.conf")]].concat();
         let agent = ["node", "--node-name", NODE, "--kubeconfig"].map(str::to_owned);
-        let agent = [&agent[..], &[file("node.conf")]].concat();
+        let socket = ["--socket".to_owned(), file("node.sock")];
+        let agent = [&agent[..], &[file("node.conf")], &socket].concat();
         let taken = api::runtime()?.block_on(async {
             let client = from_kubeconfig(&folder.join("admin.conf")).await?;
             let cluster = Cluster::create(client).await?;

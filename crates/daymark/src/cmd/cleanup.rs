@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use daymark_model::Cidr;
 use daymark_node::ask::server::{SocketError, Vacancy, vacancy};
+use daymark_node::claim::Claim;
 use daymark_node::leftovers::{self, Outcome, Scope};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             healthz,
             metrics: args.metrics,
         });
-        let _vacancy = followed(&args.socket, follower)?;
+        let _place = followed(&args.socket, follower)?;
         outcomes.extend(leftovers::remove_own());
     }
     if both || args.kube_proxy {
@@ -84,18 +85,18 @@ pub(crate) fn run_for_kube_proxy(spared: Vec<Cidr>) -> anyhow::Result<ExitCode> 
 
 /// Makes sure that no agent runs, and that another proxy serves if that is asked for. It is asked while the agent's place is
 /// held, since tables that go right after its answer must be those of no agent that came meanwhile.
-fn followed(socket: &Path, follower: Option<Follower>) -> anyhow::Result<Vacancy> {
+fn followed(socket: &Path, follower: Option<Follower>) -> anyhow::Result<Place> {
     let Some(follower) = follower else {
         return without_agent(socket);
     };
     let mut said = String::new();
     for _ in 0..TRIES {
-        let vacancy = without_agent(socket)?;
+        let place = without_agent(socket)?;
         match follower.serves() {
-            Ok(()) => return Ok(vacancy),
+            Ok(()) => return Ok(place),
             Err(why) => said = why,
         }
-        drop(vacancy);
+        drop(place);
         std::thread::sleep(AGAIN);
     }
     bail!(
@@ -108,25 +109,32 @@ fn followed(socket: &Path, follower: Option<Follower>) -> anyhow::Result<Vacancy
 const TRIES: usize = 60;
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// The place of this node's agent: beside its socket, and in the network namespace.
+type Place = (Vacancy, Claim);
+
 /// Before Linux 6.9 tables have no owner, and the kernel would let those of a running agent be removed.
-fn without_agent(socket: &Path) -> anyhow::Result<Vacancy> {
+fn without_agent(socket: &Path) -> anyhow::Result<Place> {
     let runtime = runtime()?;
-    vacancy(socket).map_err(|error| match error {
+    let vacancy = vacancy(socket).map_err(|error| match error {
         SocketError::Taken { path } => {
             let agent = match runtime.block_on(process(&path)) {
                 Some(pid) => format!("an agent runs on this node, process {pid}, and answers at {}", path.display()),
-                None => format!("an agent runs on this node, and holds the lock beside {}", path.display()),
+                None => format!("an agent runs on this node, and answers at {}", path.display()),
             };
-            anyhow!(
-                "daymark's tables stay: {agent}; end it first (`kubectl label node NODE daymark-` ends the Pod of deploy/node.yaml), \
-                 then clean up"
-            )
+            anyhow!("daymark's tables stay: {agent}; {END_IT}")
         }
+        SocketError::Locked { .. } => anyhow!("daymark's tables stay: {error}; {END_IT}"),
         SocketError::NoSocket { .. } | SocketError::Io { .. } => anyhow!(
             "daymark's tables stay, since it is not known whether an agent runs on this node: {error}; run this as root"
         ),
-    })
+    })?;
+    match runtime.block_on(Claim::take()) {
+        Ok(claim) => Ok((vacancy, claim)),
+        Err(error) => bail!("daymark's tables stay: {error}; {END_IT}"),
+    }
 }
+
+const END_IT: &str = "an agent has to end first (`kubectl label node NODE daymark-` ends the Pod of deploy/node.yaml); then clean up";
 
 /// Who answers at a socket. A process of another PID namespace has no number here.
 async fn process(socket: &Path) -> Option<i32> {

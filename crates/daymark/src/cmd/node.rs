@@ -193,7 +193,7 @@ async fn serve(
     let (status, plane) = plane_channel(PlaneStatus::Starting);
     let own = kernel.port();
     let (notices, board) = events::board();
-    let place = start::take_place(&args.socket).await?;
+    let (listener, _claim) = start::take_place(&args.socket).await?;
     let agent = Agent::start(
         kernel,
         flags,
@@ -241,7 +241,9 @@ async fn serve(
         announcer: args.announce.then(|| Arc::clone(&announced)),
         configuration: args.kube_proxy.config.as_ref().map(|_| refusal.clone()),
     };
-    start::answer_questions((&args.socket, place), agent.orders(), parts);
+    if let Some(listener) = listener {
+        start::answer_questions(listener, agent.orders(), parts);
+    }
     let extra = Arc::new({
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
         let refused = Refused::open()?;

@@ -4,10 +4,10 @@
 //! socket that a dead agent left is replaced; that of a living one is not: it holds a lock beside it, which the kernel lets go
 //! of however the agent ends. `daymark cleanup` holds that lock too, without a socket, and an agent that starts waits for it.
 
-use std::fs::{File, Permissions, TryLockError};
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 use super::status::{self, Parts, Standing};
 use super::wire::{Reply, Request};
-use super::{Ask, MOST_DIFFERENCES, wire};
+use super::{Ask, MOST_DIFFERENCES, lock, wire};
 use crate::proxy::Order;
 
 /// Why the socket is not there.
@@ -34,11 +34,23 @@ use crate::proxy::Order;
 pub enum SocketError {
     /// A living agent answers there.
     #[error(
-        "{}: another daymark agent answers at this socket; stop it, or name another socket with --socket", path.display()
+        "{}: another daymark agent answers at this socket; stop it, or, for one in another network namespace, name another socket \
+         with --socket", path.display()
     )]
     Taken {
         /// The socket.
         path: PathBuf,
+    },
+    /// Nobody answers, and yet its place is held.
+    #[error(
+        "{}: {} holds this lock, and nobody answers at the socket: a daymark agent that starts or ends, or daymark cleanup; end that \
+         process, or name another socket with --socket", path.display(), process(*by)
+    )]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+        /// Who holds it, if it has a number in this PID namespace.
+        by: Option<u32>,
     },
     /// Something else is in its place.
     #[error("{} is there and is no socket: remove it, or name another socket with --socket", path.display())]
@@ -55,6 +67,13 @@ pub enum SocketError {
         #[source]
         source: io::Error,
     },
+}
+
+fn process(by: Option<u32>) -> String {
+    by.map_or_else(
+        || "a process of another PID namespace".to_owned(),
+        |pid| format!("process {pid}"),
+    )
 }
 
 /// A socket that is listened on, and taken away in the end.
@@ -76,12 +95,8 @@ impl Listener {
             path: path.to_owned(),
             source,
         };
-        let folder = folder(path);
-        std::fs::create_dir_all(folder).map_err(|source| SocketError::Io {
-            path: folder.to_owned(),
-            source,
-        })?;
-        let lock = lock(path)?;
+        lock::make_folder(path)?;
+        let lock = lock::lock(path)?;
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(SocketError::NoSocket {
@@ -106,10 +121,13 @@ impl Listener {
     /// # Errors
     /// [`SocketError`]; [`SocketError::Taken`] at once if an agent answers.
     pub async fn bind_after_cleanup(path: &Path) -> Result<Self, SocketError> {
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
             match Self::bind(path) {
-                Err(SocketError::Taken { .. }) if !is_answered(path).await => {
-                    info!(socket = %path.display(), "waiting: daymark cleanup works on this node");
+                Err(SocketError::Locked { path, by }) => {
+                    if look == 0 {
+                        let (lock, holder) = (path.display(), process(by));
+                        info!(%lock, holder, "waiting: daymark cleanup works on this node, or an agent starts or ends");
+                    }
                     tokio::time::sleep(LOOK).await;
                 }
                 bound => return bound,
@@ -160,59 +178,15 @@ pub struct Vacancy {
 /// Makes sure that no agent answers at this socket, or is about to. An agent makes the folder: where there is none, there is no agent.
 ///
 /// # Errors
-/// [`SocketError::Taken`] if one does; [`SocketError::Io`] if it cannot be known, as where the folder cannot be read.
+/// [`SocketError::Taken`] or [`SocketError::Locked`] if one does; [`SocketError::Io`] if it cannot be known, as where the folder cannot be read.
 pub fn vacancy(path: &Path) -> Result<Vacancy, SocketError> {
-    let folder = folder(path);
+    let folder = lock::folder(path);
     let there = folder.try_exists().map_err(|source| SocketError::Io {
         path: folder.to_owned(),
         source,
     })?;
-    let lock = if there { Some(lock(path)?) } else { None };
+    let lock = there.then(|| lock::lock(path)).transpose()?;
     Ok(Vacancy { _lock: lock })
-}
-
-/// Whether a living process listens there. If that cannot be known, one does.
-async fn is_answered(path: &Path) -> bool {
-    match UnixStream::connect(path).await {
-        Ok(_) => true,
-        Err(error) => !matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-        ),
-    }
-}
-
-/// Where a socket is; a name alone is one in the working folder.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// The lock beside a socket.
-fn lock(path: &Path) -> Result<File, SocketError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock = PathBuf::from(name);
-    let failed = |source| SocketError::Io {
-        path: lock.clone(),
-        source,
-    };
-    // Who could open it could hold it.
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&lock);
-    let file = file.map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SocketError::Taken {
-            path: path.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
 }
 
 /// A socket's file gets the mode that the socket has before it is bound (`net/unix/af_unix.c`, `unix_bind_bsd`): at no moment

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_feed::{PlaneReceiver, PlaneStatus};
 use daymark_node::ask::Ask;
 use daymark_node::ask::server::{Desk, Listener, SocketError};
+use daymark_node::claim::Claim;
 use daymark_node::events::{Severity, about_node};
 use daymark_node::health::{self, Pages, Place};
 use daymark_node::metrics::Metrics;
@@ -135,47 +135,30 @@ pub(super) async fn open_ports(
     Ok(())
 }
 
-/// Takes the agent's place on this node, before anything looks at the tables: `daymark cleanup` has it while it removes them. A
-/// socket that a flag names must be had; without the usual one the node is served all the same, as where `/run` cannot be written.
-pub(super) async fn take_place(socket: &Path) -> anyhow::Result<Option<Listener>> {
-    match Listener::bind_after_cleanup(socket).await {
-        Ok(listener) => Ok(Some(listener)),
-        Err(error) if socket == Path::new(agent_socket::DEFAULT) => {
-            warn!(%error, "daymark explain and daymark status get no answer from this agent, and daymark cleanup does not see it");
-            Ok(None)
+/// Takes the agent's place on this node, before anything looks at the tables: another agent has it, or `daymark cleanup` while it
+/// removes them. The claim on the network namespace is held whatever becomes of the socket.
+pub(super) async fn take_place(socket: &Path) -> anyhow::Result<(Option<Listener>, Claim)> {
+    let listener = match Listener::bind_after_cleanup(socket).await {
+        Ok(listener) => Some(listener),
+        Err(error) if can_do_without(socket, &error) => {
+            warn!(%error, "daymark explain and daymark status get no answer from this agent");
+            None
         }
-        Err(error) => Err(error.into()),
-    }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((listener, Claim::take_at_last().await?))
 }
 
-/// Answers at the agent's socket, if need be once it can be had.
-pub(super) fn answer_questions(
-    (socket, first): (&Path, Option<Listener>),
-    orders: Sender<Order>,
-    parts: Parts,
-) {
+/// A socket that a flag names must be had. Without the usual one the node is served all the same where its file cannot be made, as
+/// on a root file system that is read-only; not where somebody has it.
+fn can_do_without(socket: &Path, error: &SocketError) -> bool {
+    socket == Path::new(agent_socket::DEFAULT) && matches!(error, SocketError::Io { .. })
+}
+
+/// Answers at the agent's socket.
+pub(super) fn answer_questions(listener: Listener, orders: Sender<Order>, parts: Parts) {
     let desk = Desk::new(orders, Arc::new(move || parts.tell()));
-    let socket = socket.to_owned();
-    tokio::spawn(async move {
-        let listener = match first {
-            Some(listener) => Some(listener),
-            None => bind_at_last(&socket).await,
-        };
-        if let Some(listener) = listener {
-            listener.serve(desk).await;
-        }
-    });
-}
-
-/// The socket once it is free: the agent before this one may still be ending. `None` if it cannot be had at all.
-async fn bind_at_last(socket: &Path) -> Option<Listener> {
-    loop {
-        match Listener::bind(socket) {
-            Ok(listener) => return Some(listener),
-            Err(SocketError::Taken { .. }) => tokio::time::sleep(LOOK).await,
-            Err(_) => return None,
-        }
-    }
+    tokio::spawn(listener.serve(desk));
 }
 
 /// Writes the notices as Events, each of which the log has too.
@@ -227,5 +210,31 @@ pub(super) async fn api_address(
     }
 }
 
-/// How often a socket that is taken is tried.
-const LOOK: Duration = Duration::from_secs(2);
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_cannot_be_made_is_gone_without_and_only_the_usual_one() {
+        let path = Path::new(agent_socket::DEFAULT).to_owned();
+        let source = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        let lock = path.clone();
+        let io = SocketError::Io { path, source };
+        let path = Path::new(agent_socket::DEFAULT);
+        assert!(can_do_without(path, &io));
+        assert!(!can_do_without(Path::new("/run/other.sock"), &io));
+        let held = [
+            SocketError::Taken { path: lock.clone() },
+            SocketError::NoSocket { path: lock.clone() },
+            SocketError::Locked {
+                path: lock,
+                by: None,
+            },
+        ];
+        for error in held {
+            assert!(!can_do_without(path, &error), "{error}");
+        }
+    }
+}

@@ -78,7 +78,7 @@ fn a_place_is_vacant_only_if_that_is_known() {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let held = vacancy(&path).unwrap();
     let error = vacancy(&path).unwrap_err();
-    assert!(matches!(error, SocketError::Taken { .. }), "{error}");
+    assert!(matches!(error, SocketError::Locked { .. }), "{error}");
     drop(held);
     // What is asked about a folder that is a file is an error, as it is where a folder cannot be read.
     std::fs::write(&path, "").unwrap();
@@ -86,7 +86,8 @@ fn a_place_is_vacant_only_if_that_is_known() {
     assert!(matches!(error, SocketError::Io { .. }), "{error}");
     remove(&path);
     for (socket, expected) in [("node.sock", "."), ("here/node.sock", "here"), ("/s", "/")] {
-        assert_eq!(folder(Path::new(socket)), Path::new(expected), "{socket}");
+        let folder = lock::folder(Path::new(socket));
+        assert_eq!(folder, Path::new(expected), "{socket}");
     }
 }
 
