@@ -12,7 +12,7 @@ use daymark_dataplane::nft::apply::{Found, Kernel, Old, Plane, StartError};
 use daymark_feed::{Event, PlaneSender, Subscription};
 use daymark_model::{Change, Options};
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use crate::addresses::{self, Listen};
@@ -55,6 +55,8 @@ pub struct Agent {
     health_checks: Arc<HealthChecks>,
     loopback: Arc<Loopback>,
     metrics: Arc<Metrics>,
+    /// Its other end goes with the thread, however that ends.
+    alive: watch::Receiver<()>,
 }
 
 impl Agent {
@@ -95,15 +97,20 @@ impl Agent {
         let stale = conntrack::start(Arc::clone(&metrics))?;
         let proxy = Proxy::new(plane, options, status, Arc::clone(&metrics), stale, notices);
         let (health_checks, loopback) = (proxy.health_checks(), proxy.loopback());
+        let (life, alive) = watch::channel(());
         let thread = std::thread::Builder::new()
             .name("plane".to_owned())
-            .spawn(move || proxy.run(&inbox));
+            .spawn(move || {
+                let _life = life;
+                proxy.run(&inbox);
+            });
         Ok(Self {
             orders,
             thread: thread.map_err(AgentError::Thread)?,
             health_checks,
             loopback,
             metrics,
+            alive,
         })
     }
 
@@ -125,14 +132,23 @@ impl Agent {
         self.orders.clone()
     }
 
-    /// Hands what the feed brings to the plane, until the feed ends. A batch is asked for once the plane has taken the one
+    /// Hands what the feed brings to the plane, until the feed or the plane's thread ends. A batch is asked for once the plane has taken the one
     /// before: what comes meanwhile waits in the feed, where a newer version of an object replaces an older.
     ///
     /// `primary` goes before the addresses of the Node object (`bindAddress`).
     pub async fn follow(&self, mut feed: Subscription, primary: Option<IpAddr>) -> Ended {
         let followed = addresses_of(self.orders());
         let addresses = tokio::spawn(followed);
-        while let Some(batch) = feed.next().await {
+        let mut alive = self.alive.clone();
+        let ended = loop {
+            let batch = tokio::select! {
+                batch = feed.next() => batch,
+                // Nothing is ever sent.
+                _ = alive.changed() => break Ended::Plane,
+            };
+            let Some(batch) = batch else {
+                break Ended::Feed;
+            };
             let changes = batch.events.iter().filter_map(|event| match event {
                 Event::Model(change) => Some(addresses::with_primary(change.clone(), primary)),
                 Event::Triggered(_, family, at) => {
@@ -155,14 +171,13 @@ impl Agent {
             };
             drop(batch);
             if self.orders.send(order).is_err() {
-                addresses.abort();
-                return Ended::Plane;
+                break Ended::Plane;
             }
             // The sender is dropped, not used.
             let _ = is_taken.await;
-        }
+        };
         addresses.abort();
-        Ended::Feed
+        ended
     }
 
     /// Ends the thread; the tables stay.
@@ -199,3 +214,58 @@ async fn addresses_of(orders: Sender<Order>) {
 }
 
 const ADDRESSES_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use daymark_dataplane::nft::apply::CommitError;
+    use daymark_dataplane::nft::program::Program;
+    use daymark_feed::{Config, Feed, PlaneStatus, plane_channel};
+    use daymark_netlink::nft::{Message, Ruleset, TableId};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::ask::Ask;
+    use crate::events::board;
+
+    /// A kernel that cannot be read back.
+    struct Breaks(Program);
+
+    impl Kernel for Breaks {
+        fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
+            self.0.commit(messages)
+        }
+
+        fn read(&mut self, table: &TableId) -> Result<Option<Ruleset>, CommitError> {
+            assert_eq!(self.0.tables().count(), 0, "read after the tables came up");
+            self.0.read(table)
+        }
+    }
+
+    #[tokio::test]
+    async fn that_the_planes_thread_has_ended_is_noticed_without_a_batch() {
+        let (status, _plane) = plane_channel(PlaneStatus::Starting);
+        let started = Agent::start(
+            Breaks(Program::default()),
+            TableFlags::NONE,
+            Options::default(),
+            status,
+            Arc::default(),
+            board().0,
+        );
+        let agent = started.unwrap();
+        // An API that never answers.
+        let api = Router::new().fallback(std::future::pending::<()>);
+        let client = kube::Client::new(api, "default");
+        let feed = Feed::start(&client, Config::node("node-1"));
+        let soon = Duration::from_secs(30);
+        let follows = agent.follow(feed.subscribe(), None);
+        let (reply, answer) = oneshot::channel();
+        let look = async {
+            agent.orders().send(Order::Ask(Ask::Look(reply))).unwrap();
+            answer.await.unwrap_err();
+        };
+        let (ended, ()) = tokio::join!(timeout(soon, follows), look);
+        assert_eq!(ended.expect("noticed"), Ended::Plane);
+    }
+}

@@ -25,10 +25,11 @@ use daymark_dataplane::conntrack::{Forgotten, Walk, Which, forget, forget_abando
 use daymark_model::flows::Verdicts;
 use daymark_sys::netlink::{NfSocket, OpenError};
 use thiserror::Error;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::trouble::{Before, Tell, Trouble};
 use abandoned::Abandoned;
 use again::Again;
 use pace::Pace;
@@ -198,11 +199,15 @@ fn tell_offloaded(Forgotten { offloaded, .. }: Forgotten) {
 #[derive(Default)]
 struct Failures {
     wait: Option<Duration>,
+    trouble: Trouble,
 }
 
 impl Failures {
     fn none(&mut self) -> Duration {
         self.wait = None;
+        if self.trouble.is_over() == Before::Failures {
+            info!("stale flows are forgotten again");
+        }
         Duration::ZERO
     }
 
@@ -211,7 +216,10 @@ impl Failures {
             .wait
             .map_or(FIRST_WAIT, |wait| (wait * 2).min(LONGEST_WAIT));
         self.wait = Some(wait);
-        warn!(%error, ?wait, "stale flows stay; tried again");
+        match self.trouble.again(&error.to_string(), clock::now()) {
+            Tell::Now => warn!(%error, ?wait, "stale flows stay; tried again and again"),
+            Tell::Lately => debug!(%error, ?wait, "stale flows stay"),
+        }
         wait
     }
 }

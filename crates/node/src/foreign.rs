@@ -3,16 +3,22 @@
 //! Other programs may commit to tables of their own as often as they like: reading ours back takes some hundred milliseconds on
 //! a large cluster, and nothing has happened to them.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use daymark_dataplane::nft::layout::all_tables;
 use daymark_sys::netlink::{OpenError, Reach, TableWatch};
 use thiserror::Error;
-use tracing::warn;
+use tracing::{info, warn};
 
+use crate::ask::wire::Part;
+use crate::clock;
 use crate::proxy::Order;
+use crate::trouble::{Tell, Trouble};
 
 /// Why foreign commits are not heard of.
 #[derive(Debug, Error)]
@@ -25,24 +31,95 @@ pub enum FollowError {
     Thread(#[source] io::Error),
 }
 
+/// Whether commits are heard of.
+#[derive(Debug, Default)]
+pub struct Hearing {
+    /// Why not.
+    failure: Mutex<Option<String>>,
+}
+
+impl Hearing {
+    /// How that is, for `daymark status`.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        let failure = self.failure.lock();
+        let failure = failure.unwrap_or_else(PoisonError::into_inner).clone();
+        Part {
+            name: "foreign".to_owned(),
+            healthy: failure.is_none(),
+            text: failure.map_or_else(
+                || "edits of the tables by other processes are heard of, and mended".to_owned(),
+                |why| format!("edits of the tables by other processes are not noticed until it is tried again: {why}"),
+            ),
+        }
+    }
+
+    fn set(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+}
+
 /// Starts a thread that tells the plane of every commit to its tables that did not come through the socket with this
-/// netlink port. It ends at the first such commit after the plane's thread has ended.
+/// netlink port. A watch that breaks is opened anew, and the plane told to look, since commits were missed. The thread ends at the
+/// first order after the plane's thread has ended.
 ///
 /// # Errors
 /// If the watch or the thread cannot be had.
-pub fn follow(own: u32, orders: Sender<Order>) -> Result<(), FollowError> {
-    let watch = TableWatch::open(own, all_tables().collect())?;
-    let listen = move || {
-        if let Err(error) = listen(watch, &orders) {
-            warn!(%error, "edits of the tables by other processes are no longer noticed");
-        }
-    };
+pub fn follow(own: u32, orders: Sender<Order>) -> Result<Arc<Hearing>, FollowError> {
+    let open = move || TableWatch::open(own, all_tables().collect());
+    let watch = open()?;
+    let hearing = Arc::new(Hearing::default());
+    let told = Arc::clone(&hearing);
     thread::Builder::new()
         .name("foreign".to_owned())
-        .spawn(listen)
+        .spawn(move || keep(watch, open, listen, &orders, &told))
         .map_err(FollowError::Thread)?;
-    Ok(())
+    Ok(hearing)
 }
+
+/// Listens until nobody takes orders, to one watch after the other.
+fn keep<Watch, Error: Display>(
+    mut watch: Watch,
+    open: impl Fn() -> Result<Watch, Error>,
+    listen: impl Fn(Watch, &Sender<Order>) -> io::Result<()>,
+    orders: &Sender<Order>,
+    hearing: &Hearing,
+) {
+    let mut trouble = Trouble::default();
+    let mut failed = |error: &dyn Display| {
+        let why = error.to_string();
+        let tell = trouble.again(&why, clock::now());
+        if tell == Tell::Now {
+            warn!(
+                why,
+                "edits of the tables by other processes are not noticed; tried again each second"
+            );
+        }
+        hearing.set(Some(why));
+        thread::sleep(AGAIN);
+        tell
+    };
+    while let Err(error) = listen(watch, orders) {
+        let tell = failed(&error);
+        watch = loop {
+            match open() {
+                Ok(watch) => break watch,
+                Err(error) => {
+                    failed(&error);
+                }
+            }
+        };
+        hearing.set(None);
+        if tell == Tell::Now {
+            info!("edits of the tables by other processes are noticed again");
+        }
+        if orders.send(Order::ForeignCommit).is_err() {
+            return;
+        }
+    }
+}
+
+const AGAIN: Duration = Duration::from_secs(1);
 
 fn listen(mut watch: TableWatch, orders: &Sender<Order>) -> io::Result<()> {
     loop {
@@ -104,6 +181,32 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_that_breaks_is_opened_anew_and_the_tables_are_looked_at() {
+        let (orders, inbox) = channel();
+        let hearing = Hearing::default();
+        // The first watch breaks, the next cannot be had, the one after that works to the end.
+        let opened = std::cell::Cell::new(0);
+        let open = || {
+            assert!(!hearing.part().healthy);
+            opened.set(opened.get() + 1);
+            if opened.get() == 1 {
+                Err("no descriptor is free")
+            } else {
+                Ok("works")
+            }
+        };
+        let listen = |watch, _: &Sender<Order>| match watch {
+            "breaks" => Err(io::Error::other("no buffer")),
+            _ => Ok(()),
+        };
+        keep("breaks", open, listen, &orders, &hearing);
+        assert!(hearing.part().healthy);
+        assert!(matches!(inbox.try_recv(), Ok(Order::ForeignCommit)));
+        assert!(inbox.try_recv().is_err(), "one look");
+        assert_eq!(opened.get(), 2);
+    }
+
+    #[test]
     fn a_commit_that_an_overrun_swallowed_is_heard_of_all_the_same() {
         let test = "foreign::tests::a_commit_that_an_overrun_swallowed_is_heard_of_all_the_same";
         isolated_test(test, || {
@@ -121,7 +224,7 @@ mod tests {
                 }
                 let (orders, inbox) = channel();
                 let thread = thread::spawn(move || listen(watch, &orders));
-                let first = inbox.recv_timeout(std::time::Duration::from_millis(500));
+                let first = inbox.recv_timeout(Duration::from_millis(500));
                 drop(inbox);
                 // It ends with a commit once nobody listens.
                 add(&mut other, "ours", next..next + 1);

@@ -39,3 +39,4 @@ pub mod metrics;
 pub mod proxy;
 mod sockets;
 pub mod sysctls;
+mod trouble;

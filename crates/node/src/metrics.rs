@@ -40,6 +40,7 @@ pub struct Metrics {
     kube_proxy_leftovers: Gauge<i64, AtomicI64>,
     api_server_is_service: Gauge<i64, AtomicI64>,
     configuration_refused: Gauge<i64, AtomicI64>,
+    conntrack_failing: Gauge<i64, AtomicI64>,
     loopback: Family<OfFamily, Gauge<i64, AtomicI64>>,
     loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
@@ -82,6 +83,7 @@ impl Default for Metrics {
             kube_proxy_leftovers: Gauge::default(),
             api_server_is_service: Gauge::default(),
             configuration_refused: Gauge::default(),
+            conntrack_failing: Gauge::default(),
             loopback: Family::default(),
             loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
@@ -159,6 +161,11 @@ impl Default for Metrics {
             metrics.configuration_refused.clone(),
         );
         registry.register(
+            "daymark_conntrack_failing",
+            "Whether flows of endpoints that left stay, UDP clients that keep sending with them: 1 while they cannot be forgotten",
+            metrics.conntrack_failing.clone(),
+        );
+        registry.register(
             "kubeproxy_nftables_localhost_nodeport_listeners",
             "Node ports that are served on loopback",
             metrics.loopback.clone(),
@@ -213,6 +220,7 @@ impl Metrics {
     }
 
     pub(crate) fn set_conntrack_failure(&self, failure: Option<String>) {
+        self.conntrack_failing.set(failure.is_some().into());
         let mut held = self
             .conntrack
             .lock()

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Places, Plane, StartError};
 use daymark_feed::{PlaneSender, PlaneStatus};
-use daymark_model::flows::{self, Suspects};
+use daymark_model::flows::{self, Suspects, Verdicts};
 use daymark_model::{Change, Family, Options, World};
 use tokio::sync::oneshot;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::ask::Ask;
 use crate::clock;
@@ -28,6 +28,7 @@ use crate::health_check::{self, HealthChecks};
 use crate::loopback::{self, Loopback};
 use crate::metrics::Metrics;
 use crate::metrics::kube_proxy::{Sync, families};
+use crate::trouble::{Before, Tell, Trouble};
 use conflicts::Conflicts;
 use isolated::Isolated;
 use lax::Lax;
@@ -90,6 +91,8 @@ pub struct Proxy<K> {
     last_change: Option<Instant>,
     /// What the last failed commit said.
     last_error: Option<String>,
+    /// What of it is in the log.
+    trouble: Trouble,
 }
 
 /// Whether the kernel follows the world.
@@ -110,6 +113,8 @@ enum State {
     },
 }
 
+/// Why stale flows stay, once nobody takes verdicts any more.
+const CLEANER_ENDED: &str = "the thread `conntrack` has ended, which it should not: its last words are in the log; restart the agent";
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// After somebody else's commit the tables are read at most so often.
@@ -158,6 +163,7 @@ impl<K: Kernel> Proxy<K> {
             moment: 0,
             last_change: None,
             last_error: None,
+            trouble: Trouble::default(),
         }
     }
 
@@ -327,6 +333,9 @@ impl<K: Kernel> Proxy<K> {
 
     fn in_step(&mut self) {
         self.state = State::InStep;
+        if self.trouble.is_over() == Before::Failures {
+            info!("the kernel follows again");
+        }
         self.tell_isolated();
         let conflicts = self.conflicts.follow(&mut self.world);
         for notice in conflicts.into_iter().chain(self.lax.follow(&self.world)) {
@@ -337,9 +346,7 @@ impl<K: Kernel> Proxy<K> {
             .after(self.world.desired(), self.isolated.services());
         let verdicts = std::mem::take(&mut self.suspects).judge(&self.world);
         if !verdicts.is_empty() {
-            // Without its thread flows end by their timeouts.
-            let at = clock::now();
-            let _ = self.cleaner.send(Told { at, verdicts });
+            self.tell_cleaner(verdicts);
         }
         self.metrics.set_behind(None);
         self.metrics
@@ -350,6 +357,20 @@ impl<K: Kernel> Proxy<K> {
             self.status
                 .send_replace(PlaneStatus::Committed { generation });
         }
+    }
+
+    /// The agent goes on without its thread, which costs it less than a restart at each change would; but a UDP client that keeps
+    /// sending never lets a flow come to its timeout.
+    fn tell_cleaner(&mut self, verdicts: Verdicts) {
+        let at = clock::now();
+        if self.cleaner.send(Told { at, verdicts }).is_ok() {
+            return;
+        }
+        if self.metrics.conntrack_failure().as_deref() != Some(CLEANER_ENDED) {
+            error!(why = CLEANER_ENDED, "flows of endpoints that left stay");
+        }
+        self.metrics
+            .set_conntrack_failure(Some(CLEANER_ENDED.to_owned()));
     }
 
     /// Says what the kernel refused since the last time, and what it takes again.
@@ -385,15 +406,10 @@ impl<K: Kernel> Proxy<K> {
                 (FIRST_WAIT, now)
             }
         };
-        if let StartError::Commit(CommitError::Refused(refusal)) = error {
-            warn!(
-                shown = refusal.shown,
-                reason = refusal.reason,
-                ?wait,
-                "the kernel refused a change; the whole state is tried again"
-            );
+        if self.trouble.again(&error.to_string(), now) == Tell::Now {
+            tell_failure(error, wait);
         } else {
-            warn!(%error, ?wait, "a commit failed; the whole state is tried again");
+            debug!(%error, ?wait, "a commit failed again");
         }
         self.metrics.failed();
         self.last_error = Some(error.to_string());
@@ -446,6 +462,19 @@ impl<K: Kernel> Proxy<K> {
             }
             Err(error) => self.fall_behind(&error),
         }
+    }
+}
+
+fn tell_failure(error: &StartError, wait: Duration) {
+    if let StartError::Commit(CommitError::Refused(refusal)) = error {
+        warn!(
+            shown = refusal.shown,
+            reason = refusal.reason,
+            ?wait,
+            "the kernel refused a change; the whole state is tried again and again"
+        );
+    } else {
+        warn!(%error, ?wait, "a commit failed; the whole state is tried again and again");
     }
 }
 

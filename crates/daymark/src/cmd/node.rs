@@ -213,9 +213,8 @@ async fn serve(
     ));
     let counted = Arc::clone(&metrics);
     traffic.spawn(loopback::serve(agent.loopback(), counted, notices));
-    if !flags.contains(TableFlags::OWNER) {
-        foreign::follow(own, agent.orders())?;
-    }
+    let hears = !flags.contains(TableFlags::OWNER);
+    let hearing = hears.then(|| foreign::follow(own, agent.orders()));
     let feed = Feed::start(&client, feed_config(&args, &node_name));
     let dns = {
         let _there = traffic.enter();
@@ -237,6 +236,7 @@ async fn serve(
     let parts = parts::Parts {
         kinds: feed_config(&args, &node_name).kinds(),
         feed: Arc::clone(feed.metrics()),
+        hearing: hearing.transpose()?,
         dns: dns_metrics.clone(),
         announcer: args.announce.then(|| Arc::clone(&announced)),
         configuration: args.kube_proxy.config.as_ref().map(|_| refusal.clone()),

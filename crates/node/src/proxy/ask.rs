@@ -14,7 +14,6 @@ use daymark_model::input::Inputs;
 use super::{Proxy, State};
 use crate::ask::{Ask, MOST_DIFFERENCES, Ports, Standing, explained, wire};
 use crate::clock;
-use crate::conntrack::Told;
 
 /// On how many nodes endpoints are, or `most`.
 fn nodes(inputs: &Inputs, most: usize) -> usize {
@@ -101,7 +100,8 @@ impl<K: Kernel> Proxy<K> {
         Ok(self.plane.compiler().compare(&held, MOST_DIFFERENCES))
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&mut self) -> Standing {
+        let conntrack = self.conntrack_part();
         let refused = self.plane.withheld().iter();
         let refused = refused.map(|(subject, why)| wire::Refused {
             subject: subject.to_string(),
@@ -131,11 +131,7 @@ impl<K: Kernel> Proxy<K> {
                 State::Behind { since: begun, .. } => Some(since(begun)),
                 State::Waiting | State::InStep => None,
             },
-            parts: vec![
-                self.plane_part(),
-                self.conntrack_part(),
-                self.listeners_part(),
-            ],
+            parts: vec![self.plane_part(), conntrack, self.listeners_part()],
             refused: refused.collect(),
             conflicts: conflicts.chain(checks).collect(),
         }
@@ -210,23 +206,16 @@ impl<K: Kernel> Proxy<K> {
     }
 
     /// Its thread takes nothing any more once it has ended; verdicts about nothing cost it nothing.
-    fn conntrack_part(&self) -> wire::Part {
-        let nothing = Told {
-            at: clock::now(),
-            verdicts: Verdicts::default(),
-        };
-        let lives = self.cleaner.send(nothing).is_ok();
-        let failure = self.metrics.conntrack_failure();
-        let (healthy, text) = match (lives, failure) {
-            (true, None) => (true, "flows of endpoints that left are forgotten".to_owned()),
-            (true, Some(failure)) => (
+    fn conntrack_part(&mut self) -> wire::Part {
+        self.tell_cleaner(Verdicts::default());
+        let (healthy, text) = match self.metrics.conntrack_failure() {
+            None => (
+                true,
+                "flows of endpoints that left are forgotten".to_owned(),
+            ),
+            Some(failure) => (
                 false,
                 format!("flows of endpoints that left stay until a look succeeds: {failure}"),
-            ),
-            (false, _) => (
-                false,
-                "its thread has ended, so that flows of endpoints that left end by their timeouts: restart the agent"
-                    .to_owned(),
             ),
         };
         wire::Part {

@@ -4,7 +4,7 @@ use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Committed, Refusal};
 use daymark_dataplane::nft::program::Program;
 use daymark_feed::{PlaneReceiver, plane_channel};
-use daymark_model::Node;
+use daymark_model::{Node, ServiceKey};
 use daymark_netlink::nft::{Blame, Message, Part, Ruleset, TableId};
 
 use super::*;
@@ -445,4 +445,49 @@ fn flows_to_a_service_that_went_while_no_agent_was_here_are_judged() {
         assert_eq!(verdicts.is_stale(&flow), stale, "{original} {answers}");
     }
     assert!(it.told.try_recv().is_err(), "one look");
+}
+
+#[test]
+fn a_conntrack_thread_that_ended_is_told_once_there_is_something_for_it() {
+    let mut it = fixture(0);
+    let Fixture { told, .. } = &mut it;
+    *told = channel().1;
+    run(&mut it, vec![order(Some(1), two_services())]);
+    let failing = |it: &Fixture| {
+        it.metrics
+            .families()
+            .contains("daymark_conntrack_failing 1\n")
+    };
+    let gone = Change::Service(ServiceKey::new("default", "good"), None);
+    run(&mut it, vec![order(Some(2), vec![gone])]);
+    assert!(failing(&it), "{:?}", it.metrics.conntrack_failure());
+    let why = it.metrics.conntrack_failure().expect("a failure");
+    assert!(why.contains("restart the agent"), "{why}");
+    assert_eq!(
+        *it.status.borrow(),
+        PlaneStatus::Committed { generation: 2 },
+        "everything else goes on"
+    );
+}
+
+#[test]
+fn a_failure_that_stays_is_in_the_log_once_and_its_end_too() {
+    let mut it = fixture(3);
+    run(&mut it, vec![order(Some(1), vec![node("192.0.2.1")])]);
+    let same = it.proxy.last_error.clone().expect("an error");
+    for _ in 0..2 {
+        std::thread::sleep(FIRST_WAIT * 5);
+        it.proxy.catch_up();
+        assert!(it.metrics.behind().is_some());
+        assert_eq!(it.proxy.last_error.as_ref(), Some(&same));
+        assert_eq!(it.proxy.trouble.again(&same, clock::now()), Tell::Lately);
+    }
+    std::thread::sleep(FIRST_WAIT * 10);
+    it.proxy.catch_up();
+    assert_eq!(it.metrics.behind(), None);
+    assert_eq!(
+        it.proxy.trouble.is_over(),
+        Before::Success,
+        "its end was told"
+    );
 }

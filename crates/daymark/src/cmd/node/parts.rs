@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use daymark_feed::{Kind, KindMetrics};
 use daymark_node::ask::wire::Part;
+use daymark_node::foreign::Hearing;
 
 use super::config_file::Refusal;
 
@@ -15,6 +16,8 @@ pub(super) struct Parts {
     pub(super) feed: Arc<daymark_feed::Metrics>,
     /// If DNS is served here.
     pub(super) dns: Option<Arc<daymark_dns::Metrics>>,
+    /// If the tables have no owner.
+    pub(super) hearing: Option<Arc<Hearing>>,
     /// If addresses are announced here.
     pub(super) announcer: Option<Arc<daymark_lb::Metrics>>,
     /// If there is a configuration file.
@@ -25,6 +28,7 @@ impl Parts {
     /// How each is.
     pub(super) fn tell(&self) -> Vec<Part> {
         let mut parts = vec![self.feed()];
+        parts.extend(self.hearing.as_deref().map(Hearing::part));
         parts.extend(self.dns.as_deref().map(dns));
         parts.extend(self.announcer.as_deref().map(announcer));
         parts.extend(self.configuration.as_ref().map(Refusal::tell));
