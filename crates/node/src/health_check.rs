@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use crate::clock;
 use crate::events::{Notice, Notices, Scope, Severity};
 use crate::health::Health;
-use crate::sockets::{self, Again, Connections, Sockets};
+use crate::sockets::{self, Again, Sockets};
 
 /// The health checks of this node as they are answered now.
 #[derive(Debug)]

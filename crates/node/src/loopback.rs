@@ -4,8 +4,8 @@
 //! at 127.0.0.1 or ::1. A connection goes to a random endpoint, or to the one that the port keeps to; the endpoint sees the
 //! node as its client. An endpoint that goes takes no connection with it that stands; a port that goes takes all.
 //!
-//! What is bounded: connections of a port ([`MOST_OF_A_PORT`]) and of all ports together ([`MOST`]), beyond which a client waits
-//! until another is done; bytes under way in each direction of each ([`BUFFER`]).
+//! What is bounded: connections of a port and of all ports together ([`BOUNDS`]), beyond which a client has the place of one that is
+//! idle, or waits until there is one; bytes under way in each direction of each ([`BUFFER`]).
 
 mod pass;
 mod pin;
@@ -15,26 +15,30 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use daymark_model::desired::PortName;
 use daymark_model::listeners::{LocalListener, LocalListenerKey, LocalListeners};
 use daymark_model::{Delta, Desired};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::clock;
 use crate::events::{Notice, Notices, Scope, Severity};
 use crate::metrics::Metrics;
+use crate::sockets::room::{Bounds, Room, Share};
 use crate::sockets::{self, Again, Sockets, accept};
 use pass::pass;
 use pin::Pin;
 
-/// The most connections of one port.
-const MOST_OF_A_PORT: usize = 512;
-/// The most connections of all ports: two descriptors each.
-const MOST: usize = 2048;
+/// The most connections of one port, and of all ports: two descriptors each.
+const BOUNDS: Bounds = Bounds {
+    of_each: 512,
+    of_all: 2048,
+    idle: Duration::from_secs(10),
+};
 /// The most bytes that wait in one direction of one connection.
 const BUFFER: usize = 16 * 1024;
 
@@ -132,15 +136,16 @@ impl Teller {
 pub async fn serve(loopback: Arc<Loopback>, metrics: Arc<Metrics>, notices: Notices) {
     let mut changed = loopback.changed.subscribe();
     let mut sockets = Sockets::none();
-    let all = Arc::new(Semaphore::new(MOST));
+    let room = Room::new(BOUNDS);
     loop {
         changed.mark_unchanged();
         let start = |purpose: &Purpose, listener| {
-            let room = Room {
-                of_all: Arc::clone(&all),
-                of_port: Arc::new(Semaphore::new(MOST_OF_A_PORT)),
-            };
-            listen(listener, purpose.clone(), Arc::clone(&loopback), room)
+            listen(
+                listener,
+                purpose.clone(),
+                Arc::clone(&loopback),
+                room.share(),
+            )
         };
         let wanted = loopback.wanted();
         for failure in sockets.keep(clock::now(), &wanted, start).await {
@@ -178,39 +183,24 @@ fn unopened(port: &PortName, at: SocketAddr, why: &io::Error) -> Notice {
     }
 }
 
-/// Where connections have to find a place.
-struct Room {
-    of_port: Arc<Semaphore>,
-    of_all: Arc<Semaphore>,
-}
-
-impl Room {
-    /// Waits for a place.
-    async fn take(&self) -> [OwnedSemaphorePermit; 2] {
-        let place = |semaphore: &Arc<Semaphore>| {
-            let place = Arc::clone(semaphore).acquire_owned();
-            async { place.await.expect("no semaphore is ever closed") }
-        };
-        [place(&self.of_port).await, place(&self.of_all).await]
-    }
-}
-
 /// Accepts and passes on until it is dropped, and its connections with it.
-async fn listen(listener: TcpListener, purpose: Purpose, loopback: Arc<Loopback>, room: Room) {
+async fn listen(listener: TcpListener, purpose: Purpose, loopback: Arc<Loopback>, share: Share) {
     let mut pin = Pin::default();
     let mut connections = JoinSet::new();
     debug!(port = %purpose.port, at = %purpose.at.ip(), number = purpose.at.port, "serving a node port on loopback");
     loop {
         let client = accept(&listener).await;
-        let held = room.take().await;
+        let place = share.place().await;
         while connections.try_join_next().is_some() {}
         let to = loopback.of(&purpose);
         let to = to.and_then(|to| pin.choose(clock::now(), &to, random));
         let Some(to) = to else { continue };
         connections.spawn(async move {
-            let _held = held;
-            if let Err(error) = pass(client, to).await {
-                debug!(%to, %error, "a connection from loopback ended");
+            let client = place.stream(client);
+            match place.hold(pass(client, to)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => debug!(%to, %error, "a connection from loopback ended"),
+                None => debug!(%to, "an idle connection from loopback made room for another"),
             }
         });
     }

@@ -1,13 +1,15 @@
 //! Listening sockets that are kept as they are wanted: opened, tried again where that fails, closed.
 
-use std::collections::{BTreeMap, VecDeque};
+pub(crate) mod room;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 /// The sockets of one part of the agent. Dropping them closes all, with what they accepted.
 #[derive(Debug)]
@@ -150,38 +152,6 @@ fn listen(at: SocketAddr) -> io::Result<TcpListener> {
 }
 
 const BACKLOG: i32 = 1024;
-
-/// The connections of one listener, a bounded number of them: one more ends the oldest. Whoever keeps connections open for
-/// nothing keeps nobody else out.
-#[derive(Debug)]
-pub(crate) struct Connections {
-    tasks: JoinSet<()>,
-    in_order: VecDeque<AbortHandle>,
-    most: usize,
-}
-
-impl Connections {
-    /// None yet, at most `most`.
-    pub(crate) fn at_most(most: usize) -> Self {
-        Self {
-            tasks: JoinSet::new(),
-            in_order: VecDeque::new(),
-            most,
-        }
-    }
-
-    /// Starts the task of one more.
-    pub(crate) fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
-        while self.tasks.try_join_next().is_some() {}
-        self.in_order.retain(|task| !task.is_finished());
-        if self.in_order.len() >= self.most
-            && let Some(oldest) = self.in_order.pop_front()
-        {
-            oldest.abort();
-        }
-        self.in_order.push_back(self.tasks.spawn(connection));
-    }
-}
 
 /// Accepts connections for ever. After an error (no file descriptor is free) it waits a little.
 pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {

@@ -13,16 +13,22 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
-use super::{AskHealth, Connections, HealthChecks};
+use super::{AskHealth, HealthChecks};
 use crate::health::Health;
 use crate::sockets::accept;
+use crate::sockets::room::{Bounds, Room, Stream};
 
 /// How many endpoints are here, for load balancers that weigh nodes.
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
-/// A prober has one connection; those who keep more open than this end each other.
-const MOST_CONNECTIONS: usize = 128;
+/// A prober has one connection, and an answer takes no time: one more than this ends the one that has been idle the longest.
+const BOUNDS: Bounds = Bounds {
+    of_each: 128,
+    of_all: 128,
+    idle: Duration::ZERO,
+};
 /// The most bytes of a request's head.
 const MOST_OF_A_REQUEST: usize = 16 * 1024;
 /// How long a request may take to arrive, and a connection be idle between two.
@@ -35,20 +41,20 @@ pub(super) async fn listen(
     checks: Arc<HealthChecks>,
     health: AskHealth,
 ) {
-    let mut connections = Connections::at_most(MOST_CONNECTIONS);
+    let share = Room::new(BOUNDS).share();
+    let mut connections = JoinSet::new();
     loop {
         let stream = accept(&listener).await;
-        connections.add(converse(
-            stream,
-            at,
-            Arc::clone(&checks),
-            Arc::clone(&health),
-        ));
+        let place = share.place().await;
+        while connections.try_join_next().is_some() {}
+        let (checks, health) = (Arc::clone(&checks), Arc::clone(&health));
+        let stream = place.stream(stream);
+        connections.spawn(place.hold(converse(stream, at, checks, health)));
     }
 }
 
 async fn converse(
-    stream: TcpStream,
+    stream: Stream<TcpStream>,
     at: HealthCheckKey,
     checks: Arc<HealthChecks>,
     health: AskHealth,

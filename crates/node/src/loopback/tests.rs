@@ -142,7 +142,8 @@ fn what_is_noted_is_told_once_the_state_is_whole() {
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_most_waits_until_another_is_done() {
+async fn a_connection_beyond_the_most_waits_until_another_is_done_or_has_the_place_of_an_idle_one()
+{
     let bound = |at| async move { TcpListener::bind(at).await.unwrap() };
     let endpoint = bound("127.0.0.1:0").await;
     let to = endpoint.local_addr().unwrap();
@@ -156,7 +157,8 @@ async fn a_connection_beyond_the_most_waits_until_another_is_done() {
         }],
     });
     let there = Arc::new(there);
-    for (of_port, of_all) in [(1, 9), (9, 1)] {
+    let (soon, long) = (Duration::from_millis(100), Duration::from_secs(3600));
+    for (of_port, of_all, idle) in [(1, 9, long), (9, 1, long), (1, 9, soon), (9, 1, soon)] {
         let front = bound("127.0.0.1:0").await;
         let at = front.local_addr().unwrap();
         let key = LocalListenerKey {
@@ -168,24 +170,35 @@ async fn a_connection_beyond_the_most_waits_until_another_is_done() {
             port: name("web"),
         };
         loopback.ports().insert(key, Arc::clone(&there));
-        let room = Room {
-            of_port: Arc::new(Semaphore::new(of_port)),
-            of_all: Arc::new(Semaphore::new(of_all)),
+        let bounds = Bounds {
+            of_each: of_port,
+            of_all,
+            idle,
         };
-        let mut serving = Box::pin(listen(front, purpose, Arc::clone(&loopback), room));
+        let share = Room::new(bounds).share();
+        let mut serving = Box::pin(listen(front, purpose, Arc::clone(&loopback), share));
         let first = tokio::net::TcpStream::connect(at).await.unwrap();
         let second = tokio::net::TcpStream::connect(at).await.unwrap();
-        let soon = Duration::from_millis(100);
-        let mut arrives = async || {
+        let mut arrives = async |patience| {
             tokio::select! {
                 _ = &mut serving => unreachable!("it serves for ever"),
-                arrived = tokio::time::timeout(soon, endpoint.accept()) => arrived.is_ok(),
+                arrived = tokio::time::timeout(patience, endpoint.accept()) => arrived.ok(),
             }
         };
-        assert!(arrives().await, "the first is passed on");
-        assert!(!arrives().await, "the second waits");
-        drop(first);
-        assert!(arrives().await, "until the first is done");
+        let passed = arrives(soon).await.expect("the first is passed on");
+        if idle == long {
+            drop(passed);
+            assert!(arrives(soon).await.is_none(), "the second waits");
+            drop(first);
+            assert!(arrives(soon).await.is_some(), "until the first is done");
+        } else {
+            // Both stand, and neither says anything.
+            let next = arrives(soon * 50).await;
+            let _next = next.expect("the second has the place of the first");
+            let ended = tokio::time::timeout(soon * 50, first.readable()).await;
+            ended.expect("which is closed").unwrap();
+            drop(passed);
+        }
         drop(second);
     }
 }

@@ -13,10 +13,10 @@ fn free() -> SocketAddr {
 }
 
 async fn hold(_: &'static str, listener: TcpListener) {
-    let mut connections = Connections::at_most(2);
+    let mut connections = JoinSet::new();
     loop {
         let mut stream = accept(&listener).await;
-        connections.add(async move {
+        connections.spawn(async move {
             let _ = stream.read(&mut [0]).await;
         });
     }
@@ -102,24 +102,6 @@ async fn who_is_not_wanted_any_more_is_not_tried_again() {
             .is_empty()
     );
     assert_eq!(sockets.due(), None);
-}
-
-#[tokio::test]
-async fn one_connection_too_many_ends_the_oldest() {
-    let mut sockets = Sockets::none();
-    let at = free();
-    let wanted = BTreeMap::from([(at, "web")]);
-    assert!(sockets.keep(clock(), &wanted, keep_open).await.is_empty());
-    let mut clients = Vec::new();
-    for _ in 0..3 {
-        clients.push(TcpStream::connect(at).await.unwrap());
-    }
-    let ended = clients[0].read(&mut [0]).await;
-    assert_ne!(ended.ok(), Some(1));
-    for client in &mut clients[1..] {
-        let waits = tokio::time::timeout(Duration::from_millis(50), client.read(&mut [0])).await;
-        assert!(waits.is_err(), "the others stay");
-    }
 }
 
 fn clock() -> Instant {
