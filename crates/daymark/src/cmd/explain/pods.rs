@@ -122,7 +122,27 @@ pub(super) async fn read(api: &Client, namespace: &str, name: &str, explained: &
     }
 }
 
-fn tell(service: &Service, pods: &[Pod], explained: &Explained) -> Pods {
+/// Of a Service that the API has and the agent does not know.
+fn unknown_to_agent(service: &Service) -> &'static str {
+    let ip = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.cluster_ip.as_deref());
+    if ip == Some("None") {
+        "the API has it, and it is headless (clusterIP: None): names in DNS, without any address; an agent without DNS is not told of it"
+    } else {
+        "the API has it, and the agent does not know it: daymark status says whether the agent hears the API"
+    }
+}
+
+pub(super) fn tell(service: &Service, pods: &[Pod], explained: &Explained) -> Pods {
+    let cause = explained.cause.as_ref();
+    if cause.is_some_and(|cause| cause.code == "no-service") {
+        return Pods {
+            selector: Some(unknown_to_agent(service).to_owned()),
+            ..Pods::default()
+        };
+    }
     let selector = service
         .spec
         .as_ref()

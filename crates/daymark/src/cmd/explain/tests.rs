@@ -394,3 +394,23 @@ fn an_answer_from_elsewhere_is_what_was_printed_there() {
         );
     }
 }
+
+#[test]
+fn of_a_service_that_the_api_alone_has_it_is_said_why() {
+    let told = |ip: &str| {
+        let mut explained = findings(vec![]).explained;
+        explained.cause = Some(Cause {
+            code: "no-service".to_owned(),
+            ..cause()
+        });
+        let spec = serde_json::json!({"spec": {"clusterIP": ip, "selector": {"app": "web"}}});
+        let pods = pods::tell(&serde_json::from_value(spec).unwrap(), &[], &explained);
+        pods.selector.unwrap()
+    };
+    assert!(told("None").contains("it is headless"), "{}", told("None"));
+    assert!(
+        told("10.96.0.7").contains("daymark status"),
+        "{}",
+        told("10.96.0.7")
+    );
+}
