@@ -133,11 +133,12 @@ fn cores() -> u32 {
 
 /// How many numbers a list such as `0-3,6` names (kernel `Documentation/admin-guide/cputopology.rst`).
 fn count(list: &str) -> Option<u32> {
-    let mut total = 0;
+    let mut total = 0_u32;
     for range in list.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        total += last.checked_sub(first)? + 1;
+        let more = last.checked_sub(first)?.checked_add(1)?;
+        total = total.checked_add(more)?;
     }
     Some(total)
 }

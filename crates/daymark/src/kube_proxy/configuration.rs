@@ -185,7 +185,7 @@ fields! {
     /// `conntrack`.
     struct Conntrack {
         "maxPerCore", "conntrack-max-per-core", max_per_core: Option<i32> = None,
-            "`nf_conntrack_max` is raised to this for each core, 32768 unless set, and never lowered; 0 leaves it as it is.";
+            "`nf_conntrack_max` is raised to this for each core, 32768 unless set, to 1048576 at most, and never lowered; 0 leaves it as it is.";
         "min", "conntrack-min", min: Option<i32> = None, "And at least to this, 131072 unless set.";
         "tcpEstablishedTimeout", "conntrack-tcp-timeout-established", tcp_established_timeout: Option<Period> = None,
             "`nf_conntrack_tcp_timeout_established`: 24h unless set; 0 leaves it as it is.";
