@@ -25,7 +25,7 @@ fn the_documentation_names_every_key_and_word() {
         "detector=",
         "name=",
         "node-ports=",
-        "unnamed-family=",
+        "unnamed-family",
         "masquerade-all=",
         "machine",
         "families=",
@@ -55,6 +55,33 @@ fn the_documentation_names_every_key_and_word() {
     ] {
         assert!(text.contains(word), "{word}");
     }
+}
+
+/// The table of the choices: the words of each, as it has them.
+fn choices() -> Vec<(&'static str, String)> {
+    let text = include_str!("../../../docs/cases.md");
+    let (_, table) = text
+        .split_once("| choice | words |\n")
+        .expect("the table of the choices");
+    let rows = table.lines().skip(1).map_while(|line| {
+        let (names, words) = line.strip_prefix("| ")?.split_once(" | ")?;
+        Some((names, words.trim_end_matches(" |").replace('`', "")))
+    });
+    let each = |(names, words): (&'static str, String)| {
+        let names = names.split(", ").map(|name| name.trim_matches('`'));
+        names.map(move |name| (name, words.clone()))
+    };
+    let mut all: Vec<_> = rows.flat_map(each).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn the_table_of_the_choices_is_that_of_the_program() {
+    let known = daymark_model::rules::NAMES;
+    let mut known = known.map(|(name, words)| (name, words.to_owned()));
+    known.sort();
+    assert_eq!(choices(), known);
 }
 
 fn repository() -> &'static std::path::Path {

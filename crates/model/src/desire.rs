@@ -76,7 +76,7 @@ impl Here {
         self.options.node_port_addresses.serving(
             &self.node.addresses,
             &self.machine_addresses,
-            self.options.unnamed_family,
+            self.options.rules.unnamed_family,
         )
     }
 

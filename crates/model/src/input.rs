@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::address::{Cidr, Family, Protocol};
 use crate::interface::InterfacePattern;
-use crate::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
+use crate::node_ports::{NodePortAddress, NodePortAddresses};
 use crate::rules::{Mode, Rules};
 pub use crate::uid::Uid;
 
@@ -338,8 +338,6 @@ pub struct Options {
     pub detector: Detector,
     /// Where node ports answer (`nodePortAddresses`).
     pub node_port_addresses: NodePortAddresses,
-    /// What becomes of a family that `node_port_addresses` does not name.
-    pub unnamed_family: UnnamedFamily,
     /// `masqueradeAll`: cluster-IP traffic of own Pods is masqueraded too.
     pub masquerade_all: MasqueradeAll,
     /// What the rules leave open.
@@ -366,7 +364,6 @@ impl Options {
                 Mode::Nftables => NodePortAddresses::default(),
                 Mode::Iptables | Mode::Ipvs => NodePortAddresses(vec![NodePortAddress::All]),
             },
-            unnamed_family: UnnamedFamily::Open,
             masquerade_all: MasqueradeAll::No,
             rules: Rules::of_mode(mode),
         }

@@ -3,7 +3,7 @@
 //! A node that is started with a KubeProxyConfiguration has the rules of its `mode` ([`Rules::of_mode`]), some of which are laxer
 //! than [`Rules::default`]. Of those, three let in, or through, what a Service's own fields seem to keep out:
 //! 1. `ranges-of-one-family=open`: `loadBalancerSourceRanges` that name one family alone leave the other open;
-//! 2. a family that `nodePortAddresses` does not name serves node ports at every address;
+//! 2. `unnamed-family=open`: a family that `nodePortAddresses` does not name serves node ports at every address;
 //! 3. `without-local=cluster`: a traffic policy `Local` does not keep connections on the node.
 //!
 //! It is told by a Service's own fields and this node's settings, whatever its endpoints are: every node says the same. What the
@@ -49,7 +49,7 @@ impl fmt::Display for Laxity {
             Self::OpenNodePorts(family) => write!(
                 out,
                 "spec.ports[].nodePort is served at every {family} address of a node whose nodePortAddresses names none of that \
-                 family: name one there, or the keyword localhost for none"
+                 family: name one there, or start the nodes with --choice unnamed-family=closed"
             ),
             Self::InternalLeavesNode => leaves(out, "internalTrafficPolicy"),
             Self::ExternalLeavesNode => leaves(out, "externalTrafficPolicy"),
@@ -68,7 +68,7 @@ fn leaves(out: &mut fmt::Formatter<'_>, field: &str) -> fmt::Result {
 /// Whether these settings are laxer than daymark's own in anything that [`laxities`] tells.
 #[must_use]
 pub fn is_lax(options: &Options) -> bool {
-    options.unnamed_family == UnnamedFamily::Open
+    options.rules.unnamed_family == UnnamedFamily::Open
         || options.rules.ranges_of_one_family == Gap::Open
         || options.rules.without_local == WithoutLocal::Cluster
 }
@@ -109,10 +109,10 @@ fn open_ranges(service: &Service, family: Family, here: &Here) -> bool {
 fn open_node_ports(family: Family, here: &Here) -> bool {
     let Options {
         node_port_addresses,
-        unnamed_family,
+        rules,
         ..
     } = &here.options;
-    *unnamed_family == UnnamedFamily::Open
+    rules.unnamed_family == UnnamedFamily::Open
         && !node_port_addresses.name_family(family, &here.node.addresses)
 }
 

@@ -108,7 +108,7 @@ fn ready_here(
 #[must_use]
 pub fn health_check_addresses(here: &Here) -> BTreeSet<IpAddr> {
     let list = &here.options.node_port_addresses;
-    let unnamed = here.options.unnamed_family;
+    let unnamed = here.options.rules.unnamed_family;
     let primary = &here.node.addresses;
     let serving = list.serving(primary, &here.machine_addresses, unnamed);
     let mut found = BTreeSet::new();

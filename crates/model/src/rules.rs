@@ -8,6 +8,7 @@
 use std::fmt;
 
 use crate::address::Cidr;
+use crate::node_ports::UnnamedFamily;
 
 /// A mode of kube-proxy (`mode` of KubeProxyConfiguration): which of its data planes a configuration was written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +47,8 @@ impl fmt::Display for Mode {
 pub struct Rules {
     /// `loadBalancerSourceRanges` names prefixes of one family alone: what that means for the other.
     pub ranges_of_one_family: Gap,
+    /// Where node ports of a family answer that `nodePortAddresses` does not name.
+    pub unnamed_family: UnnamedFamily,
     /// What happens at a port of a Service's address that no Service port names.
     pub unknown_ports: UnknownPorts,
     /// What happens to connections to an address of a ServiceCIDR that no Service has.
@@ -158,6 +161,7 @@ impl Rules {
     pub fn of_mode(mode: Mode) -> Self {
         let open = Self {
             ranges_of_one_family: Gap::Open,
+            unnamed_family: UnnamedFamily::Open,
             ..Self::default()
         };
         match mode {
@@ -194,6 +198,7 @@ impl Rules {
     pub fn set(&mut self, name: &str, word: &str) -> Option<()> {
         match name {
             "ranges-of-one-family" => self.ranges_of_one_family = of_word(&GAP, word)?,
+            "unnamed-family" => self.unnamed_family = of_word(&UNNAMED_FAMILY, word)?,
             "unknown-ports" => self.unknown_ports = of_word(&UNKNOWN_PORTS, word)?,
             "unallocated" => self.unallocated = of_word(&UNALLOCATED, word)?,
             "invalid" => self.invalid = of_word(&INVALID, word)?,
@@ -217,7 +222,7 @@ impl Rules {
 
     /// Every choice, as [`Rules::set`] takes it.
     #[must_use]
-    pub fn all_words(&self) -> [(&'static str, String); 8] {
+    pub fn all_words(&self) -> [(&'static str, String); 9] {
         let external_ips = match &self.external_ips {
             ExternalIps::Any => "any".to_owned(),
             ExternalIps::Within(cidrs) if cidrs.is_empty() => "none".to_owned(),
@@ -231,6 +236,7 @@ impl Rules {
                 "ranges-of-one-family",
                 word(&GAP, self.ranges_of_one_family),
             ),
+            ("unnamed-family", word(&UNNAMED_FAMILY, self.unnamed_family)),
             ("unknown-ports", word(&UNKNOWN_PORTS, self.unknown_ports)),
             ("unallocated", word(&UNALLOCATED, self.unallocated)),
             ("invalid", word(&INVALID, self.invalid)),
@@ -246,8 +252,9 @@ impl Rules {
 }
 
 /// The names of all choices with the words that each takes, for a message about a wrong one.
-pub const NAMES: [(&str, &str); 8] = [
+pub const NAMES: [(&str, &str); 9] = [
     ("ranges-of-one-family", "closed, open"),
+    ("unnamed-family", "closed, open"),
     (
         "unknown-ports",
         "refuse, refuse-at-cluster-ips, let-through",
@@ -261,6 +268,10 @@ pub const NAMES: [(&str, &str); 8] = [
 ];
 
 const GAP: [(&str, Gap); 2] = [("closed", Gap::Closed), ("open", Gap::Open)];
+const UNNAMED_FAMILY: [(&str, UnnamedFamily); 2] = [
+    ("closed", UnnamedFamily::Closed),
+    ("open", UnnamedFamily::Open),
+];
 const UNKNOWN_PORTS: [(&str, UnknownPorts); 3] = [
     ("refuse", UnknownPorts::Refuse),
     ("refuse-at-cluster-ips", UnknownPorts::RefuseAtClusterIps),

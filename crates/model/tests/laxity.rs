@@ -192,7 +192,7 @@ fn every_mode_is_lax_and_daymark_is_not() {
 /// The same place under rules that let nothing of this pass.
 fn strict(here: &Here) -> Here {
     let mut strict = here.clone();
-    strict.options.unnamed_family = UnnamedFamily::Closed;
+    strict.options.rules.unnamed_family = UnnamedFamily::Closed;
     strict.options.rules.ranges_of_one_family = Gap::Closed;
     strict.options.rules.without_local = WithoutLocal::Drop;
     strict
@@ -216,7 +216,7 @@ proptest! {
     #[test]
     fn a_service_of_which_nothing_is_told_is_served_as_under_daymarks_own_rules(seed in any::<u64>(), changes in proptest::collection::vec(any::<u64>(), 1..40)) {
         let mut options = random::options(&mut Random::new(seed));
-        options.unnamed_family = UnnamedFamily::Open;
+        options.rules.unnamed_family = UnnamedFamily::Open;
         options.rules.ranges_of_one_family = Gap::Open;
         options.rules.without_local = WithoutLocal::Cluster;
         let mut world = World::new(options);

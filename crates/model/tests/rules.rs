@@ -1,6 +1,6 @@
 //! The choices: their words, and those of each mode of kube-proxy.
 
-use daymark_model::node_ports::{NodePortAddresses, UnnamedFamily};
+use daymark_model::node_ports::NodePortAddresses;
 use daymark_model::rules::NAMES;
 use daymark_model::{Mode, Options, Rules};
 
@@ -75,10 +75,6 @@ fn the_words_of_each_mode_are_those_of_the_documentation() {
     for [choice, words @ ..] in table() {
         for (options, word) in columns.into_iter().zip(words) {
             let is = match &*choice {
-                "unnamed-family" => match options.unnamed_family {
-                    UnnamedFamily::Closed => "closed".to_owned(),
-                    UnnamedFamily::Open => "open".to_owned(),
-                },
                 "node ports answer at" => {
                     let NodePortAddresses(entries) = &options.node_port_addresses;
                     let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
@@ -94,5 +90,5 @@ fn the_words_of_each_mode_are_those_of_the_documentation() {
             told += 1;
         }
     }
-    assert_eq!(told, 4 * (NAMES.len() + 2));
+    assert_eq!(told, 4 * (NAMES.len() + 1));
 }

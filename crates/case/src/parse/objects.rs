@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use daymark_model::address::Family;
 use daymark_model::input::{Conditions, Detector, Hints, MasqueradeAll, SliceAudience, SlicePort};
-use daymark_model::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
+use daymark_model::node_ports::{NodePortAddress, NodePortAddresses};
 use daymark_model::rules;
 use daymark_model::{Endpoint, InterfacePattern, Node, ServiceCidr, ServiceKey, Slice, SliceKey};
 
@@ -17,19 +17,13 @@ use crate::write::{CONDITIONS, implied_slice};
 type Result<T> = std::result::Result<T, ParseError>;
 
 impl Parser<'_> {
-    /// `options [name=NODE] [detector=D] [node-ports=primary|localhost|all|PREFIX,...] [unnamed-family=closed|open]
-    /// [masquerade-all=yes|no] [CHOICE=WORD...]`
+    /// `options [name=NODE] [detector=D] [node-ports=primary|localhost|all|PREFIX,...] [masquerade-all=yes|no]
+    /// [CHOICE=WORD...]`
     pub(super) fn options(&mut self, line: &mut Line) -> Result<()> {
         if !self.is_blank() {
             return Err(line.error("options before everything else", "options"));
         }
-        let own = [
-            "name",
-            "detector",
-            "node-ports",
-            "unnamed-family",
-            "masquerade-all",
-        ];
+        let own = ["name", "detector", "node-ports", "masquerade-all"];
         let choices = rules::NAMES.into_iter();
         let keys: Vec<&str> = own
             .into_iter()
@@ -60,11 +54,6 @@ impl Parser<'_> {
         }
         if let Some(text) = fields.get("node-ports") {
             options.node_port_addresses = NodePortAddresses(line.list(text, node_port_address)?);
-        }
-        match fields.get("unnamed-family") {
-            None | Some("closed") => {}
-            Some("open") => options.unnamed_family = UnnamedFamily::Open,
-            Some(text) => return Err(line.error("closed or open", text)),
         }
         if let Some(text) = fields.get("masquerade-all") {
             options.masquerade_all = if line.yes(text)? {

@@ -8,7 +8,7 @@ use daymark_model::input::{
     Affinity, ClusterIps, Conditions, Detector, Hints, Ingress, IngressMode, LoadBalancerRequest,
     MasqueradeAll, ServicePort, ServiceType, SliceAudience, SlicePort, TrafficPolicy,
 };
-use daymark_model::node_ports::{NodePortAddress, NodePortAddresses, UnnamedFamily};
+use daymark_model::node_ports::{NodePortAddress, NodePortAddresses};
 use daymark_model::rules::{self, Mode, Rules};
 use daymark_model::{
     Change, Cidr, Endpoint, InterfacePattern, Node, Options, Protocol, Service, ServiceCidr,
@@ -129,11 +129,6 @@ pub fn options(random: &mut Random) -> Options {
             "node-1".into()
         } else {
             "".into()
-        },
-        unnamed_family: if random.percent(20) {
-            UnnamedFamily::Open
-        } else {
-            UnnamedFamily::Closed
         },
         masquerade_all: if random.percent(10) {
             MasqueradeAll::Yes

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use daymark_model::address::Family;
 use daymark_model::decide::{Arrival, SourceSeen};
 use daymark_model::input::{ClusterIps, Conditions, Detector, MasqueradeAll};
-use daymark_model::node_ports::{NodePortAddresses, UnnamedFamily};
+use daymark_model::node_ports::NodePortAddresses;
 use daymark_model::{Change, Node, Options, Packet, ServiceKey, SliceKey, Target};
 
 use crate::value::{Case, Check, Choice, Expect, Step};
@@ -186,9 +186,6 @@ impl Writer<'_> {
         }
         if options.node_port_addresses != NodePortAddresses::default() {
             words.field("node-ports", self.list(&options.node_port_addresses.0));
-        }
-        if options.unnamed_family == UnnamedFamily::Open {
-            words.field("unnamed-family", "open");
         }
         if options.masquerade_all == MasqueradeAll::Yes {
             words.field("masquerade-all", "yes");

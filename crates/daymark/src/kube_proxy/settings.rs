@@ -12,7 +12,6 @@ use std::time::Duration;
 use anyhow::Context;
 use daymark_model::input::MasqueradeAll;
 use daymark_model::laxity;
-use daymark_model::node_ports::UnnamedFamily;
 use daymark_model::rules::{Invalid, Mode, NAMES, Rules, UnservedLoopback};
 use daymark_model::{Cidr, Options};
 use daymark_node::health::Busy;
@@ -83,11 +82,6 @@ pub(crate) fn settings(given: &Given, node_name: &str, report: &mut Report) -> S
             node_name: node_name.into(),
             detector: check.detector(&full),
             node_port_addresses: check.node_port_addresses(&full, mode),
-            unnamed_family: if check.is_own() {
-                UnnamedFamily::Closed
-            } else {
-                UnnamedFamily::Open
-            },
             masquerade_all: masquerade_all(given, mode),
             rules: rules(given, mode),
         },

@@ -44,7 +44,7 @@ fn without_a_file_and_a_mode_the_defaults_are_daymarks() {
     let Decided { settings, .. } = by_flags("").unwrap();
     assert_eq!(&*settings.options.node_name, "host-1");
     assert_eq!(settings.options.detector, Detector::NodeCidr);
-    assert_eq!(settings.options.unnamed_family, UnnamedFamily::Closed);
+    assert_eq!(settings.options.rules.unnamed_family, UnnamedFamily::Closed);
     assert_eq!(settings.healthz, Some("[::]:10256".parse().unwrap()));
     assert_eq!(settings.metrics, Some("127.0.0.1:10249".parse().unwrap()));
     assert_eq!(settings.busy, Busy::Fail);
@@ -65,7 +65,7 @@ fn in_kube_proxys_place_the_defaults_are_those_of_its_mode() {
         let expected = NodePortAddresses::parse(node_ports).unwrap();
         assert_eq!(settings.options.node_port_addresses, expected, "{mode}");
         assert_eq!(
-            settings.options.unnamed_family,
+            settings.options.rules.unnamed_family,
             UnnamedFamily::Open,
             "{mode}"
         );

@@ -24,7 +24,7 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
-    pub(super) fn is_own(&self) -> bool {
+    fn is_own(&self) -> bool {
         self.given.defaults == Defaults::Own
     }
 
