@@ -5,6 +5,7 @@
 //! is certainly a Service's is refused; what only the API can tell is found later (`api_address` of the verb `node`).
 
 mod connect;
+mod kubeconfig;
 mod requests;
 
 use std::net::IpAddr;
@@ -13,9 +14,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use kube::Client;
-use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{AuthInfo, Config};
 
 use connect::connect;
+use kubeconfig::config_of;
 pub(crate) use requests::Requests;
 
 /// How a node's agent reaches the API.
@@ -74,6 +76,7 @@ impl Access {
         let server = Server {
             host: bare(config.cluster_url.host().unwrap_or_default()).to_owned(),
             named_by: self.named_by(),
+            credential: kubeconfig::credential(&config.auth_info),
         };
         if self.is_a_service(&server.host) {
             bail!("{}", server.is_a_service("the Service kubernetes"));
@@ -141,12 +144,14 @@ pub(crate) struct Server {
     pub(crate) host: String,
     /// The flag, or the field and its file.
     pub(crate) named_by: String,
+    /// What it is shown, for people.
+    pub(crate) credential: &'static str,
 }
 
 impl Server {
     /// That this is the address of a Service, and what to do.
     pub(crate) fn is_a_service(&self, whose: &str) -> String {
-        let Self { host, named_by } = self;
+        let Self { host, named_by, .. } = self;
         format!(
             "{named_by} is {host}, the address of {whose}: it answers only where Services work already, so that after a \
              restart of this node neither would ever work; write the API server's own address there, or that of a load balancer \
@@ -196,30 +201,14 @@ pub(crate) async fn from_kubeconfig(path: &Path) -> anyhow::Result<Client> {
     connect(config, None).with_context(|| unusable(path))
 }
 
-async fn config_of(path: &Path) -> anyhow::Result<Config> {
-    let shown = path.display();
-    let file = Kubeconfig::read_from(path).map_err(|error| match error {
-        KubeconfigError::ReadConfig(source, _) => {
-            anyhow!("cannot read the kubeconfig {shown}: {source}; {REMEDY}")
-        }
-        error => anyhow!(error).context(unusable(path)),
-    })?;
-    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .with_context(|| unusable(path))?;
-    let server = config.cluster_url.to_string();
-    config.cluster_url = url(&server).map_err(|why| {
-        anyhow!("the kubeconfig {shown} cannot be used: clusters[].cluster.server: {why}")
-    })?;
-    Ok(config)
-}
-
 fn unusable(path: &Path) -> String {
     format!("the kubeconfig {} cannot be used; {REMEDY}", path.display())
 }
 
+/// First for a cluster, then for what has daymark as its API.
 const REMEDY: &str = "name another one with --kubeconfig (of an agent with a configuration file: in its field \
-    clientConnection.kubeconfig); daymark api --issue ROLE=FILE writes one for daymark's own API, daymark lab kubeconfig says where a lab's is";
+    clientConnection.kubeconfig). The ConfigMap of deploy/node.yaml has one for a Pod, `kubectl config view --minify --flatten` prints that of \
+    a person. If the API is daymark's own, daymark api --issue ROLE=FILE writes one; daymark lab kubeconfig says where a lab's is";
 /// Where kubelet puts the credential of a Pod.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 

@@ -160,17 +160,23 @@ fn a_file_is_judged_without_a_kernel_an_api_or_its_kubeconfig() {
     let with = |kubeconfig: &str| format!("clientConnection: {{kubeconfig: {kubeconfig}}}\n");
     let good = with(kubeconfig.to_str().unwrap());
     let body = format!("{good}mode: iptables\nclusterCIDR: 10.244.0.0/16\nnodeport: 7\n");
-    let (code, judgement, said) = judged(&body, &["--choice=unknown-ports=refuse"]);
+    let choices = [
+        "--choice=unknown-ports=refuse",
+        "--choice=unnamed-family=closed",
+    ];
+    let (code, judgement, said) = judged(&body, &choices);
     assert_eq!((code, said.as_str()), (Some(0), ""), "{judgement}");
     for part in [
         "config.conf can be used",
         "node-1",
         "127.0.0.1, by clusters[].cluster.server of the kubeconfig",
+        "credential  a client certificate",
         "kube-proxy's, of mode iptables",
         "in 10.244.0.0/16",
         "all, 127.0.0.0/8",
         "0.0.0.0:10256",
         "unknown-ports=refuse ",
+        "unnamed-family=closed ",
         "unallocated=let-through ",
         "no effect: the configuration: nodeport: there is no such field",
         "Event ServedByNftables on the Node: ",
@@ -217,6 +223,50 @@ fn a_file_is_judged_without_a_kernel_an_api_or_its_kubeconfig() {
         for part in parts {
             assert!(said.contains(part), "{part} is not in: {said}");
         }
+    }
+}
+
+#[test]
+fn a_kubeconfig_that_would_leave_the_agent_without_a_credential_is_refused_by_its_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("node.conf");
+    let path = file.to_str().unwrap();
+    let cluster = "clusters: [{name: c, cluster: {server: 'https://192.0.2.1:6443'}}]";
+    let rows: [(&str, &[&str]); 4] = [
+        (
+            "current-context: y\ncontexts: [{name: y, context: {cluster: c, user: q}}]\nusers: []",
+            &[
+                "contexts[].context.user",
+                "\"q\"",
+                "users[] is empty",
+                "add that user",
+            ],
+        ),
+        (
+            "current-context: y\ncontexts: [{name: y, context: {cluster: d}}]",
+            &[
+                "contexts[].context.cluster",
+                "\"d\"",
+                "clusters[] has \"c\"",
+            ],
+        ),
+        (
+            "contexts: [{name: y, context: {cluster: c}}]",
+            &["current-context is not set", "\"y\""],
+        ),
+        (
+            "current-context: y",
+            &["current-context is \"y\"", "contexts[] is empty"],
+        ),
+    ];
+    for (text, parts) in rows {
+        std::fs::write(&file, format!("{text}\n{cluster}\n")).unwrap();
+        let kubeconfig = format!("--kubeconfig={path}");
+        let said = said(1, &mut node(&["--validate-only", &kubeconfig]));
+        for part in [&[path, "cannot be used"], parts].concat() {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+        assert!(!said.contains("--issue"), "{said}");
     }
 }
 

@@ -53,6 +53,10 @@ pub(super) fn remedy(broken: &Broken) -> Option<&'static str> {
                 "the API knows no such user: the token or client certificate of the kubeconfig (or of the service account) is wrong or \
                  has expired",
             ),
+            403 if status.message.contains(ANONYMOUS) => Some(
+                "no credential was sent, or none that the API knows: name a user with a token or a client certificate in \
+                 contexts[].context.user of the kubeconfig; whoever reaches the API is system:anonymous, so grant that user nothing",
+            ),
             403 => Some(
                 "grant the verbs list and watch on that resource to that user, as the ClusterRole of deploy/node.yaml does",
             ),
@@ -69,6 +73,9 @@ pub(super) fn remedy(broken: &Broken) -> Option<&'static str> {
     let row = REMEDIES.iter().find(|(words, _)| said.contains(words));
     row.map(|(_, remedy)| *remedy)
 }
+
+/// Whom the API takes a request without a credential for (kubernetes `staging/src/k8s.io/apiserver/pkg/authentication/user/user.go`).
+const ANONYMOUS: &str = "system:anonymous";
 
 /// Words of an error's chain of causes (rustls, hyper, the resolver), and what helps.
 const REMEDIES: &[(&str, &str)] = &[
@@ -146,6 +153,10 @@ mod tests {
         };
         has(status(401, "Unauthorized"), "token");
         has(status(403, "services is forbidden"), "deploy/node.yaml");
+        let nobody =
+            r#"services is forbidden: User "system:anonymous" cannot list resource "services""#;
+        has(status(403, nobody), "no credential was sent");
+        has(status(403, nobody), "grant that user nothing");
         let plain = "Client sent an HTTP request to an HTTPS server.";
         has(status(400, plain), "https://");
         assert_eq!(remedy(&status(503, "")), None);

@@ -33,22 +33,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the API is. A file is often judged elsewhere than on the nodes, where the kubeconfig that it names is.
-fn api(access: &Access) -> anyhow::Result<String> {
+/// Where the API is, and what it is shown. A file is often judged elsewhere than on the nodes, where the kubeconfig that it names is.
+fn api(access: &Access) -> anyhow::Result<[String; 2]> {
     if let Some(path) = access.kubeconfig.as_deref().filter(|path| !path.exists()) {
         let shown = path.display();
-        return Ok(format!(
-            "not judged: the kubeconfig {shown} is not on this machine"
-        ));
+        let why = format!("not judged: the kubeconfig {shown} is not on this machine");
+        return Ok([why.clone(), why]);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let server = runtime.block_on(access.server())?;
-    Ok(format!("{}, by {}", server.host, server.named_by))
+    let place = format!("{}, by {}", server.host, server.named_by);
+    Ok([place, server.credential.to_owned()])
 }
 
-fn rows(decided: &Decided, api: String) -> Vec<Vec<String>> {
+fn rows(decided: &Decided, [api, credential]: [String; 2]) -> Vec<Vec<String>> {
     let Decided {
         given, settings, ..
     } = decided;
@@ -68,6 +68,7 @@ fn rows(decided: &Decided, api: String) -> Vec<Vec<String>> {
     let rows = [
         ("Node", options.node_name.to_string()),
         ("API", api),
+        ("credential", credential),
         ("defaults", defaults),
         ("own Pods", own_pods(&options.detector)),
         ("node ports", list(&options.node_port_addresses.0)),
