@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::out::warn_line;
+
 /// The error and its causes, each that says more than those before it. Many errors quote their cause.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut said = String::new();
@@ -17,12 +19,8 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
 }
 
 /// Says an error, and gives the code to end with.
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 pub(crate) fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("daymark: {}", sentence(error));
+    warn_line!("daymark: {}", sentence(error));
     ExitCode::from(code)
 }
 

@@ -23,7 +23,9 @@ pub(crate) fn start_at(level: &str) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // What cannot be logged would be told to standard error, by a panic if that is gone: a node is served without a log too.
+        .log_internal_errors(false);
     // A second start in one process keeps the first.
     let _ = subscriber.try_init();
 }

@@ -18,6 +18,7 @@ mod guest;
 mod judge;
 mod kube_proxy;
 mod logging;
+mod out;
 mod shutdown;
 
 use std::process::ExitCode;
@@ -71,6 +72,10 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    out::printing(run)
+}
+
+fn run() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Demo(args) => cmd::demo::run(args),
         Verb::Lab(args) => cmd::lab::run(args),

@@ -270,6 +270,53 @@ fn a_kubeconfig_that_would_leave_the_agent_without_a_credential_is_refused_by_it
     }
 }
 
+/// A pipe that nobody reads.
+fn nobody_reads() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
+#[test]
+fn a_command_whose_reader_has_gone_ends_quietly_and_not_as_if_all_were_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = format!("--kubeconfig={}", kubeconfig(folder.path()).display());
+    let case = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../cases/a_node_port_answers_at_the_nodes_address.case"
+    );
+    let rows: [&[&str]; 4] = [
+        &["node", "--validate-only", &kubeconfig],
+        &["node", "--version"],
+        &["case", case],
+        &["case", case, "-o", "json"],
+    ];
+    for args in rows {
+        let command = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_daymark"));
+            command.args(args);
+            command
+        };
+        said(0, &mut command());
+        let said_to_nobody = said(141, command().stdout(nobody_reads()));
+        assert_eq!(said_to_nobody, "", "{args:?}");
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let said = said(1, command().stdout(full));
+        let whole = said.starts_with("daymark: standard output cannot be written: No space left");
+        assert!(whole && said.lines().count() == 1, "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn who_reads_no_log_and_no_error_ends_nothing() {
+    let mut command = node(&["--validate-only"]);
+    let ended = command.stderr(nobody_reads()).status().unwrap();
+    assert_eq!(ended.code(), Some(1), "it is not known where the API is");
+    isolated_test("who_reads_no_log_and_no_error_ends_nothing", || {
+        let mut command = node(&["--init-only"]);
+        let ended = command.stderr(nobody_reads()).status().unwrap();
+        assert_eq!(ended.code(), Some(0));
+    });
+}
+
 #[test]
 fn the_defaults_that_are_written_can_be_read_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use daymark_apiserver::tls::{Pki, Role, listen};
 use daymark_apiserver::{ApiServer, Config};
 
+use crate::out::say;
 use crate::shutdown::{Ending, Work};
 
 /// The name of the store in the data directory.
@@ -172,17 +173,13 @@ fn write_kubeconfigs(args: &Args, pki: &Pki, url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn announce(url: &str, kubeconfig: Option<&Path>) {
     match kubeconfig {
-        Some(file) => println!(
+        Some(file) => say!(
             "daymark api: serving {url}; kubectl --kubeconfig {} get ns",
             file.display()
         ),
-        None => println!("daymark api: serving {url}"),
+        None => say!("daymark api: serving {url}"),
     }
 }
 

@@ -9,6 +9,7 @@ use daymark_sys::ns::{self, Entered, UserNamespace};
 
 use crate::bench::peers::{self, Row, Subject, Wanted};
 use crate::bench::{self, Figure, Measurement, Sizes};
+use crate::out::say;
 
 /// Flags of `daymark bench`.
 #[derive(clap::Args)]
@@ -200,10 +201,6 @@ fn line(args: &Args, text: impl FnOnce() -> String, markdown: impl FnOnce() -> S
     }
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn print(text: &str) {
-    println!("{text}");
+    say!("{text}");
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::judge::lab::{LabJudge, Sctp};
 use crate::judge::trace::TraceJudge;
+use crate::out::say;
 
 /// Flags of `daymark case`.
 #[derive(clap::Args)]
@@ -224,10 +225,6 @@ fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn print_case(outcome: &Outcome) {
     match &outcome.result {
         Ok(report) if report.failures.is_empty() => {
@@ -236,23 +233,19 @@ fn print_case(outcome: &Outcome) {
                 Some(count) => format!(", {count} associations"),
             };
             let (file, checks) = (&outcome.file, report.checks);
-            println!("holds  {file} ({checks} packets{associations})");
+            say!("holds  {file} ({checks} packets{associations})");
         }
         Ok(report) => {
             let (failed, checks) = (report.failures.len(), report.checks);
-            println!("fails  {} ({failed} of {checks} packets)", outcome.file);
+            say!("fails  {} ({failed} of {checks} packets)", outcome.file);
             for failure in &report.failures {
-                println!("       {failure}");
+                say!("       {failure}");
             }
         }
-        Err(error) => println!("fails  {error}"),
+        Err(error) => say!("fails  {error}"),
     }
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn print_sum(outcomes: &[Outcome]) {
     let failed = outcomes.iter().filter(|outcome| !outcome.holds()).count();
     let counts: Option<Vec<usize>> = outcomes.iter().map(|one| one.associations).collect();
@@ -261,19 +254,15 @@ fn print_sum(outcomes: &[Outcome]) {
     });
     let packets = outcomes.iter().filter_map(|one| one.result.as_ref().ok());
     let packets: usize = packets.map(|report| report.checks).sum();
-    println!(
+    say!(
         "{} passed, {failed} failed, {packets} packets{associations}",
         outcomes.len() - failed
     );
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn print_json(outcomes: &[Outcome]) {
     let rows: Vec<serde_json::Value> = outcomes.iter().map(row).collect();
-    println!("{:#}", json!(rows));
+    say!("{:#}", json!(rows));
 }
 
 fn row(outcome: &Outcome) -> serde_json::Value {

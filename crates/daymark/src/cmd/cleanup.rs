@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 
 use self::follower::Follower;
 use crate::agent_socket;
+use crate::out::{say, warn_line};
 use crate::shutdown::{Ending, Work};
 
 /// Flags of `daymark cleanup`.
@@ -166,21 +167,17 @@ fn leave_mark(socket: &Path, outcomes: &[Outcome]) {
     }
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn tell(outcomes: &[Outcome]) -> ExitCode {
     if outcomes.is_empty() {
-        println!("there was nothing to remove");
+        say!("there was nothing to remove");
     }
     let mut code = ExitCode::SUCCESS;
     for outcome in outcomes {
         match outcome {
-            Outcome::Removed(what) => println!("removed {what}"),
-            Outcome::Kept(what) => println!("kept {what}"),
+            Outcome::Removed(what) => say!("removed {what}"),
+            Outcome::Kept(what) => say!("kept {what}"),
             Outcome::Failed(why) => {
-                eprintln!("daymark: {why}");
+                warn_line!("daymark: {why}");
                 code = ExitCode::from(1);
             }
         }

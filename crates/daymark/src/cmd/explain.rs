@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 
 use super::lab::Output;
 use crate::agent_socket::{self, Agents, Which};
+use crate::out::say;
 use crate::{client, failure};
 use pods::Pods;
 
@@ -290,12 +291,8 @@ async fn resolve(args: &Args, agents: &Agents, api: Option<&Client>) -> anyhow::
     })
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn print(text: &str) {
-    println!("{text}");
+    say!("{text}");
 }
 
 /// How long the API may take.

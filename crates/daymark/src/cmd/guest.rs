@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::guest::{self, Boot, Clock, Kernel};
+use crate::out::warn_line;
 
 /// Flags of `daymark guest`.
 #[derive(clap::Args)]
@@ -72,12 +73,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What keeps a guest from its end must not look like a command's own failure.
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn no_code(error: anyhow::Error) -> ExitCode {
-    eprintln!("daymark: {error:#}");
+    warn_line!("daymark: {error:#}");
     ExitCode::from(guest::NO_CODE)
 }
 

@@ -20,6 +20,7 @@ mod scenarios;
 
 use super::node::{seconds, timing};
 use crate::failure;
+use crate::out::say;
 
 /// Flags of `daymark lab`.
 #[derive(clap::Args)]
@@ -383,12 +384,8 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn print(text: &str) {
-    println!("{text}");
+    say!("{text}");
 }
 
 /// What the keeper reports when all is well.

@@ -11,6 +11,7 @@ use super::lab::Output;
 use crate::agent_socket::{self, Which};
 use crate::columns::columns;
 use crate::failure;
+use crate::out::say;
 
 /// Flags of `daymark status`.
 #[derive(clap::Args)]
@@ -146,12 +147,8 @@ fn list<T>(out: &mut String, name: &str, items: &[T], line: impl Fn(&T) -> Strin
     }
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn print(text: &str) {
-    println!("{text}");
+    say!("{text}");
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +12,8 @@ use daymark_store::Key;
 use daymark_store::tools::{Compacted, Existing, Imported, Report, check, compact, export, import};
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::out::{Stdout, say};
 
 /// Flags of `daymark store`.
 #[derive(clap::Args)]
@@ -79,7 +81,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             )?;
         }
         Verb::Export { file } => {
-            export(&file, &mut io::stdout().lock())?;
+            export(&file, &mut Stdout)?;
         }
         Verb::Import {
             file,
@@ -152,10 +154,9 @@ fn describe(file: &Path, report: &Report) -> String {
 }
 
 fn print(output: Output, value: &impl Serialize, text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
     match output {
-        Output::Text => writeln!(out, "{text}")?,
-        Output::Json => writeln!(out, "{}", serde_json::to_string(value)?)?,
+        Output::Text => say!("{text}"),
+        Output::Json => say!("{}", serde_json::to_string(value)?),
     }
     Ok(())
 }

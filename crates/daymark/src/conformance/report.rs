@@ -9,14 +9,11 @@ use daymark_model::{Packet, Protocol};
 use super::difference::Finding;
 use super::seen::Seen;
 use super::variant::Variant;
+use crate::out::say;
 
 /// Says which configuration is next.
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 pub(super) fn begin(variant: Variant, clusters: usize) {
-    println!("{clusters:>4} clusters: {variant}");
+    say!("{clusters:>4} clusters: {variant}");
 }
 
 /// Counts and differences.
@@ -83,33 +80,29 @@ impl Report {
     }
 
     /// Prints the sum, and every difference that nobody meant.
-    #[allow(
-        clippy::disallowed_macros,
-        reason = "the binary is the one place that prints"
-    )]
     pub(crate) fn print(&self, seeds: &Range<u64>) {
         for (finding, lines) in &self.found {
             match finding {
-                Finding::Meant(meant) => println!("meant    {:>6} {meant}", lines.len()),
+                Finding::Meant(meant) => say!("meant    {:>6} {meant}", lines.len()),
                 Finding::Unknown | Finding::Same => {
                     for line in lines.iter().take(SHOWN) {
-                        println!("differs  {line}");
+                        say!("differs  {line}");
                     }
                 }
             }
         }
         for line in &self.metrics {
-            println!("metrics  {line}");
+            say!("metrics  {line}");
         }
         for ((what, protocol), count) in &self.met {
-            println!("met      {count:>6} {what}, {protocol}");
+            say!("met      {count:>6} {what}, {protocol}");
         }
         if self.reached() == 0 {
-            println!("no packet reached anybody: nothing was compared");
+            say!("no packet reached anybody: nothing was compared");
         }
         let unknown = self.found.get(&Finding::Unknown).map_or(0, Vec::len);
         let meant: usize = self.found.values().map(Vec::len).sum::<usize>() - unknown;
-        println!(
+        say!(
             "{} clusters (seeds {} to {}), {} packets in each lab: {} the same, {meant} meant to differ, {unknown} differ; {} asked twice",
             self.clusters,
             seeds.start,

@@ -6,6 +6,8 @@ use anyhow::Context;
 use daymark_lab::control::{Audit, Right};
 use serde_json::Value;
 
+use crate::out::say;
+
 /// Both, held against each other.
 #[derive(Debug, Default)]
 pub(crate) struct Rights {
@@ -29,13 +31,9 @@ impl Rights {
     }
 
     /// Prints every right.
-    #[allow(
-        clippy::disallowed_macros,
-        reason = "the binary is the one place that prints"
-    )]
     pub(crate) fn print(&self) {
         for line in self.lines() {
-            println!("{line}");
+            say!("{line}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::out::{say, warn_line};
+
 /// One line of the table.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
@@ -69,41 +71,31 @@ impl Table {
     }
 
     /// A heading, and a sign that something goes on.
-    #[allow(
-        clippy::disallowed_macros,
-        reason = "the binary is the one place that prints"
-    )]
     pub(crate) fn heading(&self, text: &str) {
         match self.output {
-            Output::Text => println!("\n{text}"),
-            Output::Json => eprintln!("{text}"),
+            Output::Text => say!("\n{text}"),
+            Output::Json => warn_line!("{text}"),
         }
     }
 
     /// Adds a row and shows it.
-    #[allow(
-        clippy::disallowed_macros,
-        reason = "the binary is the one place that prints"
-    )]
     pub(crate) fn add(&mut self, row: Row) {
         if self.output == Output::Text {
             let word = match row.verdict {
                 Verdict::Holds => "holds",
                 Verdict::Fails => "FAILS",
             };
-            println!(
+            say!(
                 "  {word}  {:<66} {}  (limit: {})",
-                row.name, row.measured, row.limit
+                row.name,
+                row.measured,
+                row.limit
             );
         }
         self.rows.push(row);
     }
 
     /// Ends the table; true if every row holds.
-    #[allow(
-        clippy::disallowed_macros,
-        reason = "the binary is the one place that prints"
-    )]
     pub(crate) fn finish(&self) -> anyhow::Result<bool> {
         let failed = self
             .rows
@@ -111,8 +103,8 @@ impl Table {
             .filter(|row| row.verdict == Verdict::Fails)
             .count();
         match self.output {
-            Output::Text => println!("\n{} passed, {failed} failed", self.rows.len() - failed),
-            Output::Json => println!("{}", serde_json::to_string_pretty(&self.rows)?),
+            Output::Text => say!("\n{} passed, {failed} failed", self.rows.len() - failed),
+            Output::Json => say!("{}", serde_json::to_string_pretty(&self.rows)?),
         }
         Ok(failed == 0 && !self.rows.is_empty())
     }

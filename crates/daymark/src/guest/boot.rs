@@ -17,6 +17,7 @@ use super::Plan;
 use super::image::{INIT, Image};
 use super::modules::{LAB, Tree};
 use super::report::{Ended, Stopped};
+use crate::out::warn_line;
 
 /// A guest and what it is to do.
 #[derive(Debug)]
@@ -234,12 +235,8 @@ fn print(mut console: impl Read) {
     }
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn say(line: &str) {
-    eprintln!("{line}");
+    warn_line!("{line}");
 }
 
 /// QEMU's descriptors of its files.

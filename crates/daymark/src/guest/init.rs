@@ -11,6 +11,7 @@ use daymark_sys::boot;
 
 use super::report::line;
 use super::{PLAN, Plan, REPORT};
+use crate::out::say;
 
 /// Does what the plan says and switches the machine off, also when something of it cannot be done: then the report
 /// lacks commands, which the host takes for a failure.
@@ -80,10 +81,6 @@ fn run(plan: &Plan, number: usize, command: &[String], report: &mut File) -> any
         .with_context(|| format!("cannot write to {REPORT}"))
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn say(line: &str) {
-    println!("{line}");
+    say!("{line}");
 }

@@ -1,6 +1,6 @@
 //! `daymark case new`: what kubectl printed, as a case.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +12,8 @@ use daymark_feed::one;
 use daymark_model::decide::Arrival;
 use daymark_model::{Change, Family, FrontendKey, Options, Packet, World};
 use serde_json::Value;
+
+use crate::out::{Stdout, warn_line};
 
 /// Flags of `daymark case new`.
 #[derive(clap::Args)]
@@ -34,21 +36,17 @@ pub(crate) struct Args {
     output: Option<PathBuf>,
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let text = read(&args.from)?;
     let shown = args.from.display().to_string();
     let (case, left_out) = case(&text, args.node.as_deref()).with_context(|| shown.clone())?;
     for line in left_out {
-        eprintln!("left out: {line}");
+        warn_line!("left out: {line}");
     }
     match &args.output {
         Some(path) => std::fs::write(path, case.to_string())
             .with_context(|| format!("writing {}", path.display()))?,
-        None => print!("{case}"),
+        None => write!(Stdout, "{case}")?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,8 @@ use anyhow::Context;
 use daymark_case::Case;
 use daymark_case::random::{self, Manner, Size};
 
+use crate::out::warn_line;
+
 /// What a lab can build, and judges in about a second: few packets, because each is sent to every endpoint many times.
 const SIZE: Size = Size {
     manner: Manner::Buildable,
@@ -61,12 +63,8 @@ fn drawn() -> u64 {
     RandomState::new().build_hasher().finish() % 1_000_000
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn said(first: u64, count: u64) {
-    eprintln!("{count} random cases, --seed {first}");
+    warn_line!("{count} random cases, --seed {first}");
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use futures::StreamExt;
 use crate::clock;
 
 use super::{control, enter, print, state};
+use crate::out::warn_line;
 
 /// Flags of `daymark lab run`.
 #[derive(clap::Args)]
@@ -262,12 +263,8 @@ async fn together(cluster: &mut Cluster, files: &[File], jobs: usize) -> ExitCod
 }
 
 /// For whoever has to find out why a scenario did not hold: the lab, and its logs, are gone in a moment.
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 fn tell_why(cluster: &Cluster) {
-    eprintln!("{}", cluster.last_words());
+    warn_line!("{}", cluster.last_words());
 }
 
 fn report(

@@ -28,15 +28,12 @@ use crate::cmd::cleanup;
 use crate::kube_proxy;
 use crate::kube_proxy::flags::Flags;
 use crate::kube_proxy::settings::{Notice, Settings};
+use crate::out::say;
 
 /// What some flags ask for in place of an agent.
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 pub(super) fn instead_of_running(version: bool, flags: &Flags) -> anyhow::Result<Option<ExitCode>> {
     if version {
-        println!("daymark {}", env!("CARGO_PKG_VERSION"));
+        say!("daymark {}", env!("CARGO_PKG_VERSION"));
         return Ok(Some(ExitCode::SUCCESS));
     }
     if flags.cleanup {

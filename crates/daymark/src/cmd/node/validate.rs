@@ -9,12 +9,9 @@ use crate::client::Access;
 use crate::columns::columns;
 use crate::kube_proxy::Decided;
 use crate::kube_proxy::settings::Defaults;
+use crate::out::say;
 
 /// Prints it. What is read over, and what would be Events on the Node, stands below.
-#[allow(
-    clippy::disallowed_macros,
-    reason = "the binary is the one place that prints"
-)]
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (decided, _) = args.decide()?;
     let api = api(&decided.given.access(&args.kube_proxy))?;
@@ -22,13 +19,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(path) => format!("the configuration {}", path.display()),
         None => "the flags".to_owned(),
     };
-    println!("{source} can be used");
-    print!("{}", columns(2, &rows(&decided, api)));
+    say!("{source} can be used");
+    say!(
+        "{}",
+        columns(2, &rows(&decided, api)).trim_end_matches('\n')
+    );
     for remark in &decided.remarks {
-        println!("no effect: {remark}");
+        say!("no effect: {remark}");
     }
     for notice in &decided.settings.notices {
-        println!("Event {} on the Node: {}", notice.reason, notice.message);
+        say!("Event {} on the Node: {}", notice.reason, notice.message);
     }
     Ok(ExitCode::SUCCESS)
 }
