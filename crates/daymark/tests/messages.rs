@@ -183,6 +183,21 @@ fn a_file_is_judged_without_a_kernel_an_api_or_its_kubeconfig() {
     ] {
         assert!(judgement.contains(part), "{part} is not in: {judgement}");
     }
+    assert!(!judgement.contains("warning: "), "{judgement}");
+    // Where the probes of the manifest do not reach.
+    for (at, warned) in [
+        ("192.0.2.1:10256", true),
+        ("0.0.0.0:10257", true),
+        ("'[::1]:10256'", true),
+        ("'[::]:10256'", false),
+        ("127.0.0.1:10256", false),
+    ] {
+        let (code, judgement, _) = judged(&format!("{good}healthzBindAddress: {at}\n"), &[]);
+        assert_eq!(code, Some(0), "{judgement}");
+        let said = judgement.contains("warning: healthzBindAddress: ")
+            && judgement.contains("the probes of deploy/node.yaml ask 127.0.0.1:10256");
+        assert_eq!(said, warned, "{at}: {judgement}");
+    }
     // The kubeconfig of the nodes is not where a file is written.
     let (code, judgement, _) = judged(&with("/nowhere/kubeconfig.conf"), &[]);
     assert_eq!(code, Some(0), "{judgement}");

@@ -1,6 +1,7 @@
 //! `/healthz`, `/livez` and `/readyz`, `/metrics` and `/metrics/slis`, `/proxyMode` and `/configz`, at kube-proxy's ports and paths.
 
 mod answer;
+mod port;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use tracing::{info, warn};
 use crate::metrics::format::Format;
 use crate::metrics::kube_proxy::Probe;
 use crate::metrics::{Metrics, process};
+
+pub use port::Port;
 
 /// Why a health or metrics port is not open.
 #[derive(Debug, Error)]
@@ -99,15 +102,13 @@ struct Shared {
 /// # Errors
 /// If the address cannot be bound, and has to be.
 pub async fn serve_health(
-    place: Place,
+    port: Arc<Port>,
     plane: PlaneReceiver,
     metrics: Arc<Metrics>,
     patience: Duration,
 ) -> Result<impl Future<Output = ()>, BindError> {
     serve(
-        place,
-        "health checks",
-        "--healthz-bind-address",
+        port,
         health_routes(),
         Shared {
             plane,
@@ -132,15 +133,13 @@ pub struct Pages {
 /// # Errors
 /// If the address cannot be bound, and has to be.
 pub async fn serve_metrics(
-    place: Place,
+    port: Arc<Port>,
     plane: PlaneReceiver,
     metrics: Arc<Metrics>,
     pages: Pages,
 ) -> Result<impl Future<Output = ()>, BindError> {
     serve(
-        place,
-        "metrics",
-        "--metrics-bind-address",
+        port,
         metrics_routes(pages),
         Shared {
             plane,
@@ -209,22 +208,24 @@ fn page(kind: &'static str, body: String) -> Response {
 }
 
 async fn serve(
-    place: Place,
-    what: &'static str,
-    flag: &'static str,
+    port: Arc<Port>,
     router: Router<Shared>,
     shared: Shared,
 ) -> Result<impl Future<Output = ()>, BindError> {
-    let address = place.address;
-    let failed = move |source| BindError {
-        address,
-        what,
-        flag,
-        source,
+    let Place { address, busy } = port.place;
+    let failed = |source| {
+        let error = BindError {
+            address,
+            what: port.kind.what(),
+            flag: port.kind.flag(),
+            source,
+        };
+        port.set(Some(error.to_string()));
+        error
     };
     let first = match bind(address).await {
         Ok(listener) => Some(listener),
-        Err(source) if place.busy == Busy::Fail => return Err(failed(source)),
+        Err(source) if busy == Busy::Fail => return Err(failed(source)),
         Err(source) => {
             let error = failed(source);
             warn!(%error, again = ?AGAIN, "tried again");
@@ -234,17 +235,19 @@ async fn serve(
     Ok(async move {
         let listener = match first {
             Some(listener) => listener,
-            None => bind_at_last(address).await,
+            None => bind_at_last(&port).await,
         };
         // It ends with the process: an accept error is retried inside.
         let _ = axum::serve(listener, router.with_state(shared)).await;
     })
 }
 
-async fn bind_at_last(address: SocketAddr) -> TcpListener {
+async fn bind_at_last(port: &Port) -> TcpListener {
+    let address = port.address();
     loop {
         tokio::time::sleep(AGAIN).await;
         if let Ok(listener) = bind(address).await {
+            port.set(None);
             info!(%address, "the address is free now");
             return listener;
         }

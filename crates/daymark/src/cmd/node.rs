@@ -233,6 +233,7 @@ async fn serve(
     });
     let dns_metrics = dns.as_ref().map(|server| Arc::clone(server.metrics()));
     let refusal = config_file::Refusal::default();
+    let ports = start::Ports::of(&settings);
     let parts = parts::Parts {
         kinds: feed_config(&args, &node_name).kinds(),
         feed: Arc::clone(feed.metrics()),
@@ -240,6 +241,7 @@ async fn serve(
         dns: dns_metrics.clone(),
         announcer: args.announce.then(|| Arc::clone(&announced)),
         configuration: args.kube_proxy.config.as_ref().map(|_| refusal.clone()),
+        ports: ports.all(),
     };
     if let Some(listener) = listener {
         start::answer_questions(listener, agent.orders(), parts);
@@ -259,7 +261,8 @@ async fn serve(
         lines: extra,
         configz: given.configz(&settings).into(),
     };
-    start::open_ports(&settings, &plane, &metrics, pages).await?;
+    let open = ports.open(&settings, &plane, (&metrics, pages), &client);
+    open.await?;
     if !args.leave_kube_proxy {
         let site = replacement::Site {
             client: client.clone(),

@@ -32,11 +32,11 @@ fields! {
         "bindAddress", "bind-address", bind_address: String = String::new(),
             "Its family decides the default health and metrics addresses. An address (not `0.0.0.0` or `::`) replaces the Node's primary one in `nodePortAddresses: primary`.";
         "healthzBindAddress", "healthz-bind-address", healthz_bind_address: String = String::new(),
-            "Where `/healthz`, `/livez` and `/readyz` are served: port 10256 of all addresses unless set.";
+            "Where `/healthz`, `/livez` and `/readyz` are served: port 10256 of all addresses unless set. One that 127.0.0.1 does not reach is to be written into the probes of `deploy/node.yaml` too: `--validate-only` warns.";
         "metricsBindAddress", "metrics-bind-address", metrics_bind_address: String = String::new(),
             "Where `/metrics`, `/proxyMode`, `/configz` and `/healthz` are served: port 10249 of loopback unless set.";
         "bindAddressHardFail", "bind-address-hard-fail", bind_address_hard_fail: bool = false,
-            "A health or metrics address that cannot be bound ends the agent; without it, binding is tried again each 5 s.";
+            "A health or metrics address that cannot be bound ends the agent; without it, binding is tried again each 5 s. Either way the Node has kube-proxy's Event, `FailedToStartProxierHealthcheck` or `FailedToStartMetricServer`, and `daymark status` a row for each port.";
         "enableProfiling", "profiling", enable_profiling: bool = false, "No meaning: there is no profiler in the agent.";
         "showHiddenMetricsForVersion", "show-hidden-metrics-for-version", show_hidden_metrics: String = String::new(),
             "No meaning: no metric is hidden.";

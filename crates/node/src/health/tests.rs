@@ -227,8 +227,18 @@ async fn a_port_that_is_taken_is_named_with_its_flag() {
     let Shared { plane, metrics, .. } = fixture(COMMITTED).shared;
     let busy = Busy::Fail;
     let place = Place { address, busy };
-    let health = serve_health(place, plane.clone(), Arc::clone(&metrics), PATIENCE).await;
-    let counts = serve_metrics(place, plane, metrics, pages()).await;
+    let ports = [Port::health(place), Port::metrics(place)];
+    let [of_health, of_metrics] = ports.clone();
+    let health = serve_health(of_health, plane.clone(), Arc::clone(&metrics), PATIENCE).await;
+    let counts = serve_metrics(of_metrics, plane, metrics, pages()).await;
+    let reasons = ports.map(|port| (port.reason(), port.trouble().is_some()));
+    assert_eq!(
+        reasons,
+        [
+            ("FailedToStartProxierHealthcheck", true),
+            ("FailedToStartMetricServer", true)
+        ]
+    );
     let errors = [
         (health.err(), "for health checks", "--healthz-bind-address"),
         (counts.err(), "for metrics", "--metrics-bind-address"),
@@ -251,11 +261,15 @@ async fn a_port_that_is_taken_is_served_once_it_is_free_where_that_was_asked_for
     };
     let it = fixture(COMMITTED);
     let Shared { plane, metrics, .. } = it.shared.clone();
-    let serving = serve_health(place, plane, metrics, PATIENCE).await;
+    let port = Port::health(place);
+    let serving = serve_health(Arc::clone(&port), plane, metrics, PATIENCE).await;
     let serving = tokio::spawn(serving.expect("a taken port is no reason to end"));
     tokio::time::sleep(AGAIN * 2).await;
+    let said = port.trouble().unwrap_or_default();
+    assert!(said.contains("--healthz-bind-address"), "{said}");
     drop(taken);
     tokio::time::sleep(AGAIN * 2).await;
+    assert_eq!(port.trouble(), None);
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream
         .write_all(b"GET /livez HTTP/1.0\r\n\r\n")

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use daymark_feed::{Kind, KindMetrics};
 use daymark_node::ask::wire::Part;
 use daymark_node::foreign::Hearing;
+use daymark_node::health::Port;
 
 use super::config_file::Refusal;
 
@@ -22,6 +23,8 @@ pub(super) struct Parts {
     pub(super) announcer: Option<Arc<daymark_lb::Metrics>>,
     /// If there is a configuration file.
     pub(super) configuration: Option<Refusal>,
+    /// For health and metrics, those that there are to be.
+    pub(super) ports: Vec<Arc<Port>>,
 }
 
 impl Parts {
@@ -32,6 +35,7 @@ impl Parts {
         parts.extend(self.dns.as_deref().map(dns));
         parts.extend(self.announcer.as_deref().map(announcer));
         parts.extend(self.configuration.as_ref().map(Refusal::tell));
+        parts.extend(self.ports.iter().map(|port| of_port(port)));
         parts
     }
 
@@ -66,6 +70,15 @@ impl Parts {
             healthy: unread.is_empty() && deaf.is_empty(),
             text,
         }
+    }
+}
+
+fn of_port(port: &Port) -> Part {
+    let trouble = port.trouble();
+    Part {
+        name: port.name().to_owned(),
+        healthy: trouble.is_none(),
+        text: trouble.unwrap_or_else(|| format!("open at {}", port.address())),
     }
 }
 

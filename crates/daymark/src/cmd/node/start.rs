@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use daymark_dataplane::nft::kernel::Netlink;
@@ -12,7 +13,7 @@ use daymark_node::ask::Ask;
 use daymark_node::ask::server::{Desk, Listener, SocketError};
 use daymark_node::claim::Claim;
 use daymark_node::events::{Severity, about_node};
-use daymark_node::health::{self, Pages, Place};
+use daymark_node::health::{self, Busy, Pages, Place, Port};
 use daymark_node::metrics::Metrics;
 use daymark_node::proxy::Order;
 use daymark_node::sysctls;
@@ -108,28 +109,67 @@ pub(super) fn allow_files() {
     }
 }
 
-/// Opens the ports for health and metrics.
-pub(super) async fn open_ports(
-    settings: &Settings,
-    plane: &PlaneReceiver,
-    metrics: &Arc<Metrics>,
-    pages: Pages,
-) -> anyhow::Result<()> {
-    let place = |address| Place {
-        address,
-        busy: settings.busy,
+/// The ports for health and metrics, those that there are to be.
+pub(super) struct Ports {
+    health: Option<Arc<Port>>,
+    metrics: Option<Arc<Port>>,
+}
+
+impl Ports {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let place = |address| Place {
+            address,
+            busy: settings.busy,
+        };
+        Self {
+            health: settings.healthz.map(|at| Port::health(place(at))),
+            metrics: settings.metrics.map(|at| Port::metrics(place(at))),
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Port>> {
+        self.health.iter().chain(&self.metrics).cloned().collect()
+    }
+
+    /// Opens them. One that is taken is told on the Node, as kube-proxy does.
+    pub(super) async fn open(
+        self,
+        settings: &Settings,
+        plane: &PlaneReceiver,
+        (metrics, pages): (&Arc<Metrics>, Pages),
+        client: &kube::Client,
+    ) -> anyhow::Result<()> {
+        let told = |port| tell_taken(port, settings, client);
+        if let Some(port) = self.health {
+            let (plane, metrics) = (plane.clone(), Arc::clone(metrics));
+            let patience = settings.patience;
+            let open = health::serve_health(Arc::clone(&port), plane, metrics, patience).await;
+            told(port).await;
+            tokio::spawn(open?);
+        }
+        if let Some(port) = self.metrics {
+            let (plane, metrics) = (plane.clone(), Arc::clone(metrics));
+            let open = health::serve_metrics(Arc::clone(&port), plane, metrics, pages).await;
+            told(port).await;
+            tokio::spawn(open?);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the Event of a port that is taken, if it is. An agent that ends for it waits a moment for the API, and no longer.
+async fn tell_taken(port: Arc<Port>, settings: &Settings, client: &kube::Client) {
+    let Some(message) = port.trouble() else {
+        return;
     };
-    if let Some(address) = settings.healthz {
-        let (plane, metrics) = (plane.clone(), Arc::clone(metrics));
-        tokio::spawn(
-            health::serve_health(place(address), plane, metrics, settings.patience).await?,
-        );
+    let (client, node) = (client.clone(), Arc::clone(&settings.options.node_name));
+    let told = tokio::spawn(async move {
+        let said = (port.reason(), message);
+        about_node(&client, &node, Severity::Warning, said).await;
+    });
+    if settings.busy == Busy::Fail {
+        let _ = tokio::time::timeout(TOLD, told).await;
     }
-    if let Some(address) = settings.metrics {
-        let (plane, metrics) = (plane.clone(), Arc::clone(metrics));
-        tokio::spawn(health::serve_metrics(place(address), plane, metrics, pages).await?);
-    }
-    Ok(())
 }
 
 /// Takes the agent's place on this node, before anything looks at the tables: another agent has it, or `daymark cleanup` while it
@@ -206,6 +246,9 @@ pub(super) async fn api_address(
         about_node(&client, &node, Severity::Warning, said).await;
     }
 }
+
+/// How long an agent that ends waits for the API to take the Event about it.
+const TOLD: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! `--validate-only`: what flags and file come to, without a kernel, an API or rights.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use daymark_model::input::Detector;
@@ -8,6 +9,7 @@ use super::Args;
 use crate::client::Access;
 use crate::columns::columns;
 use crate::kube_proxy::Decided;
+use crate::kube_proxy::defaults::HEALTH_PORT;
 use crate::kube_proxy::settings::Defaults;
 use crate::out::say;
 
@@ -24,6 +26,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         "{}",
         columns(2, &rows(&decided, api)).trim_end_matches('\n')
     );
+    if let Some(warning) = unreached(decided.settings.healthz) {
+        say!("warning: {warning}");
+    }
     for remark in &decided.remarks {
         say!("no effect: {remark}");
     }
@@ -60,7 +65,7 @@ fn rows(decided: &Decided, [api, credential]: [String; 2]) -> Vec<Vec<String>> {
             format!("kube-proxy's, of mode {}", full.mode)
         }
     };
-    let at = |address: Option<std::net::SocketAddr>| {
+    let at = |address: Option<SocketAddr>| {
         address.map_or_else(|| "nowhere".to_owned(), |address| address.to_string())
     };
     let choices = options.rules.all_words();
@@ -78,6 +83,22 @@ fn rows(decided: &Decided, [api, credential]: [String; 2]) -> Vec<Vec<String>> {
     ];
     rows.map(|(name, value)| vec![name.to_owned(), value])
         .into()
+}
+
+/// Where the probes of deploy/node.yaml do not reach health. kubelet asks them from the node itself.
+fn unreached(healthz: Option<SocketAddr>) -> Option<String> {
+    let probed = SocketAddr::from((Ipv4Addr::LOCALHOST, HEALTH_PORT));
+    let reached = |at: SocketAddr| {
+        at.port() == probed.port() && (at.ip().is_unspecified() || at.ip() == probed.ip())
+    };
+    if healthz.is_some_and(reached) {
+        return None;
+    }
+    let at = healthz.map_or_else(|| "nowhere".to_owned(), |at| at.to_string());
+    Some(format!(
+        "healthzBindAddress: health is served at {at}, and the probes of deploy/node.yaml ask {probed}: kubelet would start the agent \
+         anew again and again; write 0.0.0.0:{HEALTH_PORT} here, or where it is served into both probes"
+    ))
 }
 
 fn own_pods(detector: &Detector) -> String {
