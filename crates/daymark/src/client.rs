@@ -6,6 +6,7 @@
 
 mod connect;
 mod kubeconfig;
+mod renewed;
 mod requests;
 
 use std::net::IpAddr;

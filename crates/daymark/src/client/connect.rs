@@ -15,6 +15,7 @@ use kube::config::Config;
 use kube::{Client, Error};
 use tower::ServiceBuilder;
 
+use super::renewed::{self, Renewed};
 use super::requests::{Counted, Requests};
 
 /// What a watch may be behind, in bytes; of what is more, the server waits until it is read. On a way of 50 ms that is 20 MB/s.
@@ -70,20 +71,26 @@ impl Default for Wire {
 
 impl Wire {
     fn client(self, config: Config, requests: Option<Arc<Requests>>) -> kube::Result<Client> {
-        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .http2_keep_alive_interval(self.silence)
-            .http2_keep_alive_timeout(self.patience)
-            .http2_initial_stream_window_size(WINDOW)
-            .http2_initial_connection_window_size(2 * WINDOW)
-            .build::<_, Body>(self.connector(&config)?);
+        let uri = config.base_uri_layer();
+        let (auth, headers) = (config.auth_layer()?, config.extra_headers_layer()?);
+        let namespace = config.default_namespace.clone();
+        let client = Renewed::new(renewed::files(&config.auth_info), move || {
+            let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .http2_keep_alive_interval(self.silence)
+                .http2_keep_alive_timeout(self.patience)
+                .http2_initial_stream_window_size(WINDOW)
+                .http2_initial_connection_window_size(2 * WINDOW)
+                .build::<_, Body>(self.connector(&config)?);
+            Ok(client)
+        })?;
         let service = ServiceBuilder::new()
-            .layer(config.base_uri_layer())
-            .option_layer(config.auth_layer()?)
-            .layer(config.extra_headers_layer()?)
+            .layer(uri)
+            .option_layer(auth)
+            .layer(headers)
             .map_err(tower::BoxError::from)
             .service(Counted { client, requests });
-        Ok(Client::new(service, config.default_namespace))
+        Ok(Client::new(service, namespace))
     }
 
     fn connector(self, config: &Config) -> kube::Result<HttpsConnector<HttpConnector>> {

@@ -3,7 +3,7 @@
 //! client-go and kube-rs go on without a credential where the context names a user that the file does not have: the API then
 //! sees `system:anonymous`, and refuses with a message that speaks of rights. Here that is an error of the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use kube::config::{AuthInfo, Config, Context, KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -22,14 +22,18 @@ pub(super) async fn config_of(path: &Path) -> anyhow::Result<Config> {
         }
         error => anyhow!(error).context(unusable(path)),
     })?;
-    judge(&mut file).map_err(|why| anyhow!("the kubeconfig {shown} cannot be used: {why}"))?;
-    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let ca = judge(&mut file);
+    let ca = ca.map_err(|why| anyhow!("the kubeconfig {shown} cannot be used: {why}"))?;
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .map_err(|error| anyhow!(error).context(unusable(path)))
+        .map_err(|error| anyhow!(error).context(unusable(path)))?;
+    // kube-rs reads it again each minute.
+    config.root_cert_file = ca;
+    Ok(config)
 }
 
-/// Finds what the current context names, and makes its server's address whole.
-fn judge(file: &mut Kubeconfig) -> Result<(), String> {
+/// Finds what the current context names, and makes its server's address whole. The file of its CA, if that is in one.
+fn judge(file: &mut Kubeconfig) -> Result<Option<PathBuf>, String> {
     let (name, context) = current(file)?;
     let Context { cluster, user, .. } = context.clone();
     let of = format!("of the context {name:?}");
@@ -52,7 +56,11 @@ fn judge(file: &mut Kubeconfig) -> Result<(), String> {
     );
     let found = file.clusters.iter_mut().find(|named| named.name == cluster);
     let found = found.and_then(|named| named.cluster.as_mut());
-    let server = &mut found.ok_or(missing)?.server;
+    let found = found.ok_or(missing)?;
+    let data = found.certificate_authority_data.is_some();
+    let ca = found.certificate_authority.as_deref().filter(|_| !data);
+    let ca = ca.map(PathBuf::from);
+    let server = &mut found.server;
     let Some(text) = server.as_deref().filter(|text| !text.is_empty()) else {
         return Err(format!(
             "clusters[].cluster.server of the cluster {cluster:?} is not set: write the API server's own address, as https://ADDRESS:6443"
@@ -60,7 +68,7 @@ fn judge(file: &mut Kubeconfig) -> Result<(), String> {
     };
     let whole = url(text).map_err(|why| format!("clusters[].cluster.server: {why}"))?;
     *server = Some(whole.to_string());
-    Ok(())
+    Ok(ca)
 }
 
 /// The current context, by its name.
