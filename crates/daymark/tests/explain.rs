@@ -461,6 +461,8 @@ fn a_status_is_healthy_until_the_agent_is_gone_and_without_the_api_it_says_so() 
         "feed",
         "dns",
         "announcer",
+        "health port",
+        "metrics port",
         "plane",
         "conntrack",
         "listeners",
