@@ -52,6 +52,10 @@ fn a_lab_is_named_or_the_usual_one() {
 }
 
 fn answer(causes: Vec<Cause>) -> Answer {
+    let (verdict, standing) = match causes.is_empty() {
+        true => ("forward", "used"),
+        false => ("reject", "not-ready"),
+    };
     Answer {
         port: "TCP".to_owned(),
         kind: "cluster IP".to_owned(),
@@ -64,26 +68,14 @@ fn answer(causes: Vec<Cause>) -> Answer {
             arrival: "link".to_owned(),
         }),
         forwarded: causes.is_empty(),
-        verdict: Some(
-            if causes.is_empty() {
-                "forward"
-            } else {
-                "reject"
-            }
-            .to_owned(),
-        ),
+        verdict: Some(verdict.to_owned()),
         steps: vec![Step {
             rule: "policy".to_owned(),
             outcome: "Cluster: any endpoint of the cluster".to_owned(),
             field: "spec.internalTrafficPolicy".to_owned(),
         }],
         standings: vec![Standing {
-            standing: if causes.is_empty() {
-                "used"
-            } else {
-                "not-ready"
-            }
-            .to_owned(),
+            standing: standing.to_owned(),
             text: "left out: not ready".to_owned(),
             endpoints: 1,
         }],
@@ -92,12 +84,7 @@ fn answer(causes: Vec<Cause>) -> Answer {
             port: Some(8080),
             node: Some("node-1".to_owned()),
             slice: "web-1".to_owned(),
-            standing: if causes.is_empty() {
-                "used"
-            } else {
-                "not-ready"
-            }
-            .to_owned(),
+            standing: standing.to_owned(),
             text: "left out: not ready".to_owned(),
         }],
         skipped: Vec::new(),
