@@ -1,7 +1,7 @@
 //! A thread beside the plane that forgets flows of endpoints that left.
 //!
 //! It is told after each commit and works off the commit's path: listing the flows of a busy node takes longer than a
-//! commit. UDP flows are looked at at once. Connections that nobody has answered are looked at once the answer of
+//! commit. UDP flows are looked at at once, and where changes follow each other, at their end ([`datagrams`]). Connections that nobody has answered are looked at once the answer of
 //! an endpoint that was alive would have come ([`SETTLE`]), and before the client sends its SYN again (a second after the
 //! first). What comes meanwhile is one more look, not one each: there are at least [`PACE`] between two, and they take at
 //! most a twentieth of a core while a look takes less than a tenth of a second. Looks for openings that find nothing become rarer
@@ -10,10 +10,13 @@
 
 mod abandoned;
 mod again;
+mod datagrams;
 mod pace;
 mod pending;
 #[cfg(test)]
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -116,8 +119,7 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
             Err(error) => failures.another(&error),
         };
         // Asleep, not listening: while changes come without end, none of them wakes the thread.
-        let rest = (worked * SHARE).min(LONGEST_REST);
-        thread::sleep(wait.max(rest).max(PACE));
+        thread::sleep(wait.max(rest_after(worked)));
     }
 }
 
@@ -154,10 +156,10 @@ fn gather(inbox: &Receiver<Told>, looks: &mut Looks) -> Result<(), RecvError> {
         let now = clock::now();
         let wait = due.map(|due| due.saturating_duration_since(now));
         // Asleep, as after a look: what is to come wakes nobody.
-        if let Some(rest) = looks.pending.rests(now)
+        if let Some(sleep) = looks.pending.sleeps(now)
             && wait > Some(Duration::ZERO)
         {
-            thread::sleep(rest.min(PACE));
+            thread::sleep(sleep);
             continue;
         }
         let told = match wait {
@@ -171,6 +173,11 @@ fn gather(inbox: &Receiver<Told>, looks: &mut Looks) -> Result<(), RecvError> {
         };
         looks.add(told);
     }
+}
+
+/// How long the thread rests after so much work.
+fn rest_after(worked: Duration) -> Duration {
+    (worked * SHARE).min(LONGEST_REST).max(PACE)
 }
 
 /// Counts each walk with the time since the one before it, or since now.

@@ -134,13 +134,15 @@ impl<K: Kernel> Proxy<K> {
         cleaner: Sender<Told>,
         notices: Notices,
     ) -> Self {
-        // Of what went while no agent was here only the tables know.
-        let Places {
-            frontends,
-            node_addresses,
-        } = plane.take_places();
+        // Of what went while no agent was here only the tables know: without them nothing is known to have gone.
         let mut suspects = Suspects::default();
-        suspects.remember(frontends, node_addresses);
+        if plane.found_any() {
+            let Places {
+                frontends,
+                node_addresses,
+            } = plane.take_places();
+            suspects.remember(frontends, node_addresses);
+        }
         Self {
             world: World::new(options),
             plane,

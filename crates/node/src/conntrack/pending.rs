@@ -7,13 +7,14 @@ use daymark_dataplane::conntrack::Which;
 use daymark_model::Protocol;
 use daymark_model::flows::Verdicts;
 
+use super::datagrams::Datagrams;
 use super::pace::Since;
-use super::{SETTLE, Told};
+use super::{PACE, SETTLE, Told};
 
 /// What is to be looked at.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    datagrams: Option<(Instant, Verdicts)>,
+    datagrams: Datagrams,
     /// The oldest first.
     openings: VecDeque<Waiting>,
     /// Before this no look for openings is due.
@@ -31,8 +32,7 @@ impl Pending {
     pub(super) fn add(&mut self, told: Told) {
         let Told { at, verdicts } = told;
         if verdicts.concern(Protocol::Udp) {
-            let (_, all) = self.datagrams.get_or_insert((at, Verdicts::default()));
-            all.extend(verdicts.clone());
+            self.datagrams.add(at, verdicts.clone());
         }
         if verdicts.concern(Protocol::Tcp) || verdicts.concern(Protocol::Sctp) {
             let due = at + SETTLE;
@@ -42,11 +42,10 @@ impl Pending {
 
     /// When the next look is due; `None` if there is nothing to look for.
     pub(super) fn due(&self) -> Option<Instant> {
-        let datagrams = self.datagrams.as_ref().map(|(due, _)| *due);
         let openings = self.openings.front();
         let openings =
             openings.map(|first| self.rested().map_or(first.due, |at| at.max(first.due)));
-        datagrams.into_iter().chain(openings).min()
+        self.datagrams.due().into_iter().chain(openings).min()
     }
 
     /// No look for openings is due before this.
@@ -73,10 +72,16 @@ impl Pending {
     }
 
     /// How long openings that wait still rest; `None` if none wait, or they rest no more.
-    pub(super) fn rests(&self, now: Instant) -> Option<Duration> {
+    fn rests(&self, now: Instant) -> Option<Duration> {
         let rested = self.rested().filter(|_| !self.openings.is_empty())?;
         let rest = rested.saturating_duration_since(now);
         (!rest.is_zero()).then_some(rest)
+    }
+
+    /// How long nothing that comes has to wake anybody; `None` if something may be due sooner than what waits.
+    pub(super) fn sleeps(&self, now: Instant) -> Option<Duration> {
+        let pauses = self.datagrams.pauses(now);
+        pauses.or_else(|| self.rests(now).map(|rest| rest.min(PACE)))
     }
 
     /// Looks for everything that is due. What a look fails for stays, as one; neither kind waits for the other.
@@ -88,13 +93,8 @@ impl Pending {
         now: Instant,
         mut look: impl FnMut(&Verdicts, Which) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut looked = Ok(());
-        if let Some((_, verdicts)) = &self.datagrams {
-            match look(verdicts, Which::Datagrams) {
-                Ok(()) => self.datagrams = None,
-                Err(error) => looked = Err(error),
-            }
-        }
+        let datagrams = &mut self.datagrams;
+        let looked = datagrams.look(now, |verdicts| look(verdicts, Which::Datagrams));
         if self.rests(now).is_some() {
             return looked;
         }
@@ -123,26 +123,14 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use daymark_model::flows;
     use daymark_model::rules::GoneEndpoints;
-    use daymark_model::{Change, Options, ServiceKey, World, flows};
 
-    use super::super::steps;
+    use super::super::steps::{self, lost as verdicts};
     use super::*;
 
     /// Between two commits.
     const STEP: Duration = Duration::from_millis(70);
-
-    /// Verdicts about one port of a protocol that some Service lost.
-    fn verdicts(protocol: Protocol, port: u16) -> Verdicts {
-        let text = format!("service a ClusterIP {port}/{protocol} cluster=10.96.0.9\n");
-        let case = daymark_case::Case::parse("inline", &text).expect("a case");
-        let mut world = World::new(Options::default());
-        world.apply(case.steps[0].changes.iter().cloned());
-        let gone = [Change::Service(ServiceKey::new("default", "a"), None)];
-        let suspects = flows::suspects(&world, &gone);
-        world.apply(gone);
-        suspects.judge(&world)
-    }
 
     fn told(at: Instant, verdicts: Verdicts) -> Told {
         Told { at, verdicts }

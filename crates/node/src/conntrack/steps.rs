@@ -2,7 +2,7 @@
 
 use daymark_model::flows::{self, Verdicts};
 use daymark_model::rules::GoneEndpoints;
-use daymark_model::{Change, Options, Rules, World};
+use daymark_model::{Change, Options, Protocol, Rules, ServiceKey, World};
 
 /// Verdicts after each step of a Service with these endpoints.
 pub(super) fn verdicts(steps: &[&[&str]]) -> Vec<Verdicts> {
@@ -35,4 +35,16 @@ pub(super) fn verdicts_of(gone_endpoints: GoneEndpoints, steps: &[&[&str]]) -> V
         all.push(suspects.judge(&world));
     }
     all
+}
+
+/// Verdicts about a port of a protocol that some Service lost.
+pub(super) fn lost(protocol: Protocol, port: u16) -> Verdicts {
+    let text = format!("service a ClusterIP {port}/{protocol} cluster=10.96.0.9\n");
+    let case = daymark_case::Case::parse("inline", &text).expect("a case");
+    let mut world = World::new(Options::default());
+    world.apply(case.steps[0].changes.iter().cloned());
+    let gone = [Change::Service(ServiceKey::new("default", "a"), None)];
+    let suspects = flows::suspects(&world, &gone);
+    world.apply(gone);
+    suspects.judge(&world)
 }

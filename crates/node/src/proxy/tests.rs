@@ -423,6 +423,11 @@ fn flows_to_a_service_that_went_while_no_agent_was_here_are_judged() {
     );
     let mut before = over(Moody::default());
     run(&mut before, vec![no_addresses(), order(Some(1), both)]);
+    let Told { verdicts, .. } = before.told.try_recv().expect("flows to look for");
+    assert!(
+        !verdicts.concern_abandoned(),
+        "nobody is known to have left"
+    );
     let kernel = std::mem::take(before.proxy.plane.kernel());
 
     let mut it = over(kernel);
@@ -430,6 +435,10 @@ fn flows_to_a_service_that_went_while_no_agent_was_here_are_judged() {
     now.push(node("192.0.2.1"));
     run(&mut it, vec![no_addresses(), order(Some(1), now)]);
     let Told { verdicts, .. } = it.told.try_recv().expect("flows to look for");
+    assert!(
+        verdicts.concern_abandoned(),
+        "nobody knows who left meanwhile"
+    );
     for (original, answers, stale) in [
         ("10.96.0.2:80", "10.244.1.9:80", true),
         ("10.96.0.1:80", "10.244.1.9:80", true),
