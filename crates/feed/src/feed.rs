@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::error;
 
 use crate::config::Config;
 use crate::hub::{Hub, Subscription};
@@ -17,6 +18,7 @@ use crate::watch::Watch;
 pub struct Feed {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
+    /// One task, which has the watches: they end with it.
     _watches: JoinSet<()>,
 }
 
@@ -47,12 +49,14 @@ impl Feed {
             watches.spawn(watch.run());
         }
         drop(sender);
+        let mut all = JoinSet::new();
+        all.spawn(until_one_ends(watches));
         // Not in the set: when the watches are gone the hub still closes its subscriptions.
         tokio::spawn(Arc::clone(&hub).run(receiver));
         Self {
             hub,
             metrics,
-            _watches: watches,
+            _watches: all,
         }
     }
 
@@ -69,5 +73,31 @@ impl Feed {
     }
 }
 
+/// No watch ends by itself. One that does, by a panic, would leave its kind as it is for good, and nobody would notice: all end
+/// with it, and so do the subscriptions.
+async fn until_one_ends(mut watches: JoinSet<()>) {
+    watches.join_next().await;
+    error!(
+        "a watch of the API ended, which it should not: its last words are in the log; the feed ends"
+    );
+}
+
 /// Chunks that may wait for the hub; beyond that the watches stop reading, and TCP tells the server.
 const QUEUE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_one_watch_is_the_end_of_all() {
+        let (sender, mut receiver) = mpsc::channel::<()>(1);
+        let mut watches = JoinSet::new();
+        watches.spawn(async move {
+            sender.closed().await;
+        });
+        watches.spawn(async { panic!("an object like that") });
+        until_one_ends(watches).await;
+        assert_eq!(receiver.recv().await, None, "the other has gone too");
+    }
+}

@@ -45,6 +45,8 @@ pub enum Ended {
     Feed,
     /// The plane's thread: no change reaches the kernel any more.
     Plane,
+    /// What follows this machine's addresses: node ports would not be served at those that come.
+    Addresses,
 }
 
 /// A running agent: the plane's thread, and how to talk to it.
@@ -94,7 +96,7 @@ impl Agent {
             }
         }
         let (orders, inbox) = channel();
-        let stale = conntrack::start(Arc::clone(&metrics))?;
+        let stale = conntrack::start(Arc::clone(&metrics), orders.clone())?;
         let proxy = Proxy::new(plane, options, status, Arc::clone(&metrics), stale, notices);
         let (health_checks, loopback) = (proxy.health_checks(), proxy.loopback());
         let (life, alive) = watch::channel(());
@@ -138,13 +140,18 @@ impl Agent {
     /// `primary` goes before the addresses of the Node object (`bindAddress`).
     pub async fn follow(&self, mut feed: Subscription, primary: Option<IpAddr>) -> Ended {
         let followed = addresses_of(self.orders());
-        let addresses = tokio::spawn(followed);
+        let mut addresses = tokio::spawn(followed);
         let mut alive = self.alive.clone();
         let ended = loop {
             let batch = tokio::select! {
                 batch = feed.next() => batch,
                 // Nothing is ever sent.
                 _ = alive.changed() => break Ended::Plane,
+                followed = &mut addresses => break match followed {
+                    // Nobody takes orders any more.
+                    Ok(()) => Ended::Plane,
+                    Err(_) => Ended::Addresses,
+                },
             };
             let Some(batch) = batch else {
                 break Ended::Feed;

@@ -11,6 +11,7 @@
 mod abandoned;
 mod again;
 mod datagrams;
+mod keep;
 mod pace;
 mod pending;
 #[cfg(test)]
@@ -32,9 +33,11 @@ use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::proxy::Order;
 use crate::trouble::{Before, Tell, Trouble};
 use abandoned::Abandoned;
 use again::Again;
+use keep::keep;
 use pace::Pace;
 use pending::Pending;
 
@@ -58,35 +61,44 @@ pub struct Told {
     pub verdicts: Verdicts,
 }
 
-/// Starts the thread in the network namespace of the caller. It ends with the last sender.
+/// Starts the thread in the network namespace of the caller. It ends with the last sender; after a panic it goes on, and orders the plane
+/// to judge every frontend anew.
 ///
 /// # Errors
 /// If the socket or the thread cannot be had.
-pub fn start(metrics: Arc<Metrics>) -> Result<Sender<Told>, CleanerError> {
-    let socket = NfSocket::open()?;
+pub fn start(metrics: Arc<Metrics>, orders: Sender<Order>) -> Result<Sender<Told>, CleanerError> {
+    let mut opened = Some(NfSocket::open()?);
     let (sender, inbox) = channel();
     thread::Builder::new()
         .name("conntrack".to_owned())
-        .spawn(move || run(socket, &inbox, &metrics))
+        .spawn(move || {
+            keep(&inbox, (&orders, &metrics), |inbox, looks| {
+                // One that was left in the middle of an answer is of no use.
+                let socket = opened.take().map_or_else(NfSocket::open, Ok);
+                let mut socket = socket.map_err(|error| error.to_string())?;
+                run(&mut socket, inbox, looks, &metrics);
+                Ok(())
+            });
+        })
         .map_err(CleanerError::Thread)?;
     Ok(sender)
 }
 
-fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
-    let mut looks = Looks::default();
+/// Looks until nobody tells anything any more.
+fn run(socket: &mut NfSocket, inbox: &Receiver<Told>, looks: &mut Looks, metrics: &Metrics) {
     let mut pace = Pace::default();
     let mut failures = Failures::default();
-    while gather(inbox, &mut looks).is_ok() {
+    while gather(inbox, looks).is_ok() {
         let Looks {
             pending,
             abandoned,
             again,
-        } = &mut looks;
+        } = &mut *looks;
         let before = clock::thread_time();
         let since = pending.since();
         let mut openings = None;
         let looked = pending.look(clock::now(), |verdicts, which| {
-            let forgotten = forget(&mut socket, verdicts, which, &mut telling(metrics))?;
+            let forgotten = forget(socket, verdicts, which, &mut telling(metrics))?;
             if forgotten.offloaded > 0 {
                 again.keep(clock::now(), verdicts);
             }
@@ -100,7 +112,7 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
             pending.rest(clock::now() + pace.after(since, forgotten));
         }
         let looked = looked.and(again.look(clock::now(), |verdicts, which| {
-            let forgotten = forget(&mut socket, verdicts, which, &mut telling(metrics))?;
+            let forgotten = forget(socket, verdicts, which, &mut telling(metrics))?;
             tell_offloaded(forgotten);
             Ok(())
         }));
@@ -109,7 +121,7 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
         let looked = looked.and(abandoned.look(clock::now(), |verdicts, before, since| {
             let before_work = clock::thread_time();
             let told = &mut telling(metrics);
-            let (left, _) = forget_abandoned(&mut socket, verdicts, (before, since), told)?;
+            let (left, _) = forget_abandoned(socket, verdicts, (before, since), told)?;
             Ok((left, clock::thread_time().saturating_sub(before_work)))
         }));
         let failure = looked.as_ref().err().map(ToString::to_string);
@@ -124,7 +136,7 @@ fn run(mut socket: NfSocket, inbox: &Receiver<Told>, metrics: &Metrics) {
 }
 
 /// Everything that waits for a look.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Looks {
     pending: Pending,
     abandoned: Abandoned,
@@ -137,6 +149,16 @@ impl Looks {
         self.abandoned.add(told.at, &told.verdicts);
         self.again.soften(&told.verdicts);
         self.pending.add(told);
+    }
+
+    /// The same from the beginning: what waits for a look, of all that is left.
+    fn anew(self, now: Instant) -> Self {
+        // Verdicts that met a flowtable are older than those that wait for their first look.
+        let mut verdicts = self.again.into_verdicts();
+        verdicts.extend(self.pending.into_verdicts());
+        let mut looks = Self::default();
+        looks.add(Told { at: now, verdicts });
+        looks
     }
 
     /// When the next is due; `None` if there is nothing to look for.

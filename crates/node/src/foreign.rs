@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::ask::wire::Part;
 use crate::clock;
+use crate::panics::caught;
 use crate::proxy::Order;
 use crate::trouble::{Tell, Trouble};
 
@@ -99,7 +100,12 @@ fn keep<Watch, Error: Display>(
         thread::sleep(AGAIN);
         tell
     };
-    while let Err(error) = listen(watch, orders) {
+    let listen = |watch| {
+        caught(|| listen(watch, orders))
+            .map_err(io::Error::other)
+            .flatten()
+    };
+    while let Err(error) = listen(watch) {
         let tell = failed(&error);
         watch = loop {
             match open() {
@@ -184,26 +190,28 @@ mod tests {
     fn a_watch_that_breaks_is_opened_anew_and_the_tables_are_looked_at() {
         let (orders, inbox) = channel();
         let hearing = Hearing::default();
-        // The first watch breaks, the next cannot be had, the one after that works to the end.
+        // The first watch breaks, the next cannot be had, the one after that panics, the last works to the end.
         let opened = std::cell::Cell::new(0);
         let open = || {
             assert!(!hearing.part().healthy);
             opened.set(opened.get() + 1);
-            if opened.get() == 1 {
-                Err("no descriptor is free")
-            } else {
-                Ok("works")
+            match opened.get() {
+                1 => Err("no descriptor is free"),
+                2 => Ok("panics"),
+                _ => Ok("works"),
             }
         };
         let listen = |watch, _: &Sender<Order>| match watch {
             "breaks" => Err(io::Error::other("no buffer")),
+            "panics" => panic!("such a message"),
             _ => Ok(()),
         };
         keep("breaks", open, listen, &orders, &hearing);
         assert!(hearing.part().healthy);
         assert!(matches!(inbox.try_recv(), Ok(Order::ForeignCommit)));
-        assert!(inbox.try_recv().is_err(), "one look");
-        assert_eq!(opened.get(), 2);
+        assert!(matches!(inbox.try_recv(), Ok(Order::ForeignCommit)));
+        assert!(inbox.try_recv().is_err(), "one look each");
+        assert_eq!(opened.get(), 3);
     }
 
     #[test]

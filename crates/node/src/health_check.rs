@@ -160,13 +160,15 @@ pub type AskHealth = Arc<dyn Fn() -> Health + Send + Sync>;
 pub async fn serve(checks: Arc<HealthChecks>, health: AskHealth, notices: Notices) {
     let mut changed = checks.changed.subscribe();
     let mut sockets = Sockets::none();
+    let mut ended = None;
     loop {
         changed.mark_unchanged();
         let wanted = checks.wanted();
         let start = |at: &HealthCheckKey, listener| {
             answer::listen(listener, *at, Arc::clone(&checks), Arc::clone(&health))
         };
-        for failure in sockets.keep(clock::now(), &wanted, start).await {
+        let failures = sockets.keep(clock::now(), &wanted, start).await;
+        for failure in ended.take().into_iter().chain(failures) {
             let Some(check) = checks.of(failure.what) else {
                 continue;
             };
@@ -184,6 +186,7 @@ pub async fn serve(checks: Arc<HealthChecks>, health: AskHealth, notices: Notice
             // The sender lives in `checks`.
             _ = changed.changed() => {}
             () = sockets::until(sockets.due()) => {}
+            failure = sockets.ended() => ended = Some(failure),
         }
     }
 }

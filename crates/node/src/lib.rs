@@ -36,6 +36,7 @@ pub mod health_check;
 pub mod leftovers;
 pub mod loopback;
 pub mod metrics;
+pub mod panics;
 pub mod proxy;
 mod sockets;
 pub mod sysctls;

@@ -136,6 +136,7 @@ impl Teller {
 pub async fn serve(loopback: Arc<Loopback>, metrics: Arc<Metrics>, notices: Notices) {
     let mut changed = loopback.changed.subscribe();
     let mut sockets = Sockets::none();
+    let mut ended = None;
     let room = Room::new(BOUNDS);
     loop {
         changed.mark_unchanged();
@@ -148,7 +149,8 @@ pub async fn serve(loopback: Arc<Loopback>, metrics: Arc<Metrics>, notices: Noti
             )
         };
         let wanted = loopback.wanted();
-        for failure in sockets.keep(clock::now(), &wanted, start).await {
+        let failures = sockets.keep(clock::now(), &wanted, start).await;
+        for failure in ended.take().into_iter().chain(failures) {
             metrics.loopback_failed(failure.what.at.family);
             let (port, at, why) = (&failure.what.port, failure.at, &failure.why);
             if failure.again == Again::Repeated {
@@ -166,6 +168,7 @@ pub async fn serve(loopback: Arc<Loopback>, metrics: Arc<Metrics>, notices: Noti
             // The sender lives in `loopback`.
             _ = changed.changed() => {}
             () = sockets::until(sockets.due()) => {}
+            failure = sockets.ended() => ended = Some(failure),
         }
     }
 }

@@ -41,6 +41,7 @@ pub struct Metrics {
     api_server_is_service: Gauge<i64, AtomicI64>,
     configuration_refused: Gauge<i64, AtomicI64>,
     conntrack_failing: Gauge<i64, AtomicI64>,
+    conntrack_restarts: Counter<u64, AtomicU64>,
     loopback: Family<OfFamily, Gauge<i64, AtomicI64>>,
     loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
@@ -84,6 +85,7 @@ impl Default for Metrics {
             api_server_is_service: Gauge::default(),
             configuration_refused: Gauge::default(),
             conntrack_failing: Gauge::default(),
+            conntrack_restarts: Counter::default(),
             loopback: Family::default(),
             loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
@@ -166,6 +168,11 @@ impl Default for Metrics {
             metrics.conntrack_failing.clone(),
         );
         registry.register(
+            "daymark_conntrack_restarts",
+            "How often the thread that forgets flows of endpoints that left panicked and began anew",
+            metrics.conntrack_restarts.clone(),
+        );
+        registry.register(
             "kubeproxy_nftables_localhost_nodeport_listeners",
             "Node ports that are served on loopback",
             metrics.loopback.clone(),
@@ -217,6 +224,16 @@ impl Metrics {
     pub(crate) fn conntrack_failure(&self) -> Option<String> {
         let failure = self.conntrack.lock();
         failure.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The thread panicked, and waits before it begins anew.
+    pub(crate) fn conntrack_fell(&self, why: String) {
+        self.conntrack_restarts.inc();
+        self.set_conntrack_failure(Some(why));
+    }
+
+    pub(crate) fn conntrack_restarts(&self) -> u64 {
+        self.conntrack_restarts.get()
     }
 
     pub(crate) fn set_conntrack_failure(&self, failure: Option<String>) {

@@ -49,6 +49,8 @@ pub enum Order {
     },
     /// Another process committed to nf_tables: look whether our tables are as they should be.
     ForeignCommit,
+    /// Judge the flows to every frontend anew: what was told of them before may be lost.
+    JudgeFlows,
     /// Somebody wants to know something.
     Ask(Ask),
     /// End the thread. The tables stay.
@@ -226,6 +228,7 @@ impl<K: Kernel> Proxy<K> {
         let mut next = Some(first);
         let mut handled = Vec::new();
         let mut asked = Vec::new();
+        let mut flows = Flows::AsTold;
         while let Some(order) = next {
             match order {
                 Order::Changes {
@@ -240,6 +243,7 @@ impl<K: Kernel> Proxy<K> {
                     self.batch = batch.or(self.batch);
                 }
                 Order::ForeignCommit => self.foreign.pending = true,
+                Order::JudgeFlows => flows = Flows::Anew,
                 Order::Ask(ask) => asked.push(ask),
                 Order::Stop => return Next::Stop,
             }
@@ -248,6 +252,9 @@ impl<K: Kernel> Proxy<K> {
         if let Some(oldest) = oldest {
             self.last_change = Some(oldest);
             self.follow(gathered, oldest);
+        }
+        if flows == Flows::Anew {
+            self.judge_anew();
         }
         asked.into_iter().for_each(|ask| self.answer(ask));
         Next::GoOn
@@ -346,10 +353,7 @@ impl<K: Kernel> Proxy<K> {
         }
         self.health_checks
             .after(self.world.desired(), self.isolated.services());
-        let verdicts = std::mem::take(&mut self.suspects).judge(&self.world);
-        if !verdicts.is_empty() {
-            self.tell_cleaner(verdicts);
-        }
+        self.judge_flows();
         self.metrics.set_behind(None);
         self.metrics
             .kube_proxy
@@ -358,6 +362,26 @@ impl<K: Kernel> Proxy<K> {
         if let Some(generation) = self.batch {
             self.status
                 .send_replace(PlaneStatus::Committed { generation });
+        }
+    }
+
+    /// Tells what has become of the flows that may be stale. The kernel holds what is said of them.
+    fn judge_flows(&mut self) {
+        let verdicts = std::mem::take(&mut self.suspects).judge(&self.world);
+        if !verdicts.is_empty() {
+            self.tell_cleaner(verdicts);
+        }
+    }
+
+    /// The same of every frontend; after the next commit, if the kernel does not follow.
+    fn judge_anew(&mut self) {
+        let desired = self.world.desired();
+        self.suspects.remember(
+            desired.frontends.keys().copied(),
+            desired.node_port_addresses.iter().copied(),
+        );
+        if self.state == State::InStep {
+            self.judge_flows();
         }
     }
 
@@ -498,6 +522,15 @@ impl Foreign {
     fn due(&self, now: Instant) -> Option<Instant> {
         self.pending.then(|| self.rest.unwrap_or(now))
     }
+}
+
+/// Which flows are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flows {
+    /// Those to places that changed.
+    AsTold,
+    /// All.
+    Anew,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,15 @@ pub(crate) mod room;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::clock;
+use crate::panics::words;
 
 /// The sockets of one part of the agent. Dropping them closes all, with what they accepted.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ pub(crate) struct BindFailure<What> {
     pub(crate) what: What,
     /// Its address.
     pub(crate) at: SocketAddr,
-    /// Why.
+    /// Why; also of one that was open, whose task ended.
     pub(crate) why: io::Error,
     /// Whether it was told before, and has failed since.
     pub(crate) again: Again,
@@ -92,6 +96,31 @@ impl<What: Clone + PartialEq> Sockets<What> {
             }
         }
         failures
+    }
+
+    /// Waits until the task of a socket ends, which it should not: the socket is closed with it, and is opened anew as one that could not
+    /// be opened.
+    pub(crate) async fn ended(&mut self) -> BindFailure<What> {
+        let (at, ended) = std::future::poll_fn(|context| {
+            for (at, (_, task)) in &mut self.open {
+                if let Poll::Ready(Some(ended)) = task.poll_join_next(context) {
+                    return Poll::Ready((*at, ended));
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        let (what, _) = self.open.remove(&at).expect("it was there");
+        let why = match ended.map_err(JoinError::try_into_panic) {
+            Err(Ok(panic)) => format!("it panicked: {}", words(&*panic)),
+            Ok(()) | Err(Err(_)) => "it ended".to_owned(),
+        };
+        BindFailure {
+            what,
+            at,
+            why: io::Error::other(format!("who accepted there accepts no more, {why}")),
+            again: self.fail(at, clock::now()),
+        }
     }
 
     fn fail(&mut self, at: SocketAddr, now: Instant) -> Again {

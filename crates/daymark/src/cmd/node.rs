@@ -6,6 +6,7 @@ mod parts;
 mod replacement;
 mod start;
 mod validate;
+mod vital;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use tokio::runtime::Handle;
 use tracing::info;
 
 use self::announcing::Announcing;
+use self::vital::Vital;
 use crate::client::Requests;
 use crate::kube_proxy::{self, Decided, flags::Flags};
 use crate::shutdown::{Ending, Work};
@@ -203,16 +205,15 @@ async fn serve(
         notices.clone(),
     )?;
     let asked_to_end = ending.serve();
-    tokio::spawn(board.publish(client.clone(), node_name.to_string(), agent.orders()));
+    let mut vital = Vital::default();
+    let publish = board.publish(client.clone(), node_name.to_string(), agent.orders());
+    vital.endless("Events", publish);
     let (asked, patience) = ((plane.clone(), Arc::clone(&metrics)), settings.patience);
     let health = Arc::new(move || health::health(&asked.0, &asked.1, patience));
-    tokio::spawn(health_check::serve(
-        agent.health_checks(),
-        health,
-        notices.clone(),
-    ));
-    let counted = Arc::clone(&metrics);
-    traffic.spawn(loopback::serve(agent.loopback(), counted, notices));
+    let checks = health_check::serve(agent.health_checks(), health, notices.clone());
+    vital.endless("health checks of Services", checks);
+    let ports = loopback::serve(agent.loopback(), Arc::clone(&metrics), notices);
+    vital.endless_on(traffic, "node ports on loopback", ports);
     let hears = !flags.contains(TableFlags::OWNER);
     let hearing = hears.then(|| foreign::follow(own, agent.orders()));
     let feed = Feed::start(&client, feed_config(&args, &node_name));
@@ -273,19 +274,24 @@ async fn serve(
                 mark: Some(agent_socket::mark(&args.socket)),
             },
         };
-        tokio::spawn(replacement::replace_kube_proxy(plane.clone(), site));
+        vital.job(
+            "the removal of what kube-proxy left",
+            replacement::replace_kube_proxy(plane.clone(), site),
+        );
     }
-    tokio::spawn(start::api_address(
+    let address = start::api_address(
         plane.clone(),
         (client.clone(), server),
         agent.orders(),
         (Arc::clone(&node_name), Arc::clone(&metrics)),
-    ));
-    tokio::spawn(start::tell_node(
+    );
+    vital.job("the look at the API's address", address);
+    let told = start::tell_node(
         client.clone(),
         settings.notices.clone(),
         Arc::clone(&node_name),
-    ));
+    );
+    vital.job("what is told of the Node", told);
     let config = config_file::Watch {
         flags: args.kube_proxy.clone(),
         spread: Duration::from_secs(args.config_spread.into()),
@@ -296,10 +302,8 @@ async fn serve(
     };
     let mut announcing = announcing;
     let outcome = tokio::select! {
-        ended = agent.follow(feed.subscribe(), settings.primary) => Err(match ended {
-            Ended::Feed => anyhow!("the feed ended by itself"),
-            Ended::Plane => anyhow!("the plane's thread ended by itself; its last words are in the log"),
-        }),
+        ended = agent.follow(feed.subscribe(), settings.primary) => Err(why(ended)),
+        ended = vital.ended() => Err(ended),
         ended = Announcing::ended(&mut announcing) => Err(ended),
         changed = config.changed() => Err(changed),
         () = asked_to_end => Ok(()),
@@ -310,6 +314,16 @@ async fn serve(
     }
     agent.stop();
     outcome
+}
+
+/// What the agent says when it ends for it, with exit code 1: the next one adopts the tables.
+fn why(ended: Ended) -> anyhow::Error {
+    let what = match ended {
+        Ended::Feed => "the feed",
+        Ended::Plane => "the plane's thread",
+        Ended::Addresses => "the task that follows this machine's addresses",
+    };
+    anyhow!("{what} ended by itself, which it should not; its last words are in the log")
 }
 
 /// What is for DNS alone is not asked for: no right to read Namespaces, no headless Services.
@@ -418,6 +432,18 @@ mod tests {
             "", "s", "ms", "0", "-1", "0.0001", "inf", "NaN", "3 s", "2m", "1e300",
         ] {
             check(text, None);
+        }
+    }
+
+    #[test]
+    fn what_ended_by_itself_is_named() {
+        for (ended, words) in [
+            (Ended::Feed, "the feed ended"),
+            (Ended::Plane, "the plane's thread ended"),
+            (Ended::Addresses, "follows this machine's addresses ended"),
+        ] {
+            let said = why(ended).to_string();
+            assert!(said.contains(words), "{said}");
         }
     }
 

@@ -146,6 +146,15 @@ impl Drop for Port {
     }
 }
 
+/// Tells that the thread ends, also by a panic: the announcer opens another port then.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+    }
+}
+
 struct Worker {
     responder: Responder,
     sockets: [PacketSocket; 2],
@@ -159,11 +168,11 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        let _end = End(Arc::clone(&self.shared));
         if let Err(error) = self.work() {
             tracing::warn!(interface = %self.name, %error, "load-balancer addresses are no longer answered on this interface");
             add(&self.metrics.interface_failures);
         }
-        self.shared.ended.store(true, Ordering::Release);
     }
 
     fn work(&mut self) -> io::Result<()> {
@@ -337,5 +346,26 @@ impl Groups {
         self.joined.insert(group, self.sockets.len());
         self.sockets.push(socket);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_has_ended() {
+        let shared = Arc::new(Shared {
+            orders: Mutex::default(),
+            wake: eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
+            ended: AtomicBool::new(false),
+        });
+        let end = End(Arc::clone(&shared));
+        let thread = std::thread::spawn(move || {
+            let _end = end;
+            panic!("such a frame");
+        });
+        assert!(thread.join().is_err());
+        assert!(shared.ended.load(Ordering::Acquire));
     }
 }

@@ -52,15 +52,27 @@ impl Again {
         now: Instant,
         mut look: impl FnMut(&Verdicts, Which) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(verdicts) = self.take(now) else {
+        let Some((_, verdicts)) = self.next.as_ref().filter(|(due, _)| *due <= now) else {
             return Ok(());
         };
         let looked =
-            look(&verdicts, Which::Datagrams).and_then(|()| look(&verdicts, Which::Connections));
-        if looked.is_err() {
+            look(verdicts, Which::Datagrams).and_then(|()| look(verdicts, Which::Connections));
+        // Not before: a look that panics leaves them.
+        let verdicts = self.take(now);
+        if let Some(verdicts) = verdicts.filter(|_| looked.is_err()) {
             self.keep(now, &verdicts);
         }
         looked
+    }
+
+    /// All of it, as one.
+    pub(super) fn into_verdicts(self) -> Verdicts {
+        let next = self.next.map(|(_, verdicts)| verdicts);
+        let mut all = Verdicts::default();
+        for verdicts in next.into_iter().chain(self.then) {
+            all.extend(verdicts);
+        }
+        all
     }
 
     /// The verdicts whose look is due. They are handed out once.

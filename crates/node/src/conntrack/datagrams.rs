@@ -49,6 +49,12 @@ impl Datagrams {
         self.waiting.as_ref().map(|waiting| waiting.due)
     }
 
+    /// What waits.
+    pub(super) fn into_verdicts(self) -> Verdicts {
+        self.waiting
+            .map_or_else(Verdicts::default, |waiting| waiting.verdicts)
+    }
+
     /// How long they still wait for a pause; `None` if they do not.
     pub(super) fn pauses(&self, now: Instant) -> Option<Duration> {
         let waiting = self.waiting.as_ref()?;

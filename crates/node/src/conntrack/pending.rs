@@ -113,11 +113,24 @@ impl Pending {
         for young in &self.openings {
             verdicts.soften(&young.verdicts);
         }
+        // Back in their place, for a look that fails or panics.
+        self.openings.push_front(ripe);
         if let Err(error) = look(&verdicts, Which::Connections) {
-            self.openings.push_front(ripe);
             return looked.and(Err(error));
         }
+        self.openings.pop_front();
         looked
+    }
+
+    /// Everything that waits, as one.
+    pub(super) fn into_verdicts(self) -> Verdicts {
+        let mut all = Verdicts::default();
+        for waiting in self.openings {
+            all.extend(waiting.verdicts);
+        }
+        // Of both kinds those that come are the same verdicts, and these are the newest.
+        all.extend(self.datagrams.into_verdicts());
+        all
     }
 }
 

@@ -211,7 +211,12 @@ impl<K: Kernel> Proxy<K> {
         let (healthy, text) = match self.metrics.conntrack_failure() {
             None => (
                 true,
-                "flows of endpoints that left are forgotten".to_owned(),
+                match self.metrics.conntrack_restarts() {
+                    0 => "flows of endpoints that left are forgotten".to_owned(),
+                    restarts => format!(
+                        "flows of endpoints that left are forgotten; the thread panicked and began anew {restarts} times, the log says why"
+                    ),
+                },
             ),
             Some(failure) => (
                 false,

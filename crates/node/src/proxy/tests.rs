@@ -457,6 +457,38 @@ fn flows_to_a_service_that_went_while_no_agent_was_here_are_judged() {
 }
 
 #[test]
+fn flows_of_every_frontend_are_judged_anew_when_that_is_asked_for() {
+    let opening = |ip: &str| flows::Flow {
+        protocol: daymark_model::Protocol::Tcp,
+        stage: flows::Stage::Opening,
+        original: format!("{ip}:80").parse().unwrap(),
+        answers: "10.244.1.9:80".parse().unwrap(),
+    };
+    let judged = |it: &mut Fixture| {
+        let all: Vec<Verdicts> = it.told.try_iter().map(|told| told.verdicts).collect();
+        let stale = |ip| all.iter().any(|one| one.is_stale(&opening(ip)));
+        (all.len(), ["10.96.0.1", "10.96.0.2"].map(stale))
+    };
+    let mut it = fixture(0);
+    run(&mut it, vec![Order::JudgeFlows]);
+    assert_eq!(judged(&mut it), (0, [false; 2]), "no state yet");
+    run(&mut it, vec![order(Some(1), two_services())]);
+    assert_eq!(judged(&mut it), (1, [true; 2]));
+    run(&mut it, vec![Order::JudgeFlows]);
+    assert_eq!(judged(&mut it), (1, [true; 2]));
+
+    // While the kernel does not follow, nothing is said of its flows.
+    it.proxy.plane.kernel().refusals = 1;
+    let gone = Change::Service(ServiceKey::new("default", "good"), None);
+    run(&mut it, vec![order(Some(2), vec![gone]), Order::JudgeFlows]);
+    assert!(it.metrics.behind().is_some());
+    assert_eq!(judged(&mut it), (0, [false; 2]));
+    std::thread::sleep(FIRST_WAIT * 2);
+    it.proxy.catch_up();
+    assert_eq!(judged(&mut it), (1, [true; 2]), "the place that went too");
+}
+
+#[test]
 fn a_conntrack_thread_that_ended_is_told_once_there_is_something_for_it() {
     let mut it = fixture(0);
     let Fixture { told, .. } = &mut it;

@@ -105,5 +105,30 @@ async fn who_is_not_wanted_any_more_is_not_tried_again() {
 }
 
 fn clock() -> Instant {
-    crate::clock::now()
+    clock::now()
+}
+
+/// A task that died leaves a socket that nobody accepts at; nothing else would open another one.
+#[tokio::test]
+async fn a_socket_whose_task_panics_is_told_and_opened_anew() {
+    let mut sockets = Sockets::none();
+    let at = free();
+    let wanted = BTreeMap::from([(at, "web")]);
+    let fall = |_: &&'static str, listener: TcpListener| async move {
+        accept(&listener).await;
+        panic!("such a client");
+    };
+    assert!(sockets.keep(clock(), &wanted, fall).await.is_empty());
+    StdStream::connect(at).unwrap();
+    let failure = sockets.ended().await;
+    assert_eq!((failure.at, failure.what), (at, "web"));
+    assert_eq!(failure.again, Again::First);
+    let why = failure.why.to_string();
+    assert!(why.contains("panicked: such a client"), "{why}");
+    assert_eq!((sockets.open().count(), sockets.unopened()), (0, 1));
+
+    let due = sockets.due().expect("it is tried again");
+    assert!(sockets.keep(due, &wanted, keep_open).await.is_empty());
+    assert_eq!((sockets.open().count(), sockets.unopened()), (1, 0));
+    StdStream::connect(at).unwrap();
 }

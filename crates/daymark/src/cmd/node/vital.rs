@@ -1,0 +1,99 @@
+//! The tasks beside the plane, none of which is missed by any other when it dies.
+//!
+//! A task that panics takes what it served with it: node ports on loopback, health checks, Events. None of them holds what another
+//! process could not make anew within a second, and the kernel keeps the tables; so the agent ends, with a message and exit code 1, and is started again.
+
+use std::collections::HashMap;
+
+use anyhow::anyhow;
+use daymark_node::panics::words;
+use tokio::runtime::Handle;
+use tokio::task::{Id, JoinSet};
+
+/// Tasks by name. Dropping it ends them.
+#[derive(Debug, Default)]
+pub(super) struct Vital {
+    tasks: JoinSet<()>,
+    names: HashMap<Id, &'static str>,
+}
+
+impl Vital {
+    /// Starts a task that should never end.
+    pub(super) fn endless(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let id = self.tasks.spawn(task).id();
+        self.names.insert(id, name);
+    }
+
+    /// The same, on another runtime.
+    pub(super) fn endless_on(
+        &mut self,
+        runtime: &Handle,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let id = self.tasks.spawn_on(task, runtime).id();
+        self.names.insert(id, name);
+    }
+
+    /// Starts a task that may come to its end.
+    pub(super) fn job(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.endless(name, async {
+            task.await;
+            std::future::pending().await
+        });
+    }
+
+    /// Waits until one panics, or ends that should not.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        let Some(ended) = self.tasks.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
+        let (id, why) = match ended {
+            Ok((id, ())) => (id, "ended by itself".to_owned()),
+            Err(error) => (
+                error.id(),
+                match error.try_into_panic() {
+                    Ok(panic) => format!("panicked: {}", words(&*panic)),
+                    Err(error) => error.to_string(),
+                },
+            ),
+        };
+        let name = self.names.get(&id).copied().unwrap_or("a task");
+        anyhow!("{name} {why}; the agent ends, for the next one to serve them")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn ended(start: impl FnOnce(&mut Vital)) -> String {
+        let mut vital = Vital::default();
+        vital.endless("what lives", std::future::pending());
+        vital.job("what is done", async {});
+        start(&mut vital);
+        vital.ended().await.to_string()
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_ends_too_early_is_named_and_one_that_is_done_is_not() {
+        let panics = ended(|vital| vital.endless("health checks", async { panic!("at {}", 7) }));
+        assert!(
+            panics
+                .await
+                .starts_with("health checks panicked: at 7; the agent ends")
+        );
+        let panics = ended(|vital| vital.job("the look at others", async { panic!("oh") }));
+        assert!(panics.await.starts_with("the look at others panicked: oh;"));
+        let ends = ended(|vital| vital.endless_on(&Handle::current(), "Events", async {}));
+        assert!(ends.await.starts_with("Events ended by itself;"));
+    }
+}
