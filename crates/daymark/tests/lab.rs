@@ -125,6 +125,11 @@ fn what_every_node_finds_is_one_event() {
 }
 
 #[test]
+fn a_value_that_cannot_be_used_is_one_event_on_its_service() {
+    scenario("unusable_values_are_told");
+}
+
+#[test]
 fn cluster_dns_answers_at_its_ipv6_address() {
     scenario("dns_by_ipv6");
 }

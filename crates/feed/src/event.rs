@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use daymark_model as model;
 
+use crate::config::Kind;
+use crate::findings::Findings;
 use crate::record::{ClusterNode, Eligibility, L2Advertisement, Lease, Namespace, ObjectKey, Pool};
 
 /// One object came, changed or (`None`) went. A changed object carries its whole new record.
@@ -26,6 +28,8 @@ pub enum Event {
     Eligibility(Option<Eligibility>),
     /// Any Node of the cluster, by name.
     Node(Arc<str>, Option<Arc<ClusterNode>>),
+    /// Values of an object cannot be used; `None`: all of them can be, or it went. What can be used of it comes in an event of its own.
+    Unusable(Kind, ObjectKey, Option<Arc<Findings>>),
 }
 
 /// What a batch's events add up to.

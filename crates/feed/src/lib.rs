@@ -11,13 +11,14 @@
 //! part looks at is `model::audience`'s decision; the feed filters nothing, but does not ask for what no part of its agent looks at ([`Selection`]).
 //!
 //! Objects are decoded straight from the response's bytes into `model` records; no API object and no
-//! list is ever held whole. A value that cannot be read is left out, counted and logged with its
-//! object and field; it never stops the stream. When the API goes away the last state stands, the
+//! list is ever held whole. A value that cannot be read is left out, counted, logged with its
+//! object and field, and handed out as [`Findings`] for those who tell people; it never stops the stream. When the API goes away the last state stands, the
 //! watch is resumed where it broke, and a fresh list yields the difference, deletions included.
 
 mod config;
 mod event;
 mod feed;
+mod findings;
 mod hub;
 pub mod one;
 mod plane;
@@ -34,6 +35,7 @@ mod clock;
 pub use config::{Config, Kind, Nodes, Retry, Selection, Wanted};
 pub use event::{Batch, Event, Scope};
 pub use feed::Feed;
+pub use findings::{Findings, Reason, Whose};
 pub use hub::Subscription;
 pub use metrics::{KindMetrics, Metrics};
 pub use plane::{PlaneReceiver, PlaneSender, PlaneStatus, plane_channel};

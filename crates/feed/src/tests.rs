@@ -8,7 +8,7 @@ use std::time::Duration;
 use daymark_model::Change;
 
 use self::server::{Reply, Server, end, error, service, service_json};
-use crate::{Batch, Config, Event, Feed, Nodes, Retry, Scope, Wanted};
+use crate::{Batch, Config, Event, Feed, Kind, Nodes, Retry, Scope, Wanted};
 
 const SERVICES: &str = "/api/v1/services";
 const POOLS: &str = "/apis/metallb.io/v1beta1/ipaddresspools";
@@ -78,6 +78,60 @@ async fn first_batch_is_the_whole_state_and_changes_follow() {
     let late = feed.subscribe().next().await.unwrap();
     assert_eq!((late.number, late.scope), (2, Scope::Everything));
     assert_eq!(words(&late), ["+a [10.0.0.9]"]);
+}
+
+/// A Service with a port that cannot be, or with none.
+fn odd(event: &str, name: &str, ports: &str, revision: u32) -> String {
+    let metadata = format!(
+        r#"{{"name":"{name}","namespace":"ns","uid":"u-{name}","resourceVersion":"{revision}"}}"#
+    );
+    format!(
+        "{{\"type\":\"{event}\",\"object\":{{\"metadata\":{metadata},\"spec\":{{\"ports\":[{ports}]}}}}}}\n"
+    )
+}
+
+/// What is handed out of what cannot be used: `NAME UID FIELD +MORE`, and `NAME` if there is nothing any more.
+fn unusable(batch: &Batch) -> Vec<String> {
+    let words = batch.events.iter().filter_map(|event| match event {
+        Event::Unusable(Kind::Service, key, Some(now)) => {
+            let (first, more) = (&now.shown[0].field, now.more);
+            Some(format!("{} {} {first} +{more}", key.name, now.whose.uid))
+        }
+        Event::Unusable(Kind::Service, key, None) => Some(key.name.to_string()),
+        _ => None,
+    });
+    words.collect()
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_handed_out_until_it_is_mended_or_gone() {
+    let (live, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let (again, list) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::default().on(SERVICES, [Reply::Live(receiver), Reply::Live(list)]);
+    let feed = Feed::start(&server.client(), quick());
+    let mut subscription = feed.subscribe();
+    let wrong = r#"{"port":70000}"#;
+    let many = [wrong; 12].join(",");
+    let first = odd("ADDED", "a", wrong, 1) + &odd("ADDED", "b", &many, 2) + &end("5");
+    live.send(first).unwrap();
+    let a = "a u-a spec.ports[0].port +0".to_owned();
+    let b = "b u-b spec.ports[0].port +7".to_owned();
+    let both = [a.clone(), b.clone()];
+    assert_eq!(unusable(&subscription.next().await.unwrap()), both);
+    // A part that begins later hears of it too.
+    assert_eq!(unusable(&feed.subscribe().next().await.unwrap()), both);
+    // The same once more is no news; one that is well is.
+    live.send(odd("MODIFIED", "b", &many, 6) + &odd("MODIFIED", "a", "", 7))
+        .unwrap();
+    assert_eq!(unusable(&subscription.next().await.unwrap()), ["a"]);
+    live.send(odd("MODIFIED", "a", wrong, 8)).unwrap();
+    assert_eq!(unusable(&subscription.next().await.unwrap()), [a]);
+    live.send(odd("DELETED", "a", wrong, 9)).unwrap();
+    assert_eq!(unusable(&subscription.next().await.unwrap()), ["a"]);
+    // A list that does not have it.
+    live.send(error(410, "Expired")).unwrap();
+    again.send(end("20")).unwrap();
+    assert_eq!(unusable(&subscription.next().await.unwrap()), ["b"]);
 }
 
 #[tokio::test]

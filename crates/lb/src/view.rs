@@ -133,6 +133,7 @@ impl View {
                     Change::Node(_) | Change::MachineAddresses(_) | Change::ServiceCidr(..),
                 )
                 | Event::Triggered(..)
+                | Event::Unusable(..)
                 | Event::Eligibility(_)
                 | Event::Namespace(..)
                 | Event::Lease(..) => {}

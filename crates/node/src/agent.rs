@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Found, Kernel, Old, Plane, StartError};
-use daymark_feed::{Event, PlaneSender, Subscription};
+use daymark_feed::record::ObjectKey;
+use daymark_feed::{Event, Findings, Kind, PlaneSender, Subscription};
 use daymark_model::{Change, Options};
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
@@ -169,6 +170,10 @@ impl Agent {
                 }
                 _ => None,
             });
+            let found = batch.events.iter().filter_map(unusable).collect::<Vec<_>>();
+            if !found.is_empty() && self.orders.send(Order::Unusable(found)).is_err() {
+                break Ended::Plane;
+            }
             let (taken, is_taken) = oneshot::channel();
             let order = Order::Changes {
                 batch: Some(batch.number),
@@ -192,6 +197,13 @@ impl Agent {
         // If the thread is gone already there is nothing to stop.
         let _ = self.orders.send(Order::Stop);
         let _ = self.thread.join();
+    }
+}
+
+fn unusable(event: &Event) -> Option<(Kind, ObjectKey, Option<Arc<Findings>>)> {
+    match event {
+        Event::Unusable(kind, key, now) => Some((*kind, key.clone(), now.clone())),
+        _ => None,
     }
 }
 

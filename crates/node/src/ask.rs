@@ -20,9 +20,10 @@ use daymark_dataplane::nft::apply::StartError;
 use daymark_dataplane::nft::compare::Comparison;
 use daymark_dataplane::nft::program::Program;
 use daymark_model::desired::PortName;
-use daymark_model::{Service, ServiceKey};
+use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::sync::oneshot;
 
+use crate::events::About;
 pub(crate) use explain::explained;
 pub use status::Parts;
 pub(crate) use status::Standing;
@@ -53,8 +54,8 @@ pub enum Ask {
         /// The answer; `None` if it is the last one.
         reply: oneshot::Sender<Option<Ports>>,
     },
-    /// A Service as the agent knows it; `None`: there is none.
-    Service(ServiceKey, oneshot::Sender<Option<Arc<Service>>>),
+    /// What an Event is to name; `None`: it is not there, or there is nothing to say about it any more.
+    Reference(About, oneshot::Sender<Option<Box<ObjectReference>>>),
     /// Whose address this is, in words: a Service's, or that of one that a ServiceCIDR has it for; `None` if nobody's.
     Holder(IpAddr, oneshot::Sender<Option<String>>),
     /// How many nodes have endpoints.

@@ -1,4 +1,5 @@
-//! What people should read about Services of this node, and about the Node itself, as Kubernetes Events.
+//! What people should read about Services of this node, about objects whose values cannot be used, and about the Node itself, as
+//! Kubernetes Events.
 //!
 //! The plane's thread never waits for the API: it puts notices on a board that has room for some thousands, a task
 //! writes them one by one, and what finds no room is counted in one line of the log.
@@ -7,7 +8,7 @@
 //! time, ten minutes long, so that the API takes the first and tells the other nodes that it is there already. Their
 //! attempts are spread by chance, over five seconds in a small cluster and five minutes from a thousand nodes on; how many nodes
 //! there are is guessed from where endpoints are. What a node says of itself is named after the hour, so that an agent that is
-//! started anew does not say it again. An Event is one request: the UID of its Service is in the feed's record. A node
+//! started anew does not say it again. An Event is one request: the UID of its object came by the feed. A node
 //! writes 25 of each sort at once and then one each 30 s; the same thing waits once, and what the API has already is no request. What
 //! finds no room among those that wait, or waits for an hour, is counted in the log.
 
@@ -16,12 +17,14 @@ mod queue;
 mod tests;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as orders;
 use std::time::{Duration, Instant};
 
-use daymark_feed::reference;
+use daymark_feed::Kind;
+use daymark_feed::record::ObjectKey;
 use daymark_model::ServiceKey;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -36,11 +39,11 @@ use crate::clock;
 use crate::proxy::Order;
 use queue::{MOST_NODES, Moment, Queue, Waiting};
 
-/// One thing to be said about a Service.
+/// One thing to be said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The Service.
-    pub about: ServiceKey,
+    /// What it is about.
+    pub about: About,
     /// Whose matter it is.
     pub scope: Scope,
     /// Whether something is wrong.
@@ -49,6 +52,41 @@ pub struct Notice {
     pub reason: &'static str,
     /// A sentence for people: the object, the field and the remedy.
     pub message: String,
+}
+
+impl Notice {
+    /// Whether a newer notice takes its place: both tell what of one object cannot be used, and that is all of it each time.
+    fn is_outdated_by(&self, newer: &Self) -> bool {
+        let words = (UNUSABLE, &newer.about);
+        newer.reason == UNUSABLE && (self.reason, &self.about) == words
+    }
+}
+
+/// The reason of notices about values that cannot be used.
+pub(crate) const UNUSABLE: &str = "UnusableValue";
+
+/// What a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum About {
+    /// A Service that the agent knows.
+    Service(ServiceKey),
+    /// Another object, of which something cannot be used.
+    Object(Kind, ObjectKey),
+}
+
+impl From<ServiceKey> for About {
+    fn from(service: ServiceKey) -> Self {
+        Self::Service(service)
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(service) => service.fmt(out),
+            Self::Object(kind, key) => write!(out, "{kind} {key}"),
+        }
+    }
 }
 
 /// Whose matter a notice is.
@@ -124,7 +162,7 @@ impl Board {
     }
 
     /// Writes notices as Events for as long as there is somebody to put them up. `node` stands in those that are its own as
-    /// their host; `orders` is where the plane's thread is asked whether their Service is there still.
+    /// their host; `orders` is where the plane's thread is asked whether what they are about is there still.
     pub async fn publish(
         mut self,
         client: kube::Client,
@@ -249,9 +287,9 @@ impl Pen {
 
     async fn write(&mut self, waiting: Waiting) -> Request {
         let about = waiting.notice.about.clone();
-        let asked = self.ask(|reply| Ask::Service(about, reply));
+        let asked = self.ask(|reply| Ask::Reference(about, reply));
         match asked.await.flatten() {
-            Some(service) => self.say(reference(&service), waiting).await,
+            Some(about) => self.say(*about, waiting).await,
             None => Request::NotMade,
         }
     }
@@ -374,23 +412,23 @@ pub async fn about_node(
     severity: Severity,
     said: (&'static str, String),
 ) {
-    let about = ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Node".to_owned()),
-        name: Some(node.to_owned()),
-        // As kubelet and kube-proxy have it, which write before they know the object; `kubectl describe` looks for it.
-        uid: Some(node.to_owned()),
-        // Nodes have no namespace; their Events are here.
-        namespace: Some("default".to_owned()),
-        ..ObjectReference::default()
-    };
-    let mut event = event(about, node, severity, said);
-    event.involved_object.namespace = None;
+    let event = event(node_reference(node), node, severity, said);
     let hour = clock::timestamp().as_second() / HOUR;
     let _logged = create(client, &named(event, [&hour.to_string()])).await;
 }
 
-/// `said` are the reason and the message.
+/// A Node as kubelet and kube-proxy name it, which write before they know the object; `kubectl describe` looks for it.
+pub(crate) fn node_reference(node: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(node.to_owned()),
+        uid: Some(node.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+/// `said` are the reason and the message. What has no namespace has its Events in `default`.
 fn event(
     about: ObjectReference,
     node: &str,
@@ -400,7 +438,10 @@ fn event(
     let now = Time(clock::timestamp());
     Event {
         metadata: ObjectMeta {
-            namespace: about.namespace.clone(),
+            namespace: about
+                .namespace
+                .clone()
+                .or_else(|| Some("default".to_owned())),
             ..ObjectMeta::default()
         },
         involved_object: about,

@@ -194,7 +194,7 @@ pub async fn serve(checks: Arc<HealthChecks>, health: AskHealth, notices: Notice
 /// The reason is kube-proxy's.
 fn unopened(service: &ServiceKey, at: SocketAddr, why: &io::Error) -> Notice {
     Notice {
-        about: service.clone(),
+        about: service.clone().into(),
         scope: Scope::Node,
         severity: Severity::Warning,
         reason: "FailedToStartServiceHealthcheck",

@@ -175,7 +175,7 @@ pub async fn serve(loopback: Arc<Loopback>, metrics: Arc<Metrics>, notices: Noti
 
 fn unopened(port: &PortName, at: SocketAddr, why: &io::Error) -> Notice {
     Notice {
-        about: port.service.clone(),
+        about: port.service.clone().into(),
         scope: Scope::Node,
         severity: Severity::Warning,
         reason: "FailedToStartLocalhostNodePort",

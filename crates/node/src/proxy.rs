@@ -8,13 +8,15 @@ mod ask;
 mod conflicts;
 mod isolated;
 mod lax;
+mod unusable;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Places, Plane, StartError};
-use daymark_feed::{PlaneSender, PlaneStatus};
+use daymark_feed::record::ObjectKey;
+use daymark_feed::{Findings, Kind, PlaneSender, PlaneStatus};
 use daymark_model::flows::{self, Suspects, Verdicts};
 use daymark_model::{Change, Family, Options, World};
 use tokio::sync::oneshot;
@@ -32,6 +34,7 @@ use crate::trouble::{Before, Tell, Trouble};
 use conflicts::Conflicts;
 use isolated::Isolated;
 use lax::Lax;
+use unusable::Unusable;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub enum Order {
         /// Dropped once the changes are taken in: whoever waits for that may send the next.
         taken: Option<oneshot::Sender<()>>,
     },
+    /// What of objects cannot be used, or (`None`) can be now. It is told with the changes that come next.
+    Unusable(Vec<(Kind, ObjectKey, Option<Arc<Findings>>)>),
     /// Another process committed to nf_tables: look whether our tables are as they should be.
     ForeignCommit,
     /// Judge the flows to every frontend anew: what was told of them before may be lost.
@@ -83,6 +88,7 @@ pub struct Proxy<K> {
     notices: Notices,
     conflicts: Conflicts,
     lax: Lax,
+    unusable: Unusable,
     /// Whom load balancers ask for endpoints.
     health_checks: health_check::Teller,
     /// Who serves node ports on loopback.
@@ -162,6 +168,7 @@ impl<K: Kernel> Proxy<K> {
             notices,
             conflicts: Conflicts::default(),
             lax: Lax::default(),
+            unusable: Unusable::default(),
             health_checks: health_check::Teller::default(),
             loopback: loopback::Teller::default(),
             moment: 0,
@@ -241,6 +248,11 @@ impl<K: Kernel> Proxy<K> {
                     oldest = Some(oldest.map_or(arrived, |oldest| oldest.min(arrived)));
                     gathered.extend(changes);
                     self.batch = batch.or(self.batch);
+                }
+                Order::Unusable(found) => {
+                    for (kind, key, now) in found {
+                        self.unusable.note(kind, key, now);
+                    }
                 }
                 Order::ForeignCommit => self.foreign.pending = true,
                 Order::JudgeFlows => flows = Flows::Anew,
@@ -349,6 +361,10 @@ impl<K: Kernel> Proxy<K> {
         let conflicts = self.conflicts.follow(&mut self.world);
         for notice in conflicts.into_iter().chain(self.lax.follow(&self.world)) {
             info!(about = %notice.about, reason = notice.reason, "{}", notice.message);
+            self.notices.put(notice);
+        }
+        // The feed has it in the log already.
+        for notice in self.unusable.follow(&self.world) {
             self.notices.put(notice);
         }
         self.health_checks

@@ -85,6 +85,23 @@ fn table(status: &Status) -> String {
             )
         },
     );
+    list(
+        &mut out,
+        "values that cannot be used",
+        &status.unusable,
+        |object| {
+            let more = match object.more {
+                0 => String::new(),
+                more => format!("; and {more} more"),
+            };
+            let values = object.values.join("; ");
+            format!("{} {}: {values}{more}", object.kind, object.name)
+        },
+    );
+    let more = status.unusable_total.saturating_sub(status.unusable.len());
+    if more > 0 {
+        let _ = writeln!(out, "  ... and of {more} more objects");
+    }
     out
 }
 

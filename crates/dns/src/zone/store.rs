@@ -72,6 +72,7 @@ impl Store {
             | Event::Pool(..)
             | Event::L2Advertisement(..)
             | Event::Triggered(..)
+            | Event::Unusable(..)
             | Event::Eligibility(_)
             | Event::Lease(..)
             | Event::Node(..) => {}

@@ -1,4 +1,4 @@
-//! One JSON object of a stream to one record, with the reasons why a value of it was left out.
+//! One JSON object of a stream to one record, with the reasons why a value of it was left out ([`crate::Findings`]).
 
 mod lease;
 mod meta;
@@ -9,7 +9,6 @@ mod service_cidr;
 mod slice;
 mod value;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroI64;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use serde::Deserialize;
 use self::meta::Metadata;
 use self::value::{Number, Part, Read, Shape, Text};
 use crate::config::{Kind, Nodes};
+use crate::findings::{Reason, Whose};
 use crate::intern::Interner;
 use crate::record::{ClusterNode, Eligibility, L2Advertisement, Lease, Namespace, ObjectKey, Pool};
 
@@ -49,29 +49,14 @@ pub(crate) struct NodeRecord {
     pub(crate) cluster: Option<Arc<ClusterNode>>,
 }
 
-/// A value of an object that could not be used, or the whole object (field empty).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reason {
-    pub(crate) field: String,
-    pub(crate) why: String,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.field.is_empty() {
-            out.write_str(&self.why)
-        } else {
-            write!(out, "{}: {}", self.field, self.why)
-        }
-    }
-}
-
 /// An object of a list or of an ADDED or MODIFIED event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Object {
     pub(crate) key: ObjectKey,
     pub(crate) meaning: Meaning,
     pub(crate) reasons: Vec<Reason>,
+    /// Whose these are; empty without any.
+    pub(crate) whose: Whose,
 }
 
 /// What an object comes to.
@@ -420,10 +405,25 @@ fn object<'a, O: Json<'a>>(json: &O, context: &mut Context<'_>) -> Object {
     let meaning = json
         .record(&key, &mut reader)
         .map_or(Meaning::Nothing, Meaning::Record);
+    let reasons = reader.reasons;
+    let whose = if reasons.is_empty() {
+        Whose::default()
+    } else {
+        whose(json.metadata())
+    };
     Object {
         key,
         meaning,
-        reasons: reader.reasons,
+        reasons,
+        whose,
+    }
+}
+
+fn whose(metadata: &Metadata<'_>) -> Whose {
+    let service = metadata.labels.service_name.text();
+    Whose {
+        uid: metadata.uid.text().into(),
+        service: (!service.is_empty()).then(|| service.into()),
     }
 }
 
@@ -473,6 +473,7 @@ fn unreadable(
         key: key(metadata, context.names),
         meaning: Meaning::Unreadable,
         reasons,
+        whose: whose(metadata),
     })
 }
 

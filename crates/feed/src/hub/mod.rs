@@ -17,6 +17,7 @@ pub use self::subscription::Subscription;
 use crate::config::Kind;
 use crate::decode::{Meaning, NodeRecord, Record};
 use crate::event::{Batch, Event, Scope};
+use crate::findings::Findings;
 use crate::metrics::{Metrics, add};
 use crate::record::ObjectKey;
 use crate::watch::{Message, Messages};
@@ -120,6 +121,8 @@ struct Caches(BTreeMap<Kind, Cache>);
 #[derive(Debug, Default)]
 struct Cache {
     objects: BTreeMap<ObjectKey, Known>,
+    /// Of those that have values which cannot be used; hardly ever any.
+    findings: BTreeMap<ObjectKey, Arc<Findings>>,
     /// Counts lists; an object carries that of the last list it was in, or of its last event.
     list: u32,
     listed: Listed,
@@ -159,12 +162,16 @@ impl Caches {
             .expect("only wanted kinds are watched");
         match message {
             Message::ListBegin(_) => cache.list = cache.list.wrapping_add(1),
-            Message::ListEnd(_) => cache.end_list(events),
-            Message::Put(_, key, meaning) => cache.put(key, meaning, events),
+            Message::ListEnd(_) => cache.end_list(kind, events),
+            Message::Put(_, key, meaning, findings) => {
+                cache.find(kind, &key, findings, events);
+                cache.put(key, meaning, events);
+            }
             Message::Gone(_, key) => {
                 if let Some(known) = cache.objects.remove(&key) {
                     emit(&key, known.record.as_ref(), None, events);
                 }
+                cache.find(kind, &key, None, events);
             }
         }
     }
@@ -172,9 +179,13 @@ impl Caches {
     fn everything(&self) -> Vec<Event> {
         let count = self.0.values().map(|cache| cache.objects.len()).sum();
         let mut events = Vec::with_capacity(count);
-        for cache in self.0.values() {
+        for (kind, cache) in &self.0 {
             for (key, known) in &cache.objects {
                 emit(key, None, known.record.as_ref(), &mut events);
+            }
+            for (key, findings) in &cache.findings {
+                let now = Some(Arc::clone(findings));
+                events.push(Event::Unusable(*kind, key.clone(), now));
             }
         }
         events
@@ -205,10 +216,32 @@ impl Cache {
         }
     }
 
-    fn end_list(&mut self, events: &mut Vec<Event>) {
+    /// Takes in what of an object cannot be used, if that is news.
+    fn find(
+        &mut self,
+        kind: Kind,
+        key: &ObjectKey,
+        now: Option<Arc<Findings>>,
+        events: &mut Vec<Event>,
+    ) {
+        if self.findings.get(key) == now.as_ref() {
+            return;
+        }
+        match &now {
+            Some(now) => self.findings.insert(key.clone(), Arc::clone(now)),
+            None => self.findings.remove(key),
+        };
+        events.push(Event::Unusable(kind, key.clone(), now));
+    }
+
+    fn end_list(&mut self, kind: Kind, events: &mut Vec<Event>) {
         let list = self.list;
         for (key, known) in self.objects.extract_if(.., |_, known| known.list != list) {
             emit(&key, known.record.as_ref(), None, events);
+        }
+        let exists = |key: &ObjectKey| self.objects.contains_key(key);
+        for (key, _) in self.findings.extract_if(.., |key, _| !exists(key)) {
+            events.push(Event::Unusable(kind, key, None));
         }
         self.listed = Listed::Once;
     }

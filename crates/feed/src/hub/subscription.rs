@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use daymark_model::{Change, ServiceKey, SliceKey};
 use tokio::sync::Notify;
 
+use crate::config::Kind;
 use crate::event::{Batch, Event, Scope};
 use crate::record::ObjectKey;
 
@@ -161,6 +162,7 @@ enum Subject {
     L2Advertisement(ObjectKey),
     Lease(Arc<str>),
     Node(Arc<str>),
+    Unusable(Kind, ObjectKey),
 }
 
 fn subject(event: &Event) -> Subject {
@@ -177,6 +179,7 @@ fn subject(event: &Event) -> Subject {
         Event::L2Advertisement(key, _) => Subject::L2Advertisement(key.clone()),
         Event::Lease(name, _) => Subject::Lease(Arc::clone(name)),
         Event::Node(name, _) => Subject::Node(Arc::clone(name)),
+        Event::Unusable(kind, key, _) => Subject::Unusable(*kind, key.clone()),
     }
 }
 

@@ -43,6 +43,7 @@ use self::unusable::Unusable;
 use crate::clock;
 use crate::config::{Config, Kind};
 use crate::decode::{self, Context, Frame, InitialEvents, Meaning, Object, StatusError};
+use crate::findings::Findings;
 use crate::intern::Interner;
 use crate::metrics::{KindMetrics, Metrics, add};
 use crate::record::ObjectKey;
@@ -54,8 +55,8 @@ pub(crate) enum Message {
     ListBegin(Kind),
     /// The list is complete.
     ListEnd(Kind),
-    /// An object is there; nothing is known to have changed.
-    Put(Kind, ObjectKey, Meaning),
+    /// An object is there, with what of it cannot be used; nothing is known to have changed.
+    Put(Kind, ObjectKey, Meaning, Option<Arc<Findings>>),
     /// An object is gone.
     Gone(Kind, ObjectKey),
 }
@@ -475,7 +476,8 @@ impl Watch {
         if news.more > 0 {
             warn!(kind = %self.kind, object = %object.key, more = news.more, "more of its values cannot be used");
         }
-        Message::Put(self.kind, object.key, object.meaning)
+        let findings = Findings::of(&object.whose, &object.reasons).map(Arc::new);
+        Message::Put(self.kind, object.key, object.meaning, findings)
     }
 }
 

@@ -97,7 +97,7 @@ fn word(message: &Message) -> String {
     match message {
         Message::ListBegin(_) => "begin".to_owned(),
         Message::ListEnd(_) => "end".to_owned(),
-        Message::Put(_, key, _) => format!("+{}", key.name),
+        Message::Put(_, key, ..) => format!("+{}", key.name),
         Message::Gone(_, key) => format!("-{}", key.name),
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::decode::Reason;
+use crate::findings::{Findings, Reason};
 use crate::record::ObjectKey;
 
 /// What was told of which objects.
@@ -32,8 +32,6 @@ pub(super) struct News<'r> {
     pub(super) more: usize,
 }
 
-/// So many values of an object are named in the log: an annotation has room for a hundred thousand wrong ones.
-const SHOWN: usize = 5;
 /// Of so many objects it is known what was told; then it begins anew.
 const MOST: usize = 10_000;
 
@@ -48,8 +46,8 @@ impl Unusable {
             };
         }
         let before = self.told.remove(key).unwrap_or_default();
-        let shown = || reasons.iter().take(SHOWN);
-        let more = reasons.len().saturating_sub(SHOWN);
+        let shown = || reasons.iter().take(Findings::SHOWN);
+        let more = reasons.len().saturating_sub(Findings::SHOWN);
         let news = News {
             reasons: shown()
                 .filter(|reason| !before.reasons.contains(&hash(reason)))

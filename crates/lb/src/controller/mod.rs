@@ -165,6 +165,7 @@ impl Task {
                 }
                 Event::Model(_)
                 | Event::Triggered(..)
+                | Event::Unusable(..)
                 | Event::Eligibility(_)
                 | Event::Namespace(..)
                 | Event::Lease(..) => false,

@@ -22,10 +22,12 @@ pub struct Standing {
     pub(crate) parts: Vec<wire::Part>,
     pub(crate) refused: Vec<wire::Refused>,
     pub(crate) conflicts: Vec<wire::Conflict>,
+    pub(crate) unusable: Vec<wire::Unusable>,
+    pub(crate) unusable_total: usize,
 }
 
 /// All of it. Healthy is an agent whose parts are well, whose kernel holds what it should, and from which nothing was
-/// refused. That another Service has a place is no fault of the node.
+/// refused. That another Service has a place, or an object has values that cannot be used, is no fault of the node.
 pub(super) fn status(
     standing: Standing,
     compared: Result<Comparison, String>,
@@ -51,6 +53,8 @@ pub(super) fn status(
         unread,
         refused: standing.refused,
         conflicts: standing.conflicts,
+        unusable: standing.unusable,
+        unusable_total: standing.unusable_total,
     }
 }
 

@@ -355,6 +355,26 @@ pub struct Status {
     pub refused: Vec<Refused>,
     /// Places that another Service has a better right to.
     pub conflicts: Vec<Conflict>,
+    /// Objects of which something cannot be used, the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusable: Vec<Unusable>,
+    /// How many such objects there are.
+    #[serde(default, rename = "unusableTotal", skip_serializing_if = "is_zero")]
+    pub unusable_total: usize,
+}
+
+/// An object of which something cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unusable {
+    /// Its kind, `Service`, `EndpointSlice`, `ServiceCIDR` or `Node`.
+    pub kind: String,
+    /// `NAMESPACE/NAME`, or the name of one without a namespace.
+    pub name: String,
+    /// The first values, each with its field, what is wrong with it and what is done without it.
+    pub values: Vec<String>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: usize,
 }
 
 /// A part of the agent.

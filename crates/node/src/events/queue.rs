@@ -62,12 +62,19 @@ impl Queue {
         self.turn = self.turn.max(now + self.spread.mul_f64(chance));
     }
 
-    /// Returns how many found no room. What waits already does so once: a Service that changes each second has one place.
+    /// Returns how many found no room. What waits already does so once: a Service that changes each second has one place; and so has
+    /// an object whose values change each second, with the newest words.
     pub(super) fn add(&mut self, notice: Notice, Moment { now, at }: Moment) -> u64 {
         let scope = notice.scope;
         let waiting = &mut self.line(scope).waiting;
         let same = |one: &Waiting| one.notice == notice && scope.window(one.at) == scope.window(at);
         if waiting.iter().any(same) {
+            return 0;
+        }
+        let mut old = waiting.iter_mut();
+        if let Some(old) = old.find(|one| one.notice.is_outdated_by(&notice)) {
+            old.notice = notice;
+            old.at = at;
             return 0;
         }
         if waiting.len() >= ROOM {
@@ -217,7 +224,7 @@ mod tests {
 
     fn notice(scope: Scope, message: &str) -> Notice {
         Notice {
-            about: ServiceKey::new("default", "web"),
+            about: ServiceKey::new("default", "web").into(),
             scope,
             severity: Severity::Warning,
             reason: "Conflict",
@@ -342,6 +349,34 @@ mod tests {
         }
         queue.add(notice(Scope::Cluster, "news"), at(601));
         assert_eq!(written(&mut queue, start), "news");
+    }
+
+    #[test]
+    fn an_object_whose_values_change_each_second_has_one_place_with_the_newest_words() {
+        let start = clock::now();
+        let mut queue = Queue::new(start);
+        queue.draw(4, 0.0, start);
+        let value = |message: &str| Notice {
+            reason: super::super::UNUSABLE,
+            ..notice(Scope::Cluster, message)
+        };
+        for second in 0..ROOM * 2 {
+            assert_eq!(queue.add(value(&second.to_string()), moment(start)), 0);
+        }
+        // What else is said about it stays, and so does what is said of others.
+        let other = Notice {
+            about: ServiceKey::new("default", "other").into(),
+            ..value("other")
+        };
+        for notice in [notice(Scope::Cluster, "lost"), other, value("newest")] {
+            assert_eq!(queue.add(notice, moment(start)), 0);
+        }
+        let mut now = start;
+        for message in ["newest", "lost", "other"] {
+            assert_eq!(written(&mut queue, now), message);
+            now += LEAST_SPREAD / SHARE;
+        }
+        assert_eq!(queue.due(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::*;
 
 fn notice(message: &str) -> Notice {
     Notice {
-        about: ServiceKey::new("default", "web"),
+        about: ServiceKey::new("default", "web").into(),
         scope: Scope::Node,
         severity: Severity::Warning,
         reason: "NotProgrammed",

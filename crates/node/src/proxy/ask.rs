@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::apply::{Kernel, StartError};
 use daymark_dataplane::nft::compare::{self, Comparison};
+use daymark_feed::reference;
 use daymark_model::Family;
 use daymark_model::flows::Verdicts;
 use daymark_model::input::Inputs;
+use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::{Proxy, State};
 use crate::ask::{Ask, MOST_DIFFERENCES, Ports, Standing, explained, wire};
 use crate::clock;
+use crate::events::About;
 
 /// On how many nodes endpoints are, or `most`.
 fn nodes(inputs: &Inputs, most: usize) -> usize {
@@ -62,9 +65,8 @@ impl<K: Kernel> Proxy<K> {
                 let same = moment == self.moment;
                 let _ = reply.send((!same).then(|| self.ports()));
             }
-            Ask::Service(key, reply) => {
-                let service = self.world.inputs().services.get(&key);
-                let _ = reply.send(service.cloned());
+            Ask::Reference(about, reply) => {
+                let _ = reply.send(self.reference(&about).map(Box::new));
             }
             Ask::Holder(ip, reply) => {
                 let _ = reply.send(holder(self.world.inputs(), ip));
@@ -79,6 +81,16 @@ impl<K: Kernel> Proxy<K> {
             Ask::Look(reply) => {
                 let _ = reply.send(self.look());
             }
+        }
+    }
+
+    fn reference(&self, about: &About) -> Option<ObjectReference> {
+        match about {
+            About::Service(key) => {
+                let service = self.world.inputs().services.get(key)?;
+                Some(reference(service))
+            }
+            About::Object(kind, key) => self.unusable.reference(*kind, key),
         }
     }
 
@@ -134,6 +146,8 @@ impl<K: Kernel> Proxy<K> {
             parts: vec![self.plane_part(), conntrack, self.listeners_part()],
             refused: refused.collect(),
             conflicts: conflicts.chain(checks).collect(),
+            unusable: self.unusable.rows(),
+            unusable_total: self.unusable.len(),
         }
     }
 

@@ -82,7 +82,7 @@ fn places_lost(about: &ServiceKey, lost: &[&Refusal]) -> Notice {
         format!("{port} is not served at {at}: {held_by} has it, because it {why}")
     });
     Notice {
-        about: about.clone(),
+        about: about.clone().into(),
         scope: Scope::Cluster,
         severity: Severity::Warning,
         reason: "Conflict",
@@ -95,7 +95,7 @@ fn places_won(about: &ServiceKey, won: &[&Refusal]) -> Notice {
         format!("{at} is not contested by {port} any more")
     });
     Notice {
-        about: about.clone(),
+        about: about.clone().into(),
         scope: Scope::Cluster,
         severity: Severity::Normal,
         reason: "ConflictEnded",
@@ -118,7 +118,7 @@ fn few(all: &[&Refusal], in_words: impl Fn(&Refusal) -> String) -> String {
 
 fn too_many(about: &ServiceKey, ports: usize) -> Notice {
     Notice {
-        about: about.clone(),
+        about: about.clone().into(),
         scope: Scope::Cluster,
         severity: Severity::Warning,
         reason: "TooManyPlaces",
@@ -138,7 +138,7 @@ fn check_lost(refusal: &HealthCheckRefusal) -> Notice {
         why,
     } = refusal;
     Notice {
-        about: service.clone(),
+        about: service.clone().into(),
         scope: Scope::Cluster,
         severity: Severity::Warning,
         reason: "Conflict",

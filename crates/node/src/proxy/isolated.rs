@@ -94,7 +94,7 @@ impl Isolated {
 impl News {
     /// What the Service that it is about should be told; `None` if it is about none.
     pub(super) fn notice(&self, desired: &Desired) -> Option<Notice> {
-        let about = self.service(desired)?;
+        let about = self.service(desired)?.into();
         let subject = &self.subject;
         let (severity, reason, message) = match &self.why {
             Some(why) => (

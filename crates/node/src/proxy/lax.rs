@@ -69,7 +69,7 @@ impl Lax {
 fn notice(about: &ServiceKey, found: &[Laxity]) -> Notice {
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     Notice {
-        about: about.clone(),
+        about: about.clone().into(),
         scope: Scope::Cluster,
         severity: Severity::Warning,
         reason: "LetThrough",

@@ -1,4 +1,4 @@
-use daymark_node::ask::wire::{Conflict, Count, Part, Refused};
+use daymark_node::ask::wire::{Conflict, Count, Part, Refused, Unusable};
 
 use super::*;
 
@@ -31,6 +31,8 @@ fn status() -> Status {
         unread: None,
         refused: Vec::new(),
         conflicts: Vec::new(),
+        unusable: Vec::new(),
+        unusable_total: 0,
     }
 }
 
@@ -69,6 +71,13 @@ fn what_is_wrong_is_named() {
         held_by: "default/old/TCP".to_owned(),
         why: Some("is as old, and its name comes first".to_owned()),
     });
+    status.unusable_total = 3;
+    status.unusable.push(Unusable {
+        kind: "EndpointSlice".to_owned(),
+        name: "default/web-1".to_owned(),
+        values: vec!["ports[0].port: 70000 is not a port".to_owned()],
+        more: 7,
+    });
     let told = table(&status);
     for part in [
         "node-1: NOT healthy",
@@ -77,6 +86,8 @@ fn what_is_wrong_is_named() {
         "missing  ip daymark fe-a  10.96.0.7 . tcp . 80  Service port default/web/TCP",
         "... and 1 more",
         "Service port default/big/TCP: element of slots: Too many open files",
+        "values that cannot be used\n  EndpointSlice default/web-1: ports[0].port: 70000 is not a port; and 7 more\n",
+        "  ... and of 2 more objects\n",
         "held by another Service\n",
         "default/web/TCP asks for 192.0.2.1:80/TCP, which default/old/TCP has: it is as old, and its name comes first\n",
     ] {
