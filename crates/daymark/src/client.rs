@@ -8,6 +8,7 @@ mod connect;
 mod kubeconfig;
 mod renewed;
 mod requests;
+mod sent_again;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -17,6 +17,7 @@ use tower::ServiceBuilder;
 
 use super::renewed::{self, Renewed};
 use super::requests::{Counted, Requests};
+use super::sent_again::SentAgain;
 
 /// What a watch may be behind, in bytes; of what is more, the server waits until it is read. On a way of 50 ms that is 20 MB/s.
 const WINDOW: u32 = 1 << 20;
@@ -84,11 +85,11 @@ impl Wire {
                 .build::<_, Body>(self.connector(&config)?);
             Ok(client)
         })?;
+        let client = SentAgain { client };
         let service = ServiceBuilder::new()
             .layer(uri)
             .option_layer(auth)
             .layer(headers)
-            .map_err(tower::BoxError::from)
             .service(Counted { client, requests });
         Ok(Client::new(service, namespace))
     }

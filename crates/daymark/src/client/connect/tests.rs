@@ -1,5 +1,8 @@
 //! Against a server over TLS on loopback that says when it leaves, or falls silent.
 
+mod churn;
+mod refused;
+
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::pin::pin;
@@ -46,23 +49,11 @@ impl Drop for Server {
 
 impl Server {
     async fn start(protocols: &[&str]) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("https://{}", listener.local_addr().unwrap());
-        let pki = Pki::ephemeral().unwrap();
-        let mut tls = (*pki.server_config(&["127.0.0.1".to_owned()]).unwrap()).clone();
-        tls.alpn_protocols = protocols
-            .iter()
-            .map(|name| name.as_bytes().into())
-            .collect();
-        let file = pki.kubeconfig(&Role::Admin, "here", &url).unwrap();
-        let file = Kubeconfig::from_yaml(file.text()).unwrap();
-        let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(file, &options).await;
+        let (listener, acceptor, config) = listen(protocols).await;
         let accepted = Arc::new(AtomicUsize::new(0));
         let orders = broadcast::Sender::new(4);
         let (count, told) = (Arc::clone(&accepted), orders.clone());
         let task = tokio::spawn(async move {
-            let acceptor = TlsAcceptor::from(Arc::new(tls));
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (count, acceptor) = (Arc::clone(&count), acceptor.clone());
@@ -70,7 +61,7 @@ impl Server {
             }
         });
         Self {
-            config: config.unwrap(),
+            config,
             accepted,
             orders,
             task,
@@ -85,6 +76,23 @@ impl Server {
     fn connections(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
+}
+
+/// A port of loopback with TLS that agrees to those protocols, and what a client needs to know of it.
+async fn listen(protocols: &[&str]) -> (TcpListener, TlsAcceptor, Config) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let pki = Pki::ephemeral().unwrap();
+    let mut tls = (*pki.server_config(&["127.0.0.1".to_owned()]).unwrap()).clone();
+    tls.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().into())
+        .collect();
+    let file = pki.kubeconfig(&Role::Admin, "here", &url).unwrap();
+    let file = Kubeconfig::from_yaml(file.text()).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(file, &options).await;
+    (listener, TlsAcceptor::from(Arc::new(tls)), config.unwrap())
 }
 
 async fn serve(
@@ -187,14 +195,30 @@ async fn after_goaway_what_runs_goes_on_and_what_is_new_has_a_connection_of_its_
     assert!(more.is_err(), "the watch that ran has ended: {more:?}");
 }
 
+/// Silence is borne for half a second.
+const IMPATIENT: Wire = Wire {
+    versions: Versions::All,
+    silence: Duration::from_millis(200),
+    patience: Duration::from_millis(300),
+};
+
+#[tokio::test]
+async fn a_server_that_falls_silent_after_goaway_is_noticed_too() {
+    let server = Server::start(&["h2"]).await;
+    let client = server.client(IMPATIENT);
+    let (_, mut running) = watch(&client).await;
+    server.orders.send(Order::GoAway).unwrap();
+    let quiet = timeout(Duration::from_secs(1), running.frame()).await;
+    assert!(quiet.is_err(), "a quiet watch that is answered was ended");
+    server.orders.send(Order::FallSilent).unwrap();
+    let broken = timeout(Duration::from_secs(5), running.frame()).await;
+    assert!(matches!(broken, Ok(Some(Err(_)))), "{broken:?}");
+}
+
 #[tokio::test]
 async fn a_server_that_falls_silent_is_noticed_and_another_connection_made() {
     let server = Server::start(&["h2"]).await;
-    let client = server.client(Wire {
-        versions: Versions::All,
-        silence: Duration::from_millis(200),
-        patience: Duration::from_millis(300),
-    });
+    let client = server.client(IMPATIENT);
     let (_, mut running) = watch(&client).await;
     let quiet = timeout(Duration::from_secs(1), running.frame()).await;
     assert!(quiet.is_err(), "a quiet watch that is answered was ended");
