@@ -6,9 +6,12 @@
 
 mod connect;
 mod kubeconfig;
+mod proxy;
 mod renewed;
 mod requests;
 mod sent_again;
+#[cfg(test)]
+mod stand_in;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -53,7 +56,7 @@ impl Access {
     /// If it is not known where the API is, what is known cannot be used, or it is a Service's address.
     pub(crate) async fn client(&self, requests: Arc<Requests>) -> anyhow::Result<(Client, Server)> {
         let (config, server) = self.config().await?;
-        tracing::info!(server = %config.cluster_url, "the API");
+        tracing::info!(server = %config.cluster_url, proxy = server.proxy, "the API");
         let client = connect(config, Some(requests)).context("the API cannot be asked")?;
         Ok((client, server))
     }
@@ -75,10 +78,12 @@ impl Access {
         if let Some(server) = &self.server {
             config.cluster_url = url(server).context("--master")?;
         }
+        environment(&mut config)?;
         let server = Server {
             host: bare(config.cluster_url.host().unwrap_or_default()).to_owned(),
             named_by: self.named_by(),
             credential: kubeconfig::credential(&config.auth_info),
+            proxy: config.proxy_url.as_ref().map(proxy::shown),
         };
         if self.is_a_service(&server.host) {
             bail!("{}", server.is_a_service("the Service kubernetes"));
@@ -148,6 +153,8 @@ pub(crate) struct Server {
     pub(crate) named_by: String,
     /// What it is shown, for people.
     pub(crate) credential: &'static str,
+    /// The proxy on the way there, if there is one.
+    pub(crate) proxy: Option<String>,
 }
 
 impl Server {
@@ -198,9 +205,20 @@ fn url(server: &str) -> anyhow::Result<http::Uri> {
 /// # Errors
 /// If the file cannot be read, or what it says cannot be used.
 pub(crate) async fn from_kubeconfig(path: &Path) -> anyhow::Result<Client> {
-    let config = config_of(path).await?;
-    tracing::info!(server = %config.cluster_url, "the API");
+    let mut config = config_of(path).await?;
+    environment(&mut config)?;
+    let proxy = config.proxy_url.as_ref().map(proxy::shown);
+    tracing::info!(server = %config.cluster_url, proxy, "the API");
     connect(config, None).with_context(|| unusable(path))
+}
+
+/// The proxy of the environment, where the kubeconfig names none.
+fn environment(config: &mut Config) -> anyhow::Result<()> {
+    if config.proxy_url.is_none() {
+        let variable = |name: &str| std::env::var_os(name)?.into_string().ok();
+        config.proxy_url = proxy::of_environment(&config.cluster_url, variable)?;
+    }
+    Ok(())
 }
 
 fn unusable(path: &Path) -> String {

@@ -15,6 +15,7 @@ use kube::config::Config;
 use kube::{Client, Error};
 use tower::ServiceBuilder;
 
+use super::proxy::Way;
 use super::renewed::{self, Renewed};
 use super::requests::{Counted, Requests};
 use super::sent_again::SentAgain;
@@ -29,9 +30,6 @@ const KEEPALIVES: u32 = 3;
 /// # Errors
 /// What of the configuration cannot be used.
 pub(super) fn connect(config: Config, requests: Option<Arc<Requests>>) -> kube::Result<Client> {
-    if config.proxy_url.is_some() {
-        return Client::try_from(config);
-    }
     Wire::default().client(config, requests)
 }
 
@@ -94,7 +92,7 @@ impl Wire {
         Ok(Client::new(service, namespace))
     }
 
-    fn connector(self, config: &Config) -> kube::Result<HttpsConnector<HttpConnector>> {
+    fn connector(self, config: &Config) -> kube::Result<HttpsConnector<Way>> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -102,8 +100,17 @@ impl Wire {
         tcp.set_keepalive(Some(self.silence));
         tcp.set_keepalive_interval(Some(self.patience / KEEPALIVES));
         tcp.set_keepalive_retries(Some(KEEPALIVES));
+        let ours = config.rustls_client_config()?;
+        let way = match &config.proxy_url {
+            None => Way::Straight(tcp),
+            // As in Go, which has one configuration for both. CONNECT is asked for in HTTP/1.1.
+            Some(proxy) => Way::through(proxy, tcp, |tcp| {
+                let tls = HttpsConnectorBuilder::new().with_tls_config(ours.clone());
+                tls.https_only().enable_http1().wrap_connector(tcp)
+            }),
+        };
         let mut tls = HttpsConnectorBuilder::new()
-            .with_tls_config(config.rustls_client_config()?)
+            .with_tls_config(ours)
             .https_or_http();
         if let Some(name) = &config.tls_server_name {
             let name = name.clone().try_into();
@@ -112,8 +119,8 @@ impl Wire {
             tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
         }
         Ok(match self.versions {
-            Versions::All => tls.enable_all_versions().wrap_connector(tcp),
-            Versions::Http1 => tls.enable_http1().wrap_connector(tcp),
+            Versions::All => tls.enable_all_versions().wrap_connector(way),
+            Versions::Http1 => tls.enable_http1().wrap_connector(way),
         })
     }
 }

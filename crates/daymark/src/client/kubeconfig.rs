@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use http::Uri;
 use kube::config::{AuthInfo, Config, Context, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use super::{REMEDY, unusable, url};
+use super::{REMEDY, proxy, unusable, url};
 
 /// What the file says, of its current context.
 ///
@@ -22,18 +23,35 @@ pub(super) async fn config_of(path: &Path) -> anyhow::Result<Config> {
         }
         error => anyhow!(error).context(unusable(path)),
     })?;
-    let ca = judge(&mut file);
-    let ca = ca.map_err(|why| anyhow!("the kubeconfig {shown} cannot be used: {why}"))?;
+    let judged = judge(&mut file);
+    let judged = judged.map_err(|why| anyhow!("the kubeconfig {shown} cannot be used: {why}"))?;
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .map_err(|error| anyhow!(error).context(unusable(path)))?;
+        .map_err(|error| match error {
+            // What the file says was read already.
+            KubeconfigError::ParseProxyUrl(why) => {
+                anyhow!("the environment variable HTTPS_PROXY is no address: {why}")
+            }
+            error => anyhow!(error).context(unusable(path)),
+        })?;
     // kube-rs reads it again each minute.
-    config.root_cert_file = ca;
+    config.root_cert_file = judged.ca;
+    // And it takes the environment's whatever NO_PROXY says.
+    config.proxy_url = judged.proxy;
     Ok(config)
 }
 
-/// Finds what the current context names, and makes its server's address whole. The file of its CA, if that is in one.
-fn judge(file: &mut Kubeconfig) -> Result<Option<PathBuf>, String> {
+/// What a file says that kube-rs is not told.
+#[derive(Debug)]
+struct Judged {
+    /// The file of the server's CA, if that is in one.
+    ca: Option<PathBuf>,
+    /// `proxy-url`.
+    proxy: Option<Uri>,
+}
+
+/// Finds what the current context names, and makes its server's address whole.
+fn judge(file: &mut Kubeconfig) -> Result<Judged, String> {
     let (name, context) = current(file)?;
     let Context { cluster, user, .. } = context.clone();
     let of = format!("of the context {name:?}");
@@ -60,6 +78,10 @@ fn judge(file: &mut Kubeconfig) -> Result<Option<PathBuf>, String> {
     let data = found.certificate_authority_data.is_some();
     let ca = found.certificate_authority.as_deref().filter(|_| !data);
     let ca = ca.map(PathBuf::from);
+    let proxy = found.proxy_url.take().filter(|text| !text.is_empty());
+    let proxy = proxy.map(|text| proxy::read(&text)).transpose();
+    let proxy = proxy
+        .map_err(|why| format!("clusters[].cluster.proxy-url of the cluster {cluster:?}: {why}"))?;
     let server = &mut found.server;
     let Some(text) = server.as_deref().filter(|text| !text.is_empty()) else {
         return Err(format!(
@@ -68,7 +90,7 @@ fn judge(file: &mut Kubeconfig) -> Result<Option<PathBuf>, String> {
     };
     let whole = url(text).map_err(|why| format!("clusters[].cluster.server: {why}"))?;
     *server = Some(whole.to_string());
-    Ok(ca)
+    Ok(Judged { ca, proxy })
 }
 
 /// The current context, by its name.
@@ -139,7 +161,7 @@ mod tests {
     #[test]
     fn what_the_current_context_names_has_to_be_there() {
         let [here, server] = ["current-context: y", "server: 'https://192.0.2.1:6443'"];
-        let rows: [(&str, &str, &str, &[&str]); 8] = [
+        let rows: [(&str, &str, &str, &[&str]); 9] = [
             (
                 "",
                 "cluster: c",
@@ -194,6 +216,15 @@ mod tests {
                 "cluster: c, user: u",
                 "server: 'https://a:b'",
                 &["https://a:b: "],
+            ),
+            (
+                here,
+                "cluster: c, user: u",
+                "server: 'https://a', proxy-url: 'ftp://b'",
+                &[
+                    "clusters[].cluster.proxy-url of the cluster \"c\": \"ftp\"",
+                    "http://ADDRESS:PORT",
+                ],
             ),
             (
                 here,

@@ -135,6 +135,7 @@ mod tests {
     use kube::api::{Api, PostParams};
 
     use super::*;
+    use crate::client::stand_in::Proxy;
 
     /// Numbers in place of clients: each that is made is the next, while the file is there.
     fn numbers(file: &std::path::Path) -> Renewed<u32> {
@@ -174,6 +175,13 @@ mod tests {
     /// As kubelet has it: one file with certificate and key. Whom the API takes the client for is seen by what it may do.
     #[tokio::test]
     async fn a_certificate_that_was_written_anew_is_the_one_that_a_server_sees() {
+        let proxy = Proxy::start().await;
+        let through = format!("proxy-url: '{}', ", proxy.url);
+        tokio::join!(seen_by_a_server(""), seen_by_a_server(&through));
+        assert!(proxy.seen().starts_with("CONNECT "), "{}", proxy.seen());
+    }
+
+    async fn seen_by_a_server(more: &str) {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -188,7 +196,7 @@ mod tests {
         };
         let text = format!(
             "current-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
-             clusters: [{{name: c, cluster: {{server: 'https://{address}', certificate-authority: ca.pem}}}}]\n\
+             clusters: [{{name: c, cluster: {{{more}server: 'https://{address}', certificate-authority: ca.pem}}}}]\n\
              users: [{{name: u, user: {{client-certificate: current.pem, client-key: current.pem}}}}]\n"
         );
         std::fs::write(path("kubeconfig"), text).unwrap();

@@ -80,6 +80,20 @@ const ANONYMOUS: &str = "system:anonymous";
 /// Words of an error's chain of causes (rustls, hyper, the resolver), and what helps.
 const REMEDIES: &[(&str, &str)] = &[
     (
+        "failed to create underlying connection",
+        "the proxy on the way to the API cannot be reached, or its certificate is not trusted: is clusters[].cluster.proxy-url of the \
+         kubeconfig (or the variable HTTPS_PROXY) right, and is its CA in certificate-authority too, if it is https://?",
+    ),
+    (
+        "proxy authorization required",
+        "the proxy asks for a user: write it as http://USER:PASSWORD@ADDRESS:PORT in clusters[].cluster.proxy-url of the kubeconfig",
+    ),
+    (
+        "tunnel error: unsuccessful",
+        "the proxy does not let the agent through to the API server's address: allow it CONNECT to that address and port, or list the \
+         address in NO_PROXY if the proxy is that of HTTPS_PROXY",
+    ),
+    (
         "UnknownIssuer",
         "the server's certificate is not signed by the CA that is trusted: put the cluster's into certificate-authority of the kubeconfig",
     ),
@@ -159,6 +173,14 @@ mod tests {
         has(status(403, nobody), "grant that user nothing");
         let plain = "Client sent an HTTP request to an HTTPS server.";
         has(status(400, plain), "https://");
+        let proxy = |words: &str| {
+            let said = format!("the proxy http://192.0.2.9:3128: tunnel error: {words}");
+            Broken::Client(kube::Error::Service(said.into()))
+        };
+        has(proxy("proxy authorization required"), "http://USER");
+        has(proxy("unsuccessful"), "CONNECT");
+        let refused = "failed to create underlying connection: Connection refused (os error 111)";
+        has(proxy(refused), "proxy-url");
         assert_eq!(remedy(&status(503, "")), None);
         assert_eq!(remedy(&Broken::ListCut), None);
     }

@@ -1,6 +1,7 @@
 //! Against a server over TLS on loopback that says when it leaves, or falls silent.
 
 mod churn;
+mod proxied;
 mod refused;
 
 use std::convert::Infallible;
@@ -36,6 +37,7 @@ enum Order {
 /// A server whose every answer is a watch that never ends.
 struct Server {
     config: Config,
+    acceptor: TlsAcceptor,
     accepted: Arc<AtomicUsize>,
     orders: broadcast::Sender<Order>,
     task: tokio::task::JoinHandle<()>,
@@ -53,6 +55,7 @@ impl Server {
         let accepted = Arc::new(AtomicUsize::new(0));
         let orders = broadcast::Sender::new(4);
         let (count, told) = (Arc::clone(&accepted), orders.clone());
+        let shown = acceptor.clone();
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -62,6 +65,7 @@ impl Server {
         });
         Self {
             config,
+            acceptor: shown,
             accepted,
             orders,
             task,

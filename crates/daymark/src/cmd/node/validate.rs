@@ -50,6 +50,10 @@ fn api(access: &Access) -> anyhow::Result<[String; 2]> {
         .build()?;
     let server = runtime.block_on(access.server())?;
     let place = format!("{}, by {}", server.host, server.named_by);
+    let place = match server.proxy {
+        Some(proxy) => format!("{place}, through the proxy {proxy}"),
+        None => place,
+    };
     Ok([place, server.credential.to_owned()])
 }
 
