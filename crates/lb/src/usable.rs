@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use daymark_model::endpoints::{Presence, select};
+use daymark_model::endpoints::{self, Presence};
 use daymark_model::input::TrafficPolicy;
-use daymark_model::{Family, Node, Service, Slice, audience};
+use daymark_model::{Family, Service, Slice, audience};
 
 /// The nodes that can serve one family of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +45,8 @@ pub fn usable(service: &Service, slices: &[&Arc<Slice>], family: Family) -> Usab
 }
 
 fn anywhere(service: &Service, slices: &[&Arc<Slice>], family: Family) -> Usable {
-    let node = Node::default();
-    let has =
-        |port| select(slices.iter().copied(), port, family, &node).anywhere == Presence::Present;
-    if service.ports.iter().any(has) {
+    let ports = &service.ports;
+    if endpoints::anywhere(slices.iter().copied(), ports, family) == Presence::Present {
         Usable::Anywhere
     } else {
         Usable::Nowhere
@@ -59,35 +57,19 @@ fn local(service: &Service, slices: &[&Arc<Slice>], family: Family) -> Usable {
     let read = slices
         .iter()
         .filter(|slice| audience::proxy_reads_slice(slice) && slice.family == family);
-    let endpoints: Vec<_> = read.flat_map(|slice| &slice.endpoints).collect();
-    let ready: BTreeSet<IpAddr> = endpoints
-        .iter()
-        .filter(|e| e.conditions.is_ready())
-        .map(|e| e.address)
+    let ready: BTreeSet<IpAddr> = read
+        .flat_map(|slice| &slice.endpoints)
+        .filter(|endpoint| endpoint.conditions.is_ready())
+        .map(|endpoint| endpoint.address)
         .collect();
-    let names: BTreeSet<&Arc<str>> = endpoints.iter().filter_map(|e| e.node.as_ref()).collect();
-    let mut with_ready = BTreeSet::new();
-    let mut with_any = BTreeSet::new();
-    for name in names {
-        let node = Node {
-            name: Arc::clone(name),
-            ..Node::default()
-        };
-        let lists = service
-            .ports
-            .iter()
-            .map(|port| select(slices.iter().copied(), port, family, &node));
-        let backends: Vec<IpAddr> = lists
-            .flat_map(|lists| lists.local)
-            .map(|backend| backend.address)
-            .collect();
-        if backends.iter().any(|address| ready.contains(address)) {
-            with_ready.insert(Arc::clone(name));
-        }
-        if !backends.is_empty() {
-            with_any.insert(Arc::clone(name));
-        }
-    }
+    let local = endpoints::local_by_node(slices.iter().copied(), &service.ports, family);
+    let is_ready = |addresses: &BTreeSet<IpAddr>| addresses.iter().any(|one| ready.contains(one));
+    let with_ready: BTreeSet<Arc<str>> = local
+        .iter()
+        .filter(|(_, addresses)| is_ready(addresses))
+        .map(|(node, _)| Arc::clone(node))
+        .collect();
+    let with_any = local.into_keys().collect();
     let nodes = if with_ready.is_empty() {
         with_any
     } else {

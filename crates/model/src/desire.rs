@@ -22,12 +22,12 @@ use crate::desired::{
     Action, Frontend, FrontendKey, List, Masquerade, OnLoopback, Origin, OwnPods, Place, Pool,
     PoolKey, PortName, Reason, Sources,
 };
-use crate::endpoints::{Lists, Presence, select};
+use crate::endpoints::{Lists, Looks, Presence};
 use crate::input::{
     Detector, Ingress, IngressMode, MasqueradeAll, Node, Options, Service, ServiceCidr,
     ServicePort, ServiceType, Slice, TrafficPolicy,
 };
-use crate::listeners::{self, HealthCheck, HealthCheckKey, health_checks};
+use crate::listeners::{self, HealthCheck, HealthCheckKey, health_check};
 use crate::rules::{
     ExternalIps, Gap, Rules, Unallocated, UnknownPorts, UnservedLoopback, WithoutLocal,
 };
@@ -131,7 +131,7 @@ pub struct Wishes {
     /// Health checks to answer.
     pub health_checks: Vec<(HealthCheckKey, Arc<HealthCheck>)>,
     /// How many ports, counted once a family, ask for nothing because the Service has as many places as one may have
-    /// ([`MOST_PLACES`]), or as many backends behind them ([`MOST_BACKENDS`]).
+    /// ([`MOST_PLACES`]), as many backends behind them ([`MOST_BACKENDS`]), or as many endpoints to look at ([`MOST_LOOKED_AT`]).
     pub beyond: usize,
 }
 
@@ -144,6 +144,10 @@ pub const MOST_PLACES: usize = 1 << 16;
 /// last. A hundred thousand endpoints in both families, of which all are on this node, are fewer; a slice of a hundred ports
 /// and a thousand endpoints is an object of a few hundred kilobytes, and a hundred thousand backends.
 pub const MOST_BACKENDS: usize = 1 << 19;
+
+/// How many endpoints of one Service are looked at on a node, ready or not, each once for each set of slices that name a port alike, and for
+/// each number that they give it. A hundred thousand endpoints in both families, with five ports that each have slices of their own, are as many.
+pub const MOST_LOOKED_AT: usize = 1 << 20;
 
 impl Wishes {
     /// Whether the Service asks for nothing here.
@@ -179,36 +183,50 @@ fn distinct_ports(pool: &Pool) -> BTreeSet<u16> {
 /// What `service` asks of the node `here`, given the slices that carry its name.
 #[must_use]
 pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes {
+    desire_and_count(service, slices, here).0
+}
+
+/// And how many endpoints were looked at for it.
+pub(crate) fn desire_and_count(
+    service: &Service,
+    slices: &[&Arc<Slice>],
+    here: &Here,
+) -> (Wishes, usize) {
     let mut wishes = Wishes {
         created: service.created,
-        health_checks: health_checks(service, slices, here),
         ..Wishes::default()
     };
     if let Err(why) = audience::proxy(service) {
         if why == NotProxied::OtherProxy {
             wishes.spared = service.cluster_ips.all().to_vec();
         }
-        return wishes;
+        return (wishes, 0);
     }
-    let mut backends = 0;
+    let (mut backends, mut left) = (0, MOST_LOOKED_AT);
     for family in Family::BOTH {
         if exists(service, family).is_err() {
             continue;
         }
         claim_addresses(service, family, here, &mut wishes);
+        let mut looks = Looks::of(slices.iter().copied(), family, &here.node);
+        let check = health_check(service, family, &mut looks, &mut left);
+        wishes.health_checks.extend(check);
         for port in &service.ports {
             if wishes.frontends.len() >= MOST_PLACES || backends >= MOST_BACKENDS {
                 wishes.beyond += 1;
                 continue;
             }
-            let lists = select(slices.iter().copied(), port, family, &here.node);
+            let Ok(lists) = looks.lists(port, &mut left) else {
+                wishes.beyond += 1;
+                continue;
+            };
             let first = wishes.pools.len();
             desire_port(service, port, family, &lists, here, &mut wishes);
             let pools = wishes.pools[first..].iter();
             backends += pools.map(|(_, pool)| pool.backends.len()).sum::<usize>();
         }
     }
-    wishes
+    (wishes, MOST_LOOKED_AT - left)
 }
 
 fn desire_port(
@@ -393,8 +411,8 @@ pub enum NotServed {
     /// An external IP or a load balancer's that is special ([`is_special`]): the node's own connections to itself, or every Pod's to
     /// its link, would be caught.
     Special,
-    /// A port behind those with which the Service has all the places that one may have ([`MOST_PLACES`]), or all the backends
-    /// ([`MOST_BACKENDS`]).
+    /// A port behind those with which the Service has all the places that one may have ([`MOST_PLACES`]), all the backends
+    /// ([`MOST_BACKENDS`]), or all the endpoints to look at ([`MOST_LOOKED_AT`]).
     TooMany,
 }
 

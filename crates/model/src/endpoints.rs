@@ -9,6 +9,8 @@
 //! Hints are taken all or nothing: every ready endpoint must carry them and one must name this node
 //! (or else its zone), otherwise they are ignored.
 
+mod survey;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +20,9 @@ use crate::address::{Family, is_special};
 use crate::audience;
 use crate::desired::{Backend, List, Place};
 use crate::input::{Conditions, Endpoint, Hints, Node, ServicePort, Slice, SlicePort};
+
+pub(crate) use survey::{Looks, Named, Survey};
+pub use survey::{anywhere, local_by_node};
 
 /// What one Service port may use on this node, in one family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,21 +85,6 @@ pub fn named<'a>(
         .collect()
 }
 
-/// The addresses of the endpoints of a port on this node that are ready: what a health check counts.
-#[must_use]
-pub fn ready_on<'a>(
-    slices: impl IntoIterator<Item = &'a Arc<Slice>>,
-    port: &ServicePort,
-    family: Family,
-    node: &Node,
-) -> BTreeSet<IpAddr> {
-    let candidates = gather(slices, port, family, |_| ());
-    let ready = candidates
-        .iter()
-        .filter(|c| c.health() == Health::Ready && c.is_on(node));
-    ready.map(|c| c.endpoint.address).collect()
-}
-
 /// The endpoints of one Service port in one family, and which of them each list takes: what [`select`] decides by,
 /// open to be read.
 #[derive(Clone, Debug)]
@@ -139,7 +129,10 @@ impl<'a> Choice<'a> {
         node: &'a Node,
         passed_over: impl FnMut(PassedOver<'a>),
     ) -> Self {
-        let candidates = gather(slices, port, family, passed_over);
+        Self::among(gather(slices, port, family, passed_over), node)
+    }
+
+    fn among(candidates: Vec<Candidate<'a>>, node: &'a Node) -> Self {
         let ready = || candidates.iter().filter(|c| c.health() == Health::Ready);
         let taken = |any_ready| {
             if any_ready {
@@ -346,54 +339,72 @@ fn gather<'a>(
             });
             continue;
         }
-        for port in numbers(slice, port) {
-            for endpoint in &slice.endpoints {
-                let mut pass_over = |slice, endpoint, why| {
-                    let endpoint = Some(endpoint);
-                    passed_over(PassedOver {
-                        slice,
-                        endpoint,
-                        why,
-                    });
-                };
-                if Family::of(endpoint.address) != family {
-                    pass_over(slice, endpoint, Why::ForeignAddress);
-                    continue;
-                }
-                if is_special(endpoint.address) {
-                    pass_over(slice, endpoint, Why::Special);
-                    continue;
-                }
-                let new = Candidate {
-                    slice,
-                    endpoint,
-                    port,
-                };
-                match found.entry((endpoint.address, port)) {
-                    Entry::Vacant(free) => drop(free.insert(new)),
-                    Entry::Occupied(mut known) => {
-                        let lost = if rank(endpoint) > rank(known.get().endpoint) {
-                            known.insert(new)
-                        } else {
-                            new
-                        };
-                        pass_over(lost.slice, lost.endpoint, Why::Duplicate);
-                    }
-                }
-            }
+        for number in numbers(slice, port) {
+            merge(&mut found, slice, number, family, &mut passed_over);
         }
     }
     found.into_values().collect()
 }
 
+/// Takes the endpoints of a slice in, at one number.
+fn merge<'a>(
+    found: &mut BTreeMap<(IpAddr, u16), Candidate<'a>>,
+    slice: &'a Slice,
+    port: u16,
+    family: Family,
+    passed_over: &mut impl FnMut(PassedOver<'a>),
+) {
+    for endpoint in &slice.endpoints {
+        let mut pass_over = |slice, endpoint, why| {
+            let endpoint = Some(endpoint);
+            passed_over(PassedOver {
+                slice,
+                endpoint,
+                why,
+            });
+        };
+        if Family::of(endpoint.address) != family {
+            pass_over(slice, endpoint, Why::ForeignAddress);
+            continue;
+        }
+        if is_special(endpoint.address) {
+            pass_over(slice, endpoint, Why::Special);
+            continue;
+        }
+        let new = Candidate {
+            slice,
+            endpoint,
+            port,
+        };
+        match found.entry((endpoint.address, port)) {
+            Entry::Vacant(free) => drop(free.insert(new)),
+            Entry::Occupied(mut known) => {
+                let lost = if rank(endpoint) > rank(known.get().endpoint) {
+                    known.insert(new)
+                } else {
+                    new
+                };
+                pass_over(lost.slice, lost.endpoint, Why::Duplicate);
+            }
+        }
+    }
+}
+
 /// Whether a slice has anything to say about a port.
 fn reads(slice: &Slice, port: &ServicePort, family: Family) -> Result<(), Why> {
+    reads_family(slice, family)?;
+    if numbers(slice, port).next().is_none() {
+        return Err(Why::PortNotNamed);
+    }
+    Ok(())
+}
+
+/// Whether it has anything to say about any port in a family.
+fn reads_family(slice: &Slice, family: Family) -> Result<(), Why> {
     if slice.family != family {
         Err(Why::OtherFamily)
     } else if !audience::proxy_reads_slice(slice) {
         Err(Why::Hidden)
-    } else if numbers(slice, port).next().is_none() {
-        Err(Why::PortNotNamed)
     } else {
         Ok(())
     }

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use crate::address::{Family, Protocol};
 use crate::desired::{FrontendKey, PortName};
-use crate::endpoints;
+use crate::endpoints::{Named, Survey};
 use crate::input::{Change, ServiceKey, ServicePort, Slice};
 use crate::rules::GoneEndpoints;
 use crate::world::World;
@@ -113,13 +113,13 @@ enum Departures {
     Somebody,
 }
 
-/// The endpoints of a place, sorted; none at one that is no frontend any more.
+/// The endpoints of a place; none at one that is no frontend any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Place {
     /// Those that still answer.
-    living: Arc<[SocketAddr]>,
+    living: Members,
     /// Those that some slice names, whatever their condition; `None` at what is no frontend any more.
-    named: Option<Arc<[SocketAddr]>>,
+    named: Option<Members>,
     /// What happens to connections that stand.
     gone: GoneEndpoints,
 }
@@ -165,9 +165,9 @@ impl Verdicts {
     pub fn soften(&mut self, newer: &Self) {
         for (at, place) in &mut self.places {
             if let Some(more) = newer.places.get(at).filter(|more| more != &place) {
-                place.living = union(&place.living, &more.living);
+                place.living = place.living.union(&more.living);
                 let both = place.named.as_ref().zip(more.named.as_ref());
-                place.named = both.map(|(mine, more)| union(mine, more));
+                place.named = both.map(|(mine, more)| mine.union(more));
             }
         }
         for (ip, serves) in &mut self.node_addresses {
@@ -208,7 +208,7 @@ impl Verdicts {
     pub fn is_stale(&self, flow: &Flow) -> bool {
         let place = self.at(flow.protocol, flow.original);
         let stands = flow.protocol != Protocol::Udp && flow.stage != Stage::Opening;
-        let among = |all: &[SocketAddr]| all.binary_search(&flow.answers).is_ok();
+        let among = |all: &Members| all.has(flow.answers);
         match place {
             None => false,
             Some(At::Nowhere) => !stands,
@@ -217,7 +217,7 @@ impl Verdicts {
                 let is_ours = flow.protocol == Protocol::Tcp && flow.answers != flow.original;
                 let is_abandoned = matches!(flow.stage, Stage::Silent(leave) if leave.abandons());
                 let may_end = is_abandoned || place.gone == GoneEndpoints::Reset;
-                let named = place.named.as_deref();
+                let named = place.named.as_ref();
                 is_ours && may_end && named.is_some_and(|named| !among(named))
             }
         }
@@ -250,11 +250,6 @@ enum At<'a> {
     Place(&'a Place),
     /// A node port at an address that serves none any more.
     Nowhere,
-}
-
-fn union(one: &Arc<[SocketAddr]>, other: &Arc<[SocketAddr]>) -> Arc<[SocketAddr]> {
-    let both: BTreeSet<SocketAddr> = one.iter().chain(&**other).copied().collect();
-    both.into_iter().collect()
 }
 
 /// The places of a batch of changes, gathered before it is taken in and judged afterwards.
@@ -331,13 +326,14 @@ impl Suspects {
         self.gather(world);
         self.gather_node_ports(world);
         let mut of_port: BTreeMap<(Arc<PortName>, Family), Place> = BTreeMap::new();
+        let mut endpoints = Endpoints::new(world);
         let mut place = |at: &FrontendKey| {
             let Some(frontend) = world.desired().frontends.get(at) else {
                 return Place::default();
             };
             let key = (frontend.port.clone(), at.family());
             let found = of_port.entry(key);
-            let found = found.or_insert_with(|| Place::of(world, &frontend.port, at.family()));
+            let found = found.or_insert_with(|| endpoints.of(&frontend.port, at.family()));
             found.clone()
         };
         let serving = &world.desired().node_port_addresses;
@@ -393,22 +389,109 @@ fn owner(slice: &Slice) -> ServiceKey {
     }
 }
 
-impl Place {
-    /// That of a Service port.
-    fn of(world: &World, name: &PortName, family: Family) -> Self {
+/// What the ports of Services have, looked at once for all ports that the same slices name.
+struct Endpoints<'a> {
+    world: &'a World,
+    surveys: BTreeMap<(ServiceKey, Family), Surveyed<'a>>,
+}
+
+/// Those that still answer, and all.
+type Ranked = (Arc<[SocketAddr]>, Arc<[SocketAddr]>);
+
+struct Surveyed<'a> {
+    survey: Survey<'a>,
+    of_shape: BTreeMap<usize, Ranked>,
+}
+
+impl<'a> Endpoints<'a> {
+    fn new(world: &'a World) -> Self {
+        Self {
+            world,
+            surveys: BTreeMap::new(),
+        }
+    }
+
+    /// The place of a Service port.
+    fn of(&mut self, name: &PortName, family: Family) -> Place {
+        let world = self.world;
         let service = world.inputs().services.get(&name.service);
         let mut ports = service.into_iter().flat_map(|service| &service.ports);
         let is_meant =
             |port: &&ServicePort| port.name == name.port && port.protocol == name.protocol;
         let Some(port) = ports.find(is_meant) else {
-            return Self::default();
+            return Place::default();
         };
-        let sorted = |all: BTreeSet<SocketAddr>| all.into_iter().collect();
-        let slices = || world.slices_of(&name.service);
-        Self {
-            living: sorted(endpoints::serving(slices(), port, family)),
-            named: Some(sorted(endpoints::named(slices(), port, family))),
+        let key = (name.service.clone(), family);
+        let found = self.surveys.entry(key).or_insert_with(|| Surveyed {
+            survey: Survey::of(world.slices_of(&name.service), family),
+            of_shape: BTreeMap::new(),
+        });
+        let (living, named) = found.members(port);
+        Place {
+            living,
+            named: Some(named),
             gone: world.options().rules.gone_endpoints,
+        }
+    }
+}
+
+impl Surveyed<'_> {
+    fn members(&mut self, port: &ServicePort) -> (Members, Members) {
+        let Self { survey, of_shape } = self;
+        let Some(Named { shape, numbers }) = survey.port(port) else {
+            return Default::default();
+        };
+        let look = of_shape.entry(*shape);
+        let (living, named) = look.or_insert_with(|| survey.members(*shape));
+        let members = |ranked: &Arc<[SocketAddr]>| Members {
+            ranked: Arc::clone(ranked),
+            numbers: Arc::clone(numbers),
+        };
+        (members(living), members(named))
+    }
+}
+
+/// Addresses and numbers of endpoints. Ports of one Service share the addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Members {
+    /// Sorted; in place of each number stands its place in the list of numbers.
+    ranked: Arc<[SocketAddr]>,
+    /// Ascending.
+    numbers: Arc<[u16]>,
+}
+
+impl Members {
+    fn has(&self, endpoint: SocketAddr) -> bool {
+        let rank = self.numbers.binary_search(&endpoint.port());
+        let rank = rank.ok().and_then(|rank| u16::try_from(rank).ok());
+        rank.is_some_and(|rank| {
+            let ranked = SocketAddr::new(endpoint.ip(), rank);
+            self.ranked.binary_search(&ranked).is_ok()
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        let number = |rank: u16| self.numbers.get(usize::from(rank)).copied();
+        let all = self.ranked.iter();
+        all.filter_map(move |one| Some(SocketAddr::new(one.ip(), number(one.port())?)))
+    }
+
+    fn union(&self, other: &Self) -> Self {
+        let numbers: BTreeSet<u16> = self
+            .numbers
+            .iter()
+            .chain(&*other.numbers)
+            .copied()
+            .collect();
+        let numbers: Arc<[u16]> = numbers.into_iter().collect();
+        let ranked = |one: SocketAddr| {
+            let rank = numbers.binary_search(&one.port()).ok()?;
+            Some(SocketAddr::new(one.ip(), u16::try_from(rank).ok()?))
+        };
+        let both: BTreeSet<SocketAddr> = self.all().chain(other.all()).filter_map(ranked).collect();
+        Self {
+            ranked: both.into_iter().collect(),
+            numbers,
         }
     }
 }

@@ -26,11 +26,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::address::{Family, Protocol};
-use crate::audience;
 use crate::desire::Here;
 use crate::desired::{Action, Desired, FrontendKey, Lost, Pool, PoolKey, PortName};
-use crate::endpoints;
-use crate::input::{Affinity, Service, ServiceKey, ServiceType, Slice, TrafficPolicy};
+use crate::endpoints::Looks;
+use crate::input::{Affinity, Service, ServiceKey, ServiceType, TrafficPolicy};
 
 /// Names a health check: a port of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,44 +62,24 @@ pub struct HealthCheckRefusal {
     pub why: Lost,
 }
 
-/// The health checks that a Service asks for on the node `here`.
-#[must_use]
-pub fn health_checks(
+/// The health check that a Service, which this proxy serves and which has a cluster IP of the family, asks for. `left` is how many
+/// endpoints may be looked at yet; beyond that none counts.
+pub(crate) fn health_check(
     service: &Service,
-    slices: &[&Arc<Slice>],
-    here: &Here,
-) -> Vec<(HealthCheckKey, Arc<HealthCheck>)> {
+    family: Family,
+    looks: &mut Looks<'_>,
+    left: &mut usize,
+) -> Option<(HealthCheckKey, Arc<HealthCheck>)> {
     let port = service.health_check_node_port.filter(|port| *port != 0);
     let asks = service.kind == ServiceType::LoadBalancer
-        && service.external_policy == TrafficPolicy::Local
-        && audience::proxy(service).is_ok();
-    let Some(port) = port.filter(|_| asks) else {
-        return Vec::new();
+        && service.external_policy == TrafficPolicy::Local;
+    let port = port.filter(|_| asks)?;
+    let ready = looks.ready_here(&service.ports, left);
+    let check = HealthCheck {
+        service: service.key.clone(),
+        endpoints: ready.into_iter().collect(),
     };
-    let families = Family::BOTH.into_iter();
-    families
-        .filter(|family| service.cluster_ips.of(*family).is_some())
-        .map(|family| {
-            let check = HealthCheck {
-                service: service.key.clone(),
-                endpoints: ready_here(service, slices, family, here),
-            };
-            (HealthCheckKey { family, port }, Arc::new(check))
-        })
-        .collect()
-}
-
-fn ready_here(
-    service: &Service,
-    slices: &[&Arc<Slice>],
-    family: Family,
-    here: &Here,
-) -> Vec<IpAddr> {
-    let ports = service.ports.iter();
-    let ready: BTreeSet<IpAddr> = ports
-        .flat_map(|port| endpoints::ready_on(slices.iter().copied(), port, family, &here.node))
-        .collect();
-    ready.into_iter().collect()
+    Some((HealthCheckKey { family, port }, Arc::new(check)))
 }
 
 /// The addresses at which health checks are asked: those of the machine that serve node ports. An unspecified address

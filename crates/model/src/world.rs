@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::claims::{Claim, Claims};
-use crate::desire::{Here, Wishes, desire};
+use crate::desire::{Here, Wishes, desire_and_count};
 use crate::desired::{
     Delta, Desired, Frontend, FrontendKey, Lost, Origin, PortName, Refusal, Right, set_changes,
 };
@@ -47,6 +47,8 @@ pub struct World {
     local_backends: Counted,
     endpoint_ports: Counted<u16>,
     desired: Desired,
+    /// How many endpoints were looked at since the beginning.
+    looked_at: u64,
     /// What the next batch has to think through besides what it names: at first, the settings.
     untold: Touched,
 }
@@ -138,7 +140,14 @@ impl World {
         refusals.collect()
     }
 
-    /// Services with more places or backends than one may have, and how many of their ports, counted once a family, are not served.
+    /// How many endpoints were looked at since the beginning: each once for a change of its Service, for each set of slices that name a port alike
+    /// and each number there.
+    #[must_use]
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at
+    }
+
+    /// Services with more places, backends or endpoints to look at than one may have, and how many of their ports, counted once a family, are not served.
     #[must_use]
     pub fn beyond(&self) -> &BTreeMap<ServiceKey, usize> {
         &self.beyond
@@ -279,9 +288,10 @@ impl World {
     fn rethink(&mut self, key: &ServiceKey, contested: &mut Contested, delta: &mut Delta) {
         let new = self.inputs.services.get(key).map(|service| {
             let slices: Vec<&Arc<Slice>> = self.slices_of(key).collect();
-            desire(service, &slices, &self.here)
+            desire_and_count(service, &slices, &self.here)
         });
-        let new = new.unwrap_or_default();
+        let (new, looked_at) = new.unwrap_or_default();
+        self.looked_at += looked_at as u64;
         let old = self.wishes.remove(key).unwrap_or_default();
         if new == old {
             self.keep(key, new);

@@ -1,9 +1,16 @@
 //! What somebody writes to harm others, or by mistake: it costs the Service that it is of, and every other goes on.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use daymark_case::Case;
 use daymark_case::random::{self, Random, Size};
+use daymark_model::desire::MOST_LOOKED_AT;
+use daymark_model::desired::List;
+use daymark_model::endpoints::{Lists, Presence, anywhere, local_by_node, select};
 use daymark_model::explain::{Cause, PortAsked, Question};
-use daymark_model::{Change, Desired, Packet, ServiceKey, Verdict, World, decide};
+use daymark_model::input::ServicePort;
+use daymark_model::{Change, Desired, Family, Node, Packet, ServiceKey, Verdict, World, decide};
 use proptest::prelude::*;
 
 use crate::explain::{ask, causes_of};
@@ -162,6 +169,116 @@ fn a_service_of_more_endpoints_times_ports_than_one_may_have_is_served_as_far_as
     assert_eq!(of(world.desired(), "wide").pools.len(), 800);
 }
 
+/// A Service of a thousand ports.
+fn wide() -> String {
+    let ports: Vec<String> = (1..=1000)
+        .map(|port| format!("p{port}:{port}->{port}/TCP"))
+        .collect();
+    format!(
+        "service wide ClusterIP {} cluster=10.96.0.20\n",
+        ports.join(" ")
+    )
+}
+
+#[test]
+fn ten_thousand_endpoints_behind_a_thousand_ports_are_looked_at_once_a_change() {
+    let endpoint = |pod: usize, condition: &str| {
+        let (high, low) = (pod / 250, pod % 250 + 1);
+        format!("endpoint 10.9.{high}.{low} {condition} on node-2 of wide\n")
+    };
+    let mut text = format!("{NEIGHBOUR}{}", wide());
+    text.extend((0..10_000).map(|pod| endpoint(pod, "not-ready")));
+    let case = Case::parse("here", &text).unwrap_or_else(|error| panic!("{error}"));
+    let mut world = World::new(case.options.clone());
+    world.apply(case.steps[0].changes.iter().cloned());
+    assert_eq!(of(world.desired(), "wide").frontends.len(), 1000);
+    assert!(
+        world
+            .desired()
+            .pools
+            .keys()
+            .all(|pool| pool.port.service.name.as_ref() != "wide")
+    );
+    // One of them is ready: a thousand pools, and no second look at the others.
+    let slices = case.steps[0]
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Slice(_, Some(slice)) if slice.endpoints.len() == 10_000 => Some(slice.clone()),
+            _ => None,
+        });
+    let [slice] = <[_; 1]>::try_from(slices.collect::<Vec<_>>()).expect("one slice");
+    let mut ready = (*slice).clone();
+    ready.endpoints[7].conditions.ready = Some(true);
+    let before = world.looked_at();
+    let changes = [Change::Slice(slice.key.clone(), Some(ready.into()))];
+    let suspects = daymark_model::flows::suspects(&world, &changes);
+    world.apply(changes);
+    assert!(!suspects.judge(&world).is_empty());
+    assert_eq!(world.looked_at() - before, 10_000);
+    let wide = of(world.desired(), "wide");
+    assert_eq!(wide.pools.len(), 1000);
+    for (key, pool) in &wide.pools {
+        let [one] = &pool.backends[..] else {
+            panic!("{key:?} has {}", pool.backends.len())
+        };
+        assert_eq!(format!("p{}", one.port), *key.port.port);
+    }
+    assert!(world.beyond().is_empty());
+    // A change of another Service looks at none of them.
+    let before = world.looked_at();
+    let case = Case::parse("here", NEIGHBOUR).unwrap_or_else(|error| panic!("{error}"));
+    let others = case.steps[0]
+        .changes
+        .iter()
+        .filter(|change| !matches!(change, Change::Node(_)));
+    world.apply(others.cloned());
+    assert_eq!(world.looked_at() - before, 1);
+}
+
+#[test]
+fn endpoints_of_ports_that_each_have_slices_of_their_own_are_looked_at_as_far_as_a_service_may_ask()
+{
+    // Ten slices of a thousand endpoints; each port is named by those that the bits of its number say.
+    let mut text = format!("{NEIGHBOUR}{}", wide());
+    for slice in 0..10 {
+        let named = (1..=1000).filter(|port| port >> slice & 1 == 1);
+        let ports: Vec<String> = named.map(|port| format!("p{port}:{port}/TCP")).collect();
+        text.push_str(&format!(
+            "slice s{slice} of wide IPv4 {}\n",
+            ports.join(" ")
+        ));
+        text.extend((0..1000).map(|pod| {
+            format!(
+                "endpoint 10.{}.{}.{} not-ready on node-2\n",
+                10 + slice,
+                pod / 250,
+                pod % 250 + 1
+            )
+        }));
+    }
+    let world = world(&text);
+    let wide = of(world.desired(), "wide");
+    let beyond = world.beyond().get(&ServiceKey::new("default", "wide"));
+    let beyond = beyond.copied().unwrap_or_default();
+    assert_eq!(wide.frontends.len() + beyond, 1000);
+    let cost: usize = (1..=1000_u32)
+        .map(|port| port.count_ones() as usize * 1000)
+        .sum();
+    assert!(cost > 4 * MOST_LOOKED_AT, "{cost}");
+    assert!(
+        (200..300).contains(&wide.frontends.len()),
+        "{}",
+        wide.frontends.len()
+    );
+    let looked_at = usize::try_from(world.looked_at()).unwrap();
+    assert!(
+        (MOST_LOOKED_AT - 10_000..=MOST_LOOKED_AT + 1).contains(&looked_at),
+        "{looked_at}"
+    );
+    assert_eq!(of(world.desired(), "neighbour").frontends.len(), 3);
+}
+
 /// Nothing is forwarded to nobody.
 fn holds_together(world: &World) {
     let desired = world.desired();
@@ -189,6 +306,61 @@ fn holds_together(world: &World) {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What is looked at once for all ports is what each port finds by itself.
+    #[test]
+    fn each_port_has_what_it_would_have_alone(seed in any::<u64>()) {
+        let case = random::case(seed, Size { steps: 3, packets: 0, ..Size::default() });
+        let mut world = World::new(case.options.clone());
+        for step in &case.steps {
+            world.apply(step.changes.iter().cloned());
+            for (key, pool) in &world.desired().pools {
+                let service = &world.inputs().services[&key.port.service];
+                let mut ports = service.ports.iter();
+                let is_it = |port: &&ServicePort| (&port.name, port.protocol) == (&key.port.port, key.port.protocol);
+                let port = ports.find(is_it).expect("a port");
+                let slices: Vec<_> = world.slices_of(&service.key).collect();
+                let Lists { cluster, local, .. } = select(slices, port, key.family, &world.here().node);
+                let alone = match key.list {
+                    List::Cluster => cluster,
+                    List::Local => local,
+                };
+                prop_assert_eq!(&pool.backends, &alone, "{:?}", key);
+            }
+        }
+    }
+
+    /// And so are the nodes that have endpoints of some port.
+    #[test]
+    fn all_nodes_at_once_are_each_by_itself(seed in any::<u64>()) {
+        let case = random::case(seed, Size { steps: 1, packets: 0, ..Size::default() });
+        let mut world = World::new(case.options.clone());
+        world.apply(case.steps[0].changes.iter().cloned());
+        for service in world.inputs().services.values() {
+            let slices: Vec<_> = world.slices_of(&service.key).collect();
+            let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+            let nodes: BTreeSet<_> = endpoints.filter_map(|one| one.node.clone()).collect();
+            for family in Family::BOTH {
+                let lists = |name: &Arc<str>| {
+                    let node = Node { name: name.clone(), ..Node::default() };
+                    let ports = service.ports.iter();
+                    let lists = ports.map(|port| select(slices.iter().copied(), port, family, &node));
+                    lists.collect::<Vec<Lists>>()
+                };
+                let addresses = |name: &Arc<str>| -> BTreeSet<_> {
+                    let all = lists(name).into_iter().flat_map(|lists| lists.local);
+                    all.map(|backend| backend.address).collect()
+                };
+                let each = nodes.iter().map(|name| (name.clone(), addresses(name)));
+                let each = each.filter(|(_, addresses)| !addresses.is_empty()).collect();
+                let at_once = local_by_node(slices.iter().copied(), &service.ports, family);
+                prop_assert_eq!(at_once, each);
+                let some = lists(&"nobody".into()).iter().any(|lists| lists.anywhere == Presence::Present);
+                let at_once = anywhere(slices.iter().copied(), &service.ports, family);
+                prop_assert_eq!(at_once == Presence::Present, some);
+            }
+        }
+    }
 
     /// One more Service may have a better right to a place; it leaves none to nobody, and when it goes all is as before.
     #[test]

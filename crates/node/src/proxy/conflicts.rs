@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use daymark_model::desire::{MOST_BACKENDS, MOST_PLACES};
+use daymark_model::desire::{MOST_BACKENDS, MOST_LOOKED_AT, MOST_PLACES};
 use daymark_model::desired::Refusal;
 use daymark_model::listeners::HealthCheckRefusal;
 use daymark_model::{ServiceKey, World};
@@ -124,7 +124,8 @@ fn too_many(about: &ServiceKey, ports: usize) -> Notice {
         reason: "TooManyPlaces",
         message: format!(
             "{ports} of spec.ports (each counted once a family) are not served: ports times addresses come to more than \
-             {MOST_PLACES} places, or ports times endpoints to more than {MOST_BACKENDS}; split the Service, or take addresses out of \
+             {MOST_PLACES} places, ports times endpoints to more than {MOST_BACKENDS}, or endpoints times the ports that have slices of \
+             their own to more than {MOST_LOOKED_AT}; split the Service, or take addresses out of \
              spec.externalIPs or ports out of spec.ports"
         ),
     }
@@ -260,7 +261,8 @@ mod tests {
              step fewer addresses\nservice wide ClusterIP {ports} cluster=10.96.0.20\n"
         ));
         let told = "default/wide TooManyPlaces: 82 of spec.ports (each counted once a family) are not served: ports times addresses \
-                    come to more than 65536 places, or ports times endpoints to more than 524288";
+                    come to more than 65536 places, ports times endpoints to more than 524288, or endpoints times the ports that have slices of \
+                    their own to more than 1048576";
         assert_eq!(steps, [vec![told.to_owned()], vec![], vec![]]);
     }
 

@@ -49,7 +49,7 @@ impl fmt::Display for Cause {
                     "an address that is loopback, link-local, multicast or unspecified is never a Service's"
                 }
                 NotServed::TooMany => {
-                    "the ports before it, times the Service's addresses or endpoints, are as many as one Service may have"
+                    "the ports before it, times the Service's addresses or endpoints, are as many as one Service may have, or its endpoints are more than may be looked at"
                 }
                 NotServed::NotAllowed => "this node's settings do not allow this external IP",
             }),
