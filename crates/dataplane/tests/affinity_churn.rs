@@ -10,7 +10,7 @@ mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
 use daymark_sys::packet::{self, PacketSocket, Traffic};
 
-use traffic::{checksum, ip, kernel, lab_of, lead, neighbour, node};
+use traffic::{datagram, ip, kernel, lab_of, lead, neighbour, node};
 
 const CHANGES: usize = 1_200;
 /// At most so many a second.
@@ -271,26 +271,15 @@ impl Flood {
         self.forget();
     }
 
-    /// Without checksum, which UDP may.
     fn send(&mut self, service: usize, client: u16, port: u16) {
         self.sent += 1;
         let mut body = vec![service as u8];
         body.extend(client.to_be_bytes());
         body.extend(self.sent.to_be_bytes());
-        let length = 20 + 8 + body.len() as u8;
-        let mut header = vec![0x45, 0, 0, length, 0, 1, 0, 0, 64, 17, 0, 0];
-        header.extend((Ipv4Addr::new(10, 128, 0, 0).to_bits() + u32::from(client)).to_be_bytes());
-        let to: Ipv4Addr = FLOODED[service].address.parse().expect("an address");
-        header.extend(to.octets());
-        let sum = checksum(&header);
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
-        let udp = [
-            &port.to_be_bytes()[..],
-            &[0, 53, 0, length - 20, 0, 0],
-            &body,
-        ]
-        .concat();
-        let frame = [&self.to[..], &[2, 0, 0, 0, 0, 9, 8, 0], &header, &udp].concat();
+        let from = Ipv4Addr::from(Ipv4Addr::new(10, 128, 0, 0).to_bits() + u32::from(client));
+        let to = FLOODED[service].address.parse().expect("an address");
+        let (from, to) = (SocketAddrV4::new(from, port), SocketAddrV4::new(to, 53));
+        let frame = datagram(self.to, from, to, &body);
         self.wire.send(&frame).expect("sent");
     }
 

@@ -1,7 +1,7 @@
 //! Real traffic through a Service while something happens to its plane: none of it may be lost.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -87,6 +87,23 @@ pub(crate) fn checksum(bytes: &[u8]) -> u16 {
     let folded = (sum & 0xffff) + (sum >> 16);
     let folded = (folded & 0xffff) + (folded >> 16);
     !u16::try_from(folded).expect("folded twice")
+}
+
+/// A UDP datagram of IPv4 without checksum, which UDP may, as a frame to a neighbour. The body is short.
+pub(crate) fn datagram(
+    neighbour: [u8; 6],
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    body: &[u8],
+) -> Vec<u8> {
+    let udp = u8::try_from(8 + body.len()).expect("a short body");
+    let mut header = vec![0x45, 0, 0, 20 + udp, 0, 1, 0, 0, 64, 17, 0, 0];
+    header.extend([from.ip(), to.ip()].map(Ipv4Addr::octets).concat());
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    let ports = [from.port(), to.port()].map(u16::to_be_bytes).concat();
+    let ethernet = [&neighbour[..], &[2, 0, 0, 0, 0, 9, 8, 0]].concat();
+    [&ethernet[..], &header, &ports, &[0, udp, 0, 0], body].concat()
 }
 
 /// The hardware address that the neighbours of a namespace have for an address.
