@@ -14,6 +14,8 @@ mod inspect;
 mod meaning;
 #[path = "agreement/prefixes.rs"]
 mod prefixes;
+#[path = "agreement/ranges.rs"]
+mod ranges;
 #[path = "agreement/singles.rs"]
 mod singles;
 #[path = "agreement/verdicts.rs"]

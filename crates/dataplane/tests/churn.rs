@@ -1,6 +1,8 @@
 //! Endpoints come and go as fast as they can while clients connect: no connection is lost.
 
 mod common;
+#[path = "churn/ranges.rs"]
+mod ranges;
 #[path = "kernel/setup.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod setup;

@@ -1,11 +1,11 @@
 //! From what the model wants to a program, and from a change of it to transactions.
 //!
 //! Each update is published in this order, so that a batch may be cut anywhere and an agent may die
-//! anywhere:
+//! anywhere, behind source ranges that come ([`ranges`]):
 //! 1. *publish*: new plans, then slots, then frontends. A changed frontend goes into the map that does not
 //!    hold it; while it is in both, either value is right. Then slots whose backend is another;
 //! 2. *withdraw*: old frontends;
-//! 3. *bury*: slots that no frontend names any more.
+//! 3. *bury*: slots that no frontend names any more, and ranges that go.
 //!
 //! A pool whose backends change keeps its number, and those that stay keep their slots ([`slots`]). One with affinity
 //! gets a new number and new slots. Everything else is an element that comes or goes.
@@ -13,6 +13,7 @@
 mod adopt;
 mod draft;
 mod plans;
+mod ranges;
 mod slots;
 mod subject;
 mod wanted;

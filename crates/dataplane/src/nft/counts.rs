@@ -105,7 +105,7 @@ fn count(rule: &Rule) -> Option<(Reason, u64)> {
     };
     let packets = rule.exprs.iter().find_map(counted)?;
     let asks_ranges =
-        |expr: &Expr| matches!(expr, Expr::Lookup(lookup) if *lookup.set == *set::RANGES);
+        |expr: &Expr| matches!(expr, Expr::Lookup(lookup) if set::RANGES.contains(&&*lookup.set));
     if *rule.chain == *chain::REFUSE_LOOPBACK {
         return Some((Reason::RefusedOnLoopback(of_protocol(rule)?), packets));
     }

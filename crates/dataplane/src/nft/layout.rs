@@ -39,8 +39,8 @@ pub mod set {
     pub const STICKY: &str = "sticky";
     /// `port number`: how many new connections were translated. Written by packets.
     pub const HITS: &str = "hits";
-    /// `daddr . proto . dport . saddr`: who may come, for frontends that ask.
-    pub const RANGES: &str = "ranges";
+    /// `daddr . proto . dport . saddr`: who may come, for frontends that ask. Two of them: see [`super::Side`].
+    pub const RANGES: [&str; 2] = ["ranges-a", "ranges-b"];
     /// Prefixes of this node's own Pods.
     pub const OWN_PODS: &str = "own-pods";
     /// Addresses of this node at which node ports answer.
@@ -140,10 +140,10 @@ pub mod reg {
     pub const KEY: Reg = Reg::R0;
 }
 
-/// One of the two maps that hold frontends.
+/// One of the two maps that hold frontends, or of the two sets that hold their source ranges.
 ///
 /// A changed value is put into the other map first and taken out of the old one afterwards, so that at
-/// every moment a packet finds one of them.
+/// every moment a packet finds one of them. So are ranges that overlap those in whose place they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// The first map.
@@ -172,6 +172,12 @@ impl Side {
             FrontendKey::Address { .. } => set::FRONTENDS[self as usize],
             FrontendKey::NodePort { .. } => set::NODE_PORTS[self as usize],
         }
+    }
+
+    /// The set of this side that holds ranges.
+    #[must_use]
+    pub fn ranges(self) -> &'static str {
+        set::RANGES[self as usize]
     }
 }
 
@@ -329,7 +335,8 @@ impl Words {
                     SetFlags::DYNAMIC | SetFlags::TIMEOUT,
                 )
             },
-            flagged(plain(set::RANGES, ranges.into()), SetFlags::INTERVAL),
+            flagged(plain(set::RANGES[0], ranges.into()), SetFlags::INTERVAL),
+            flagged(plain(set::RANGES[1], ranges.into()), SetFlags::INTERVAL),
             flagged(
                 plain(set::OWN_PODS, self.address.into()),
                 SetFlags::INTERVAL,

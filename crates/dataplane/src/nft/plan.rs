@@ -346,18 +346,19 @@ fn local(list: List) -> Option<Expr> {
     (list == List::Local).then_some(Expr::Bitwise(odd))
 }
 
+/// Drops who is in none of the frontend's ranges. Three questions, because ranges may move from one set to the other between two.
 fn outside_ranges(words: &Words) -> Vec<Expr> {
     let behind = Words::after(reg::KEY, words.regs + 2);
-    let ranges = Lookup {
-        set: set::RANGES.into(),
-        key: reg::KEY,
-        result: LookupResult::NotMember,
+    let client = [base::address(words, words.saddr, behind)];
+    let is_in_none_of = |side: usize| {
+        Expr::Lookup(Lookup {
+            set: set::RANGES[side].into(),
+            key: reg::KEY,
+            result: LookupResult::NotMember,
+        })
     };
-    let tail = [
-        base::address(words, words.saddr, behind),
-        Expr::Lookup(ranges),
-    ];
-    with(with(base::destination(words), tail), counted_drop())
+    let outside = with(base::destination(words), client);
+    with(with(outside, [0, 1, 0].map(is_in_none_of)), counted_drop())
 }
 
 /// What is dropped is counted, by the reason that its rule stands for ([`super::counts`]).

@@ -11,25 +11,60 @@ use daymark_dataplane::nft::layout::set;
 use daymark_dataplane::nft::program::Program;
 use daymark_dataplane::nft::trace::{self, Host, Memory, Moments, Single};
 use daymark_model::decide::Arrival;
-use daymark_model::{Change, Desired, FrontendKey, Packet, Service, ServiceKey, Slice};
+use daymark_model::{Change, Cidr, Desired, FrontendKey, Packet, Service, ServiceKey, Slice};
 use daymark_netlink::nft::{Message, Ruleset, TableId};
 
 use crate::common::every_plan;
 use crate::singles;
 
 /// A program in the place of the kernel, and what it was before each commit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Recorder {
+    kernel: Release,
     program: Program,
     before: Vec<Program>,
+}
+
+/// A commit is no moment: elements of hashes come and go when the generation changes, and a set of several ranges in one key changes
+/// its copies behind everything else (`nf_tables_commit`, `nft_pipapo_commit`).
+#[derive(Clone, Copy, Debug)]
+enum Release {
+    /// A packet finds all of the copy: what goes is there as long as what comes is not.
+    Linux617,
+    /// A packet passes by what is of another generation than its own: what goes is gone before what comes is there.
+    BeforeLinux617,
+}
+
+impl Release {
+    /// Whether a message acts at the end of its commit alone.
+    fn is_late(self, message: &Message) -> bool {
+        match (message, self) {
+            (Message::NewElems { elements, .. }, _)
+            | (Message::DelElems { elements, .. }, Self::Linux617) => {
+                set::RANGES.contains(&&*elements.set)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Recorder {
+    fn new(kernel: Release) -> Self {
+        Self {
+            kernel,
+            program: Program::default(),
+            before: Vec::new(),
+        }
+    }
 }
 
 impl Kernel for Recorder {
     fn commit(&mut self, messages: &[Message]) -> Result<(), CommitError> {
         self.before.push(self.program.clone());
-        let (ranges, others): (Vec<Message>, Vec<Message>) =
-            messages.iter().cloned().partition(is_about_ranges);
-        if !ranges.is_empty() && !others.is_empty() {
+        let all = messages.iter().cloned();
+        let (late, others): (Vec<Message>, Vec<Message>) =
+            all.partition(|message| self.kernel.is_late(message));
+        if !late.is_empty() && !others.is_empty() {
             let mut half = self.program.clone();
             half.commit(&others)?;
             self.before.push(half);
@@ -42,23 +77,19 @@ impl Kernel for Recorder {
     }
 }
 
-/// A commit is no moment: elements of hashes are there when the generation changes, and a set of several ranges in one key changes
-/// its copies behind everything else (`nf_tables_commit`, `nft_pipapo_commit`).
-fn is_about_ranges(message: &Message) -> bool {
-    match message {
-        Message::NewElems { elements, .. } | Message::DelElems { elements, .. } => {
-            &*elements.set == set::RANGES
-        }
-        _ => false,
-    }
-}
-
-/// One Service that has ranges may have none from now on, or has its own again.
+/// One Service that has ranges may have none from now on, or its own, or wider ones around these.
 fn opened(random: &mut Random, services: &[(ServiceKey, Arc<Service>)]) -> Change {
     let (key, service) = &services[random.below(services.len())];
     let mut service = Service::clone(service);
-    if random.below(2) == 0 {
-        service.source_ranges.clear();
+    match random.below(4) {
+        0 => service.source_ranges.clear(),
+        1 => {}
+        _ => {
+            let bits = 1 + random.below(8) as u8;
+            let wider = |range: &Cidr| Cidr::new(range.first(), range.length() - bits);
+            let wider = service.source_ranges.iter().map(wider);
+            service.source_ranges = wider.map(|range| range.expect("a prefix")).collect();
+        }
     }
     Change::Service(key.clone(), Some(Arc::new(service)))
 }
@@ -198,6 +229,15 @@ impl<'a> Question<'a> {
 
 #[test]
 fn a_commit_between_two_questions_of_a_packet_takes_nobodys_endpoint_away() {
+    ask_between_commits(Release::Linux617);
+}
+
+#[test]
+fn neither_does_one_of_a_kernel_that_hides_ranges_before_it_shows_others() {
+    ask_between_commits(Release::BeforeLinux617);
+}
+
+fn ask_between_commits(kernel: Release) {
     let (mut random, mut world) = (Random::new(8_000), every_plan());
     let whole: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
     let services = world.inputs().services.iter();
@@ -205,7 +245,7 @@ fn a_commit_between_two_questions_of_a_packet_takes_nobodys_endpoint_away() {
     let guarded: Vec<_> = guarded
         .map(|(key, service)| (key.clone(), Arc::clone(service)))
         .collect();
-    let started = Plane::start(Recorder::default(), TableFlags::NONE);
+    let started = Plane::start(Recorder::new(kernel), TableFlags::NONE);
     let (mut plane, _) = started.expect("an empty kernel");
     plane.reconcile(world.desired().clone()).expect("a load");
     let (mut walks, mut joined) = (0, 0);

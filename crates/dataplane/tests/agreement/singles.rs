@@ -1,8 +1,10 @@
 //! Everything that may happen to a packet, one by one, so that two states can be compared.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use daymark_dataplane::nft::trace::{self, Host, Outcome, Single};
+use daymark_model::desired::{Frontend, Sources};
 use daymark_model::{Desired, Family, FrontendKey, Packet, Verdict, decide};
 
 /// What a machine may do with a packet.
@@ -35,7 +37,7 @@ pub(crate) fn of_model(desired: &Desired, packet: &Packet) -> BTreeSet<Single> {
 pub(crate) fn while_changing(old: &Desired, new: &Desired, packet: &Packet) -> BTreeSet<Single> {
     let sides = [old, new];
     let mut all = BTreeSet::new();
-    for choice in 0..512_usize {
+    for choice in 0..1024_usize {
         let side = |bit: usize| sides[choice >> bit & 1];
         let at = |desired: &Desired, key: FrontendKey| {
             desired.frontends.get(&key).map(|f| (key, f.clone()))
@@ -45,8 +47,9 @@ pub(crate) fn while_changing(old: &Desired, new: &Desired, packet: &Packet) -> B
             .map(|found| (found, side(0)))
             .or_else(|| at(side(1), node_port).map(|found| (found, side(1))));
         let pools = found.as_ref().map(|(_, side)| side.pools.clone());
+        let checked = |(key, frontend)| (key, with_ranges_of(side(9), key, frontend));
         let mixed = Desired {
-            frontends: found.into_iter().map(|(found, _)| found).collect(),
+            frontends: found.into_iter().map(|(found, _)| checked(found)).collect(),
             pools: pools.unwrap_or_default(),
             own_pods: side(2).own_pods.clone(),
             own_addresses: new.own_addresses.clone(),
@@ -63,6 +66,18 @@ pub(crate) fn while_changing(old: &Desired, new: &Desired, packet: &Packet) -> B
         all.extend(of_model(&mixed, packet));
     }
     all
+}
+
+/// Ranges come before what else changes of a frontend that has some before and behind, and go after it.
+fn with_ranges_of(side: &Desired, key: FrontendKey, frontend: Arc<Frontend>) -> Arc<Frontend> {
+    let other = side.frontends.get(&key).map(|other| &other.sources);
+    let (Sources::Only(_), Some(sources @ Sources::Only(_))) = (&frontend.sources, other) else {
+        return frontend;
+    };
+    Arc::new(Frontend {
+        sources: sources.clone(),
+        ..Frontend::clone(&frontend)
+    })
 }
 
 /// The frontends that may catch a packet.

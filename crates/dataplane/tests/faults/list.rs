@@ -130,7 +130,8 @@ fn lost_elements() -> Vec<Fault> {
         set::PLANS,
         set::SLOTS,
         set::MEMBERS,
-        set::RANGES,
+        set::RANGES[0],
+        set::RANGES[1],
         set::OWN_PODS,
         set::OWN_INTERFACES,
         set::OUTER_ADDRESSES,
@@ -229,8 +230,19 @@ fn wrong_plans() -> Vec<Fault> {
     let stubborn = of_plans("what was kept is not used", |rule| {
         asks(rule, set::STICKY) && matches!(rule.exprs.last(), Some(Expr::Nat(_)))
     });
-    let hospitable = of_plans("nobody's range is checked", |rule| asks(rule, set::RANGES));
+    let hospitable = of_plans("nobody's range is checked", |rule| {
+        asks(rule, set::RANGES[0])
+    });
     let mut faults = vec![shorter, longer, anywhere, forgetful, stubborn, hospitable];
+    for ranges in set::RANGES {
+        faults.push(Fault::new(format!("no plan asks {ranges}"), move |table| {
+            for (_, rules) in table.chains.values_mut() {
+                for rule in rules {
+                    rule.exprs.retain(|expr| !looks_up(expr, ranges));
+                }
+            }
+        }));
+    }
     for map in set::FRONTENDS.into_iter().chain(set::NODE_PORTS) {
         let name = format!("no plan asks {map}");
         faults.push(of_plans(name, move |rule| asks(rule, map)));
@@ -250,8 +262,11 @@ fn of_plans(name: impl Into<String>, lost: impl Fn(&Rule) -> bool + 'static) -> 
 }
 
 fn asks(rule: &Rule, name: &str) -> bool {
-    let asked = |expr: &Expr| matches!(expr, Expr::Lookup(lookup) if *lookup.set == *name);
-    rule.exprs.iter().any(asked)
+    rule.exprs.iter().any(|expr| looks_up(expr, name))
+}
+
+fn looks_up(expr: &Expr, name: &str) -> bool {
+    matches!(expr, Expr::Lookup(lookup) if *lookup.set == *name)
 }
 
 fn elements<'a>(table: &'a mut Contents, name: &str) -> &'a mut Elems {

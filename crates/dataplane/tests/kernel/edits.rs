@@ -26,7 +26,7 @@ const EDITS: &[(&str, Edit)] = &[
     }),
     ("a member is deleted", |p, w| first_of(p, w, set::MEMBERS)),
     ("a plan loses its number", |p, w| first_of(p, w, set::PLANS)),
-    ("a range is deleted", |p, w| first_of(p, w, set::RANGES)),
+    ("a range is deleted", |p, w| first_of(p, w, set::RANGES[0])),
     ("an own-Pod boundary is deleted", |p, w| {
         first_of(p, w, set::OWN_PODS)
     }),
@@ -35,7 +35,7 @@ const EDITS: &[(&str, Edit)] = &[
         flush(w, set::FRONTENDS[0])
     }),
     ("all plans are flushed", |_, w| flush(w, set::PLANS)),
-    ("all ranges are flushed", |_, w| flush(w, set::RANGES)),
+    ("all ranges are flushed", |_, w| flush(w, set::RANGES[0])),
     ("own Pods are flushed", |_, w| flush(w, set::OWN_PODS)),
     ("Service addresses are flushed", |_, w| {
         flush(w, set::SERVICE_ADDRESSES)

@@ -60,7 +60,7 @@ fn is_disliked(subject: &Subject, wanted: &Desired, dislikes: &Dislike) -> bool 
             let ranges = compiled_ranges(wanted, at);
             *frontend.port == *port
                 && (dislikes(set::FRONTENDS[0], &elem)
-                    || ranges.iter().any(|elem| dislikes(set::RANGES, elem)))
+                    || ranges.iter().any(|elem| dislikes(set::RANGES[0], elem)))
         });
         let by_backend = pools.any(|(key, pool)| {
             *key.port == *port
@@ -104,7 +104,7 @@ fn compiled_ranges(wanted: &Desired, at: &daymark_model::FrontendKey) -> Vec<Set
     let program = compiled_desired(&only);
     let tables = program.tables();
     tables
-        .flat_map(|table| table.elements(set::RANGES).collect::<Vec<_>>())
+        .flat_map(|table| table.elements(set::RANGES[0]).collect::<Vec<_>>())
         .collect()
 }
 

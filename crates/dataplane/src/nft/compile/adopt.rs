@@ -131,7 +131,7 @@ impl Plane {
             }
         }
         for ((map, _), elem) in std::mem::take(&mut self.doubles) {
-            draft.drop_double(map, elem);
+            draft.drop_first(map, elem);
         }
         self.sweep_pools(contents, draft);
         let of_family = |ips: &BTreeSet<IpAddr>| {
@@ -176,7 +176,7 @@ impl Plane {
             sweep_plain(contents, name, elems, outer, draft);
         }
         self.boundaries(desired, found, draft);
-        self.sweep_ranges(desired, contents, draft);
+        self.sweep_ranges(contents, draft);
     }
 
     fn is_installed(&self, map: &str, side: Side, elem: &SetElem) -> bool {
@@ -212,29 +212,14 @@ impl Plane {
         }
     }
 
-    fn sweep_ranges(&self, desired: &Desired, contents: &program::Contents, draft: &mut Draft) {
-        let wanted: BTreeSet<Data> = self
-            .frontends
-            .keys()
-            .filter_map(|key| Some((key, desired.frontends.get(key)?)))
-            .flat_map(|(key, frontend)| wanted::ranges(key, &frontend.sources))
-            .map(|elem| elem.key)
-            .collect();
-        let owned = |key: &Data| {
-            let tail = key.len().checked_sub(self.words.len as usize);
-            let at = tail.and_then(|tail| {
-                decode_frontend_key(
-                    self.words.family,
-                    set::FRONTENDS[0],
-                    &Data::new(&key[..tail]),
-                )
-            });
-            at.is_some_and(|at| self.frontends.contains_key(&at))
-        };
-        // Those of frontends that are there were replaced already.
-        for elem in contents.elements(set::RANGES) {
-            if !wanted.contains(&elem.key) && !owned(&elem.key) {
-                draft.bury(set::RANGES, elem);
+    /// Ranges of frontends that are there were replaced already; all others go.
+    fn sweep_ranges(&self, contents: &program::Contents, draft: &mut Draft) {
+        for name in set::RANGES {
+            for elem in contents.elements(name) {
+                let of = self.frontend_of(name, &elem.key);
+                if of.is_none_or(|of| !self.frontends.contains_key(&of)) {
+                    draft.bury(name, elem);
+                }
             }
         }
     }

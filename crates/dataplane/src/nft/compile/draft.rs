@@ -1,13 +1,10 @@
 //! The transactions of one update, being gathered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use daymark_model::FrontendKey;
-use daymark_model::desired::Sources;
-use daymark_netlink::nft::{Data, Elements, Exists, Message, SetElem};
+use daymark_netlink::nft::{Elements, Exists, Message, SetElem};
 
-use super::wanted;
-use crate::nft::layout::{Words, frontend_key, set};
+use crate::nft::layout::{Words, set};
 use crate::nft::program::Program;
 
 /// The transactions that carry an update out, in order. Each may be cut between any two elements.
@@ -19,7 +16,7 @@ pub struct Update {
 
 /// One family's part of an update, by stage and set.
 pub(super) struct Draft {
-    words: Words,
+    pub(super) words: Words,
     /// New plans: chains, rules, numbers.
     pub(super) plans: Vec<Message>,
     /// Elements that change places with others in one piece: those that go, those that come.
@@ -29,7 +26,7 @@ pub(super) struct Draft {
     /// Second copies of frontends, and ranges that must make room, which go before anything else.
     first: Stage,
     /// Ranges that come: in a commit of their own, since a packet may find a frontend before it finds a range of the same commit.
-    ranges: Vec<SetElem>,
+    ranges: Stage,
     publish: Stage,
     withdraw: Stage,
     bury: Stage,
@@ -41,8 +38,9 @@ pub(super) struct Draft {
 type Stage = BTreeMap<&'static str, Vec<SetElem>>;
 
 /// What a frontend refers to comes before it; what refers to frontends comes behind.
-const PUBLISHED: [&str; 13] = [
-    set::RANGES,
+const PUBLISHED: [&str; 14] = [
+    set::RANGES[0],
+    set::RANGES[1],
     set::MEMBERS,
     set::SLOTS,
     set::LOCAL_BACKENDS,
@@ -109,14 +107,14 @@ impl Update {
 
 impl Draft {
     pub(super) fn new(words: Words) -> Self {
-        let [publish, withdraw, bury] = [Stage::new(), Stage::new(), Stage::new()];
+        let [ranges, publish, withdraw, bury] = [(); 4].map(|()| Stage::new());
         Self {
             words,
             plans: Vec::new(),
             replace: Vec::new(),
             replace_late: Vec::new(),
             first: Stage::new(),
-            ranges: Vec::new(),
+            ranges,
             publish,
             withdraw,
             bury,
@@ -166,53 +164,6 @@ impl Draft {
         }
     }
 
-    /// Makes the ranges of a frontend those of `sources`. What comes is published and what goes is buried, but ranges
-    /// must not overlap in the kernel: those that do change places in one transaction.
-    pub(super) fn replace_ranges(
-        &mut self,
-        program: &Program,
-        key: &FrontendKey,
-        sources: &Sources,
-    ) {
-        let FrontendKey::Address { .. } = key else {
-            return;
-        };
-        let wanted: BTreeSet<_> = wanted::ranges(key, sources)
-            .into_iter()
-            .map(Order)
-            .collect();
-        let at = frontend_key(key);
-        let table = program.table(&self.words.table());
-        let present = table
-            .into_iter()
-            .flat_map(|table| table.elements_from(set::RANGES, &at));
-        let present: BTreeSet<_> = present.map(Order).collect();
-        let come = wanted
-            .difference(&present)
-            .map(|Order(elem)| (elem, Way::In));
-        let go = present
-            .difference(&wanted)
-            .map(|Order(elem)| (elem, Way::Out));
-        for [go, come] in overlapping(come.chain(go).collect()) {
-            self.replace_overlapping(go, come);
-        }
-    }
-
-    /// Ranges that overlap each other and no others.
-    fn replace_overlapping(&mut self, go: Vec<SetElem>, come: Vec<SetElem>) {
-        if go.is_empty() {
-            self.ranges.extend(come);
-        } else if come.is_empty() {
-            go.into_iter().for_each(|elem| self.bury(set::RANGES, elem));
-        } else if go.len() + come.len() <= IN_ONE_PIECE {
-            self.replace.push((set::RANGES, [go, come]));
-        } else {
-            // More than a transaction holds. Clients inside them are dropped for the moment in between.
-            self.first.entry(set::RANGES).or_default().extend(go);
-            self.ranges.extend(come);
-        }
-    }
-
     /// Makes the boundaries of a set's ranges these, in one piece: they only mean something together.
     pub(super) fn replace_boundaries(
         &mut self,
@@ -247,9 +198,15 @@ impl Draft {
         self.replace_late.extend(pieces);
     }
 
-    /// A second copy of a frontend that is in both maps: it goes before anything else.
-    pub(super) fn drop_double(&mut self, map: &'static str, elem: SetElem) {
-        self.first.entry(map).or_default().push(elem);
+    /// A second copy of a frontend that is in both maps, or a range that others have no room beside: it goes before anything
+    /// else.
+    pub(super) fn drop_first(&mut self, from: &'static str, elem: SetElem) {
+        self.first.entry(from).or_default().push(elem);
+    }
+
+    /// A range that comes.
+    pub(super) fn admit(&mut self, to: &'static str, elem: SetElem) {
+        self.ranges.entry(to).or_default().push(elem);
     }
 
     fn stages(self) -> [Vec<Message>; 6] {
@@ -287,8 +244,8 @@ impl Draft {
             old.into_iter().chain(new)
         };
         first.extend(replace.into_iter().flat_map(exchange));
-        let ranges = (!ranges.is_empty()).then(|| add(set::RANGES, sorted(ranges)));
-        let ranges = ranges.into_iter().collect();
+        let ranges = in_order(ranges, PUBLISHED).map(|(name, elems)| add(name, elems));
+        let ranges = ranges.collect();
         let late = replace_late.into_iter().flat_map(exchange).collect();
         let mut second = plans;
         second.extend(in_order(publish, PUBLISHED).map(|(name, elems)| add(name, elems)));
@@ -307,7 +264,7 @@ impl Draft {
 
 fn in_order(
     mut stage: Stage,
-    order: [&'static str; 13],
+    order: [&'static str; 14],
 ) -> impl Iterator<Item = (&'static str, Vec<SetElem>)> {
     order
         .into_iter()
@@ -320,46 +277,5 @@ fn sorted(mut elems: Vec<SetElem>) -> Vec<SetElem> {
     elems
 }
 
-/// An element, ordered by both ends of its range.
-#[derive(PartialEq, Eq)]
-struct Order(SetElem);
-
-impl PartialOrd for Order {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Order {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (&self.0.key, self.0.key_end()).cmp(&(&other.0.key, other.0.key_end()))
-    }
-}
-
-/// Whether an element comes or goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Out,
-    In,
-}
-
-/// Groups of ranges, each overlapping nothing outside of its group: those that go, those that come.
-fn overlapping(mut ranges: Vec<(&SetElem, Way)>) -> Vec<[Vec<SetElem>; 2]> {
-    ranges.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
-    let mut groups: Vec<[Vec<SetElem>; 2]> = Vec::new();
-    let mut end: Option<Data> = None;
-    for (elem, way) in ranges {
-        let last = elem.key_end().unwrap_or(&elem.key);
-        if end.as_ref().is_none_or(|end| *end < elem.key) {
-            groups.push(Default::default());
-        }
-        end = end.max(Some(last.clone()));
-        if let Some([go, come]) = groups.last_mut() {
-            if way == Way::Out { go } else { come }.push(elem.clone());
-        }
-    }
-    groups
-}
-
-/// How many ranges may change places at once: 100 bytes each at most, in transactions of 200,000.
+/// How many elements may change places at once: 100 bytes each at most, in transactions of 200,000.
 const IN_ONE_PIECE: usize = 1_000;

@@ -112,9 +112,9 @@ impl Compiler {
 
 impl Plane {
     /// The frontend that an element of a map of frontends, or of ranges, belongs to.
-    fn frontend_of(&self, name: &str, key: &Data) -> Option<daymark_model::FrontendKey> {
+    pub(super) fn frontend_of(&self, name: &str, key: &Data) -> Option<daymark_model::FrontendKey> {
         let Words { family, len, .. } = self.words;
-        if name != set::RANGES {
+        if !set::RANGES.contains(&name) {
             return decode_frontend_key(family, name, key);
         }
         let end = key.len().checked_sub(len as usize)?;

@@ -262,7 +262,8 @@ impl Finder<'_> {
             FrontendKey::Address { ip, .. } => {
                 let own = SetElem::key(Data::addr(*ip));
                 probes.extend(self.by_key(set::SERVICE_ADDRESSES, own));
-                probes.extend(self.beginning(set::RANGES, &key));
+                let ranges = set::RANGES.into_iter();
+                probes.extend(ranges.filter_map(|name| self.beginning(name, &key)));
             }
             FrontendKey::NodePort { .. } => {
                 probes.extend(self.beginning(set::NODE_PORT_ADDRESSES, &[]));

@@ -34,7 +34,7 @@ pub(super) fn meaning(
             let backend = backend.map(|backend| backend.to_string());
             format!("pool {} has {}", word(0), backend.unwrap_or_default())
         }
-        set::RANGES => range_in_words(words, elem),
+        _ if set::RANGES.contains(&name) => range_in_words(words, elem),
         set::SERVICE_ADDRESSES => format!("unknown ports of {} are refused", ip()),
         set::NODE_PORT_ADDRESSES => format!("node ports answer at {}", ip()),
         set::LOCAL_BACKENDS => format!("{} may reach itself", ip()),
