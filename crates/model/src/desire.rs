@@ -166,6 +166,14 @@ impl Wishes {
         tcp.flat_map(|(_, pool)| distinct_ports(pool))
     }
 
+    /// Gives back the room for more: they are kept, and most Services have one of each.
+    fn fit(&mut self) {
+        self.frontends.shrink_to_fit();
+        self.pools.shrink_to_fit();
+        self.addresses.shrink_to_fit();
+        self.outer_addresses.shrink_to_fit();
+    }
+
     /// Addresses of backends on this node.
     pub fn local_backends(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let backends = self.pools.iter().flat_map(|(_, pool)| &pool.backends);
@@ -226,6 +234,7 @@ pub(crate) fn desire_and_count(
             backends += pools.map(|(_, pool)| pool.backends.len()).sum::<usize>();
         }
     }
+    wishes.fit();
     (wishes, MOST_LOOKED_AT - left)
 }
 

@@ -21,7 +21,7 @@ use crate::audience;
 use crate::desired::{Backend, List, Place};
 use crate::input::{Conditions, Endpoint, Hints, Node, ServicePort, Slice, SlicePort};
 
-pub(crate) use survey::{Looks, Named, Survey};
+pub(crate) use survey::{Looks, Named, Ranked, Survey};
 pub use survey::{anywhere, local_by_node};
 
 /// What one Service port may use on this node, in one family.

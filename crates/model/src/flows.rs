@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use crate::address::{Family, Protocol};
 use crate::desired::{FrontendKey, PortName};
-use crate::endpoints::{Named, Survey};
+use crate::endpoints::{Named, Ranked, Survey};
 use crate::input::{Change, ServiceKey, ServicePort, Slice};
 use crate::rules::GoneEndpoints;
 use crate::world::World;
@@ -395,12 +395,10 @@ struct Endpoints<'a> {
     surveys: BTreeMap<(ServiceKey, Family), Surveyed<'a>>,
 }
 
-/// Those that still answer, and all.
-type Ranked = (Arc<[SocketAddr]>, Arc<[SocketAddr]>);
-
 struct Surveyed<'a> {
     survey: Survey<'a>,
-    of_shape: BTreeMap<usize, Ranked>,
+    /// Those that still answer, and all.
+    of_shape: BTreeMap<usize, (Ranked, Ranked)>,
 }
 
 impl<'a> Endpoints<'a> {
@@ -443,7 +441,7 @@ impl Surveyed<'_> {
         };
         let look = of_shape.entry(*shape);
         let (living, named) = look.or_insert_with(|| survey.members(*shape));
-        let members = |ranked: &Arc<[SocketAddr]>| Members {
+        let members = |ranked: &Ranked| Members {
             ranked: Arc::clone(ranked),
             numbers: Arc::clone(numbers),
         };
@@ -455,7 +453,7 @@ impl Surveyed<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Members {
     /// Sorted; in place of each number stands its place in the list of numbers.
-    ranked: Arc<[SocketAddr]>,
+    ranked: Ranked,
     /// Ascending.
     numbers: Arc<[u16]>,
 }
@@ -464,16 +462,13 @@ impl Members {
     fn has(&self, endpoint: SocketAddr) -> bool {
         let rank = self.numbers.binary_search(&endpoint.port());
         let rank = rank.ok().and_then(|rank| u16::try_from(rank).ok());
-        rank.is_some_and(|rank| {
-            let ranked = SocketAddr::new(endpoint.ip(), rank);
-            self.ranked.binary_search(&ranked).is_ok()
-        })
+        rank.is_some_and(|rank| self.ranked.binary_search(&(endpoint.ip(), rank)).is_ok())
     }
 
-    fn all(&self) -> impl Iterator<Item = SocketAddr> {
+    fn all(&self) -> impl Iterator<Item = (IpAddr, u16)> {
         let number = |rank: u16| self.numbers.get(usize::from(rank)).copied();
         let all = self.ranked.iter();
-        all.filter_map(move |one| Some(SocketAddr::new(one.ip(), number(one.port())?)))
+        all.filter_map(move |(ip, rank)| Some((*ip, number(*rank)?)))
     }
 
     fn union(&self, other: &Self) -> Self {
@@ -484,11 +479,11 @@ impl Members {
             .copied()
             .collect();
         let numbers: Arc<[u16]> = numbers.into_iter().collect();
-        let ranked = |one: SocketAddr| {
-            let rank = numbers.binary_search(&one.port()).ok()?;
-            Some(SocketAddr::new(one.ip(), u16::try_from(rank).ok()?))
+        let ranked = |(ip, number): (IpAddr, u16)| {
+            let rank = numbers.binary_search(&number).ok()?;
+            Some((ip, u16::try_from(rank).ok()?))
         };
-        let both: BTreeSet<SocketAddr> = self.all().chain(other.all()).filter_map(ranked).collect();
+        let both: BTreeSet<_> = self.all().chain(other.all()).filter_map(ranked).collect();
         Self {
             ranked: both.into_iter().collect(),
             numbers,

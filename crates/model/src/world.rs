@@ -33,7 +33,8 @@ pub struct World {
     here: Here,
     /// Sorted: most Services have one slice, or two.
     slices_of: BTreeMap<ServiceKey, Vec<SliceKey>>,
-    wishes: BTreeMap<ServiceKey, Wishes>,
+    /// Boxed: a leaf of the map has room for eleven, and is half empty after a load in order.
+    wishes: BTreeMap<ServiceKey, Box<Wishes>>,
     /// How many ports of Services are not served because they are too many; hardly ever any.
     beyond: BTreeMap<ServiceKey, usize>,
     claims: Claims<FrontendKey, Arc<PortName>, Right, Frontend>,
@@ -290,17 +291,26 @@ impl World {
             let slices: Vec<&Arc<Slice>> = self.slices_of(key).collect();
             desire_and_count(service, &slices, &self.here)
         });
-        let (new, looked_at) = new.unwrap_or_default();
+        let (mut new, looked_at) = new.unwrap_or_default();
         self.looked_at += looked_at as u64;
-        let old = self.wishes.remove(key).unwrap_or_default();
+        let mut old = self.wishes.remove(key).map(|old| *old).unwrap_or_default();
         if new == old {
-            self.keep(key, new);
+            self.keep(key, old);
             return;
         }
-        self.replace_claims(&old, &new);
+        if (new.created, &new.frontends) == (old.created, &old.frontends) {
+            // As most often: only endpoints are others. Claims and tables hold the old ones.
+            new.frontends = std::mem::take(&mut old.frontends);
+            // Their listeners on loopback go by the endpoints.
+            let node_ports = new.frontends.iter().map(|(at, _)| *at);
+            let node_ports = node_ports.filter(|at| matches!(at, FrontendKey::NodePort { .. }));
+            contested.frontends.extend(node_ports);
+        } else {
+            self.replace_claims(&old, &new);
+            let frontends = old.frontends.iter().chain(&new.frontends);
+            contested.frontends.extend(frontends.map(|(at, _)| *at));
+        }
         self.replace_health_claims(key, &old, &new);
-        let frontends = old.frontends.iter().chain(&new.frontends);
-        contested.frontends.extend(frontends.map(|(at, _)| *at));
         let checks = old.health_checks.iter().chain(&new.health_checks);
         contested.health_checks.extend(checks.map(|(at, _)| *at));
         self.replace_pools(&old, &new, delta);
@@ -325,7 +335,7 @@ impl World {
         let beyond = (wishes.beyond > 0).then_some(wishes.beyond);
         put(&mut self.beyond, key, beyond);
         if !wishes.is_empty() {
-            self.wishes.insert(key.clone(), wishes);
+            self.wishes.insert(key.clone(), Box::new(wishes));
         }
     }
 
