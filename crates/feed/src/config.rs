@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::pauses::Pauses;
+
 /// A kind of object that a feed can watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -134,7 +136,14 @@ pub struct Config {
     pub silence: Duration,
     /// A kind that the API does not have, or lets us not see, is looked for again after so long.
     pub absent: Retry,
+    /// How long changes wait for each other at most, while more than fifty a second come without end.
+    pub longest_pause: Duration,
+    /// When Services and EndpointSlices are read on, for a thread that wants to sleep meanwhile.
+    pub pauses: Pauses,
 }
+
+/// A quarter of what kube-proxy waits between two syncs.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 impl Default for Config {
     /// Services and EndpointSlices alone, nodes none.
@@ -153,6 +162,8 @@ impl Default for Config {
                 longest: Duration::from_secs(10),
                 longest_away: Duration::from_secs(300),
             },
+            longest_pause: LONGEST_PAUSE,
+            pauses: Pauses::default(),
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! [`Feed::start`] opens one watch of each kind that [`Config`] wants. Each part of an agent takes
 //! a [`Subscription`]; its first batch is the whole state and comes once every list is complete, each
-//! later batch holds whatever was ready at once, with no timer in between. Which Services a
+//! later batch holds whatever was ready at once, with no timer in between while changes come slower than fifty a second. Which Services a
 //! part looks at is `model::audience`'s decision; the feed filters nothing, but does not ask for what no part of its agent looks at ([`Selection`]).
 //!
 //! Objects are decoded straight from the response's bytes into `model` records; no API object and no
@@ -21,6 +21,7 @@ mod feed;
 mod findings;
 mod hub;
 pub mod one;
+mod pauses;
 mod plane;
 pub mod record;
 mod reference;
@@ -38,6 +39,7 @@ pub use feed::Feed;
 pub use findings::{Findings, Reason, Whose};
 pub use hub::Subscription;
 pub use metrics::{KindMetrics, Metrics};
+pub use pauses::Pauses;
 pub use plane::{PlaneReceiver, PlaneSender, PlaneStatus, plane_channel};
 pub use reference::reference;
 

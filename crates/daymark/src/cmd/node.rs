@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_feed::{Feed, PlaneReceiver, PlaneStatus, plane_channel};
+use daymark_feed::{Feed, Pauses, PlaneReceiver, PlaneStatus, plane_channel};
 use daymark_lb::announcer;
 use daymark_lb::membership::{Timing, TimingError};
 use daymark_node::agent::{Agent, Ended};
@@ -151,9 +151,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let flags = flags(&mut kernel)?;
     start::privileged(&decided.settings, &args.kube_proxy)?;
     // A change goes through several tasks. On one thread they follow each other, and none wakes another thread up; what
-    // carries other people's traffic has threads of its own.
+    // carries other people's traffic, or answers to the clock, has threads of its own. So this one may sleep where nothing is to be
+    // done before the pause of a crowd of changes is over.
+    let pauses = Pauses::default();
+    let sleeps = pauses.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(move || sleeps.sleep_through())
         .build()?;
     let traffic = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -166,7 +170,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         timing,
         (kernel, flags),
         ending,
-        traffic.handle(),
+        (traffic.handle(), pauses),
     );
     let served = runtime.block_on(served);
     // Neither waits for what is on its way, such as a name that nobody resolves.
@@ -182,7 +186,7 @@ async fn serve(
     timing: Timing,
     (kernel, flags): (Netlink, TableFlags),
     ending: Ending,
-    traffic: &Handle,
+    (traffic, pauses): (&Handle, Pauses),
 ) -> anyhow::Result<()> {
     let Decided {
         settings, given, ..
@@ -216,7 +220,12 @@ async fn serve(
     vital.endless_on(traffic, "node ports on loopback", ports);
     let hears = !flags.contains(TableFlags::OWNER);
     let hearing = hears.then(|| foreign::follow(own, agent.orders()));
-    let feed = Feed::start(&client, feed_config(&args, &node_name));
+    let mut config = feed_config(&args, &node_name);
+    config.pauses = pauses;
+    if let Some(longest) = settings.longest_pause {
+        config.longest_pause = config.longest_pause.min(longest);
+    }
+    let feed = Feed::start(&client, config);
     let dns = {
         let _there = traffic.enter();
         start_dns(&args, &feed, &plane)?
@@ -230,6 +239,7 @@ async fn serve(
         };
         let (subscription, plane) = (feed.subscribe(), plane.clone());
         let metrics = Arc::clone(&announced);
+        let _there = traffic.enter();
         Announcing::start(client.clone(), subscription, plane, config, metrics)
     });
     let dns_metrics = dns.as_ref().map(|server| Arc::clone(server.metrics()));

@@ -129,7 +129,7 @@ fields! {
         "syncPeriod", "iptables-sync-period", sync_period: Period = Period::ZERO,
             "In this mode: `/healthz` turns bad when a change waits for twice as long. Nothing is done at intervals.";
         "minSyncPeriod", "iptables-min-sync-period", min_sync_period: Period = Period::ZERO,
-            "No meaning: a change is brought to the kernel at once; where more than fifty a second come without end, within 40 ms.";
+            "In this mode: a change is brought to the kernel at once; where more than fifty a second come without end they wait for each other, a quarter of a second, or so long where that is less.";
     }
 }
 
@@ -137,7 +137,7 @@ fields! {
     /// `ipvs`.
     struct Ipvs {
         "syncPeriod", "ipvs-sync-period", sync_period: Period = Period::ZERO, "In this mode: as `iptables.syncPeriod`.";
-        "minSyncPeriod", "ipvs-min-sync-period", min_sync_period: Period = Period::ZERO, "No meaning, as `iptables.minSyncPeriod`.";
+        "minSyncPeriod", "ipvs-min-sync-period", min_sync_period: Period = Period::ZERO, "In this mode: as `iptables.minSyncPeriod`.";
         "scheduler", "ipvs-scheduler", scheduler: String = String::new(),
             "No meaning: a new connection goes to a random endpoint. With `mode: ipvs` and a scheduler other than `rr`, an Event says so.";
         "excludeCIDRs", "ipvs-exclude-cidrs", exclude_cidrs: Vec<String> = Vec::new(),
@@ -156,7 +156,7 @@ fields! {
         "masqueradeBit", "", masquerade_bit: Option<i32> = None, "No meaning: daymark marks no packet.";
         "masqueradeAll", "", masquerade_all: bool = false, "In this mode: as `iptables.masqueradeAll`.";
         "syncPeriod", "", sync_period: Period = Period::ZERO, "In this mode: as `iptables.syncPeriod`.";
-        "minSyncPeriod", "", min_sync_period: Period = Period::ZERO, "No meaning, as `iptables.minSyncPeriod`.";
+        "minSyncPeriod", "", min_sync_period: Period = Period::ZERO, "In this mode: as `iptables.minSyncPeriod`.";
     }
 }
 

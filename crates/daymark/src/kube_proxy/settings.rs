@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) busy: Busy,
     /// How long a change may wait before the node is not healthy.
     pub(crate) patience: Duration,
+    /// How long changes may wait for each other where they come without end; `None`: as long as the feed finds right.
+    pub(crate) longest_pause: Option<Duration>,
     /// Kernel settings.
     pub(crate) sysctls: sysctls::Wanted,
     /// `oom_score_adj` of the process.
@@ -98,6 +100,7 @@ pub(crate) fn settings(given: &Given, node_name: &str, report: &mut Report) -> S
         ),
         busy: check.busy(),
         patience: check.patience(&full, mode),
+        longest_pause: longest_pause(&full, mode),
         sysctls: check.sysctls(&full, mode),
         oom_score: check.oom_score(&full),
         spared: check.spared(&full),
@@ -147,6 +150,16 @@ fn sync_period(full: &Configuration, mode: Mode) -> (&'static str, Period) {
         Mode::Ipvs => ("ipvs.syncPeriod", full.ipvs.sync_period),
         Mode::Nftables => ("nftables.syncPeriod", full.nftables.sync_period),
     }
+}
+
+/// Zero is no wish: so mode ipvs has it by default.
+fn longest_pause(full: &Configuration, mode: Mode) -> Option<Duration> {
+    let period = match mode {
+        Mode::Iptables => full.iptables.min_sync_period,
+        Mode::Ipvs => full.ipvs.min_sync_period,
+        Mode::Nftables => full.nftables.min_sync_period,
+    };
+    Some(period.duration()).filter(|period| !period.is_zero())
 }
 
 impl Settings {

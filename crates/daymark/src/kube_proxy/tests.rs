@@ -1,6 +1,7 @@
 //! Files and flags in, what the agent runs with out.
 
 use std::io::Write;
+use std::time::Duration;
 
 use clap::Parser;
 use daymark_model::input::{Detector, MasqueradeAll};
@@ -492,6 +493,20 @@ fn the_gate_for_loopback_refuses_what_is_not_served_there_in_mode_nftables_alone
 }
 
 /// Every kind of field, in the words of a cluster's own ConfigMap.
+#[test]
+fn changes_without_end_wait_for_each_other_no_longer_than_the_modes_own_min_sync_period() {
+    let pause = |body: &str| by_file(body, "").unwrap().settings.longest_pause;
+    let millis = |number| Some(Duration::from_millis(number));
+    assert_eq!(pause("mode: nftables\n"), millis(1_000));
+    assert_eq!(pause("mode: iptables\n"), millis(1_000));
+    assert_eq!(pause("mode: ipvs\n"), None);
+    let all = "iptables: {minSyncPeriod: 30ms}\nipvs: {minSyncPeriod: 20ms}\nnftables: {minSyncPeriod: 10ms}\n";
+    for (mode, longest) in [("iptables", 30), ("ipvs", 20), ("nftables", 10)] {
+        let body = format!("mode: {mode}\n{all}");
+        assert_eq!(pause(&body), millis(longest), "{mode}");
+    }
+}
+
 const WHOLE: &str = "mode: nftables
 clusterCIDR: 10.1.0.0/16,fd00:1::/48
 bindAddress: 0.0.0.0
@@ -592,5 +607,5 @@ fn a_document_that_unfolds_without_end_is_refused() {
             assert!(by_file(&deep, "").is_err(), "{depth} {open}");
         }
     }
-    assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }

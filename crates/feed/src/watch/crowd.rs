@@ -1,19 +1,26 @@
 //! Whether changes come without end, and should be taken in by the handful.
 //!
 //! What one change costs, alone, is for the most part what it costs to wake up for it: the socket, the hub, each subscriber, a
-//! commit, and memory that others have used meanwhile. So after [`AT_ONCE`] changes that came faster than one every [`PAUSE`], a watch
-//! waits that long before it reads on, and everything that came meanwhile is one batch. Where not even a millisecond passes without
-//! another, the batch is closed after as long again: no change waits for longer than twice [`PAUSE`]. Whatever comes slower, and
-//! every change after a calm, is read at once.
+//! commit, and memory that others have used meanwhile (of the plane's part nine tenths, docs/benchmarks.md). So after [`AT_ONCE`] changes
+//! that came faster than one every [`LEAK`], a watch waits before it reads on ([`LONGEST`], or less where the configuration says so or that would be more than
+//! [`PLENTY`]), and everything that came meanwhile is one batch. Where not even a millisecond passes without another, the
+//! batch is closed after [`LEAST`]. Whatever comes slower, and every change after a calm, is read at once.
 
 use std::time::{Duration, Instant};
 
-/// How long changes wait for each other while they come without end.
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
+use crate::config::LONGEST_PAUSE as LONGEST;
+
+/// One change every so often may go on for ever without a pause.
+const LEAK: Duration = Duration::from_millis(20);
 /// So many are read at once before that.
 const AT_ONCE: u32 = 50;
+/// But not for many more than this: a server must not be left waiting until there is room to send (kube-apiserver ends
+/// watches that do not read), and what is gained by more is little.
+const PLENTY: usize = 50;
+/// However many they are, for so long: the pause of a watch, and what is added to a batch after one.
+pub(super) const LEAST: Duration = Duration::from_millis(20);
 
-/// Counts what comes, as a bucket that runs empty by one every [`PAUSE`].
+/// Counts what comes, as a bucket that runs empty by one every [`LEAK`].
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     /// When the bucket will be empty.
@@ -21,18 +28,26 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// Takes note of something that was read. Returns whether to wait before more is.
-    pub(super) fn came(&mut self, now: Instant) -> Next {
+    /// Takes note of so many changes that were read. Returns whether to wait before more are.
+    pub(super) fn came(&mut self, now: Instant, changes: usize) -> Next {
         let empty = self.empty.map_or(now, |empty| empty.max(now));
-        // Full is full: the calm after a crowd need not be longer than that before it.
-        let empty = (empty + PAUSE).min(now + PAUSE * (AT_ONCE + 1));
+        let full = LEAK * AT_ONCE;
+        let more = LEAK * u32::try_from(changes).unwrap_or(AT_ONCE).min(AT_ONCE);
+        // Fuller it does not get than what runs out of it in a pause: the calm after a crowd need not be longer than that before it.
+        let empty = (empty + more).min(now + full + LONGEST);
         self.empty = Some(empty);
-        if empty - now > PAUSE * AT_ONCE {
-            Next::AfterAPause
+        if empty - now > full {
+            Next::After(pause(changes))
         } else {
             Next::AtOnce
         }
     }
+}
+
+/// How long to wait after a batch of so many, if they come on at that pace.
+fn pause(changes: usize) -> Duration {
+    let times = u32::try_from(changes / PLENTY).unwrap_or(u32::MAX).max(1);
+    (LONGEST / times).max(LEAST)
 }
 
 /// When to read on.
@@ -40,44 +55,76 @@ impl Crowd {
 pub(super) enum Next {
     /// As soon as something is there.
     AtOnce,
-    /// After [`PAUSE`], everything that is there by then.
-    AfterAPause,
+    /// After a pause of this length, everything that is there by then.
+    After(Duration),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// How many of `count` changes, one every so many milliseconds, are followed by a pause, if that takes no time.
-    fn pauses(count: u32, every: u64) -> u32 {
+    /// How many batches of `changes` that come in `seconds`, evenly, are followed by a pause; and how long a change waits at most.
+    fn pauses(changes: u32, seconds: f64) -> (usize, Duration) {
         let mut crowd = Crowd::default();
         let start = crate::clock::now();
-        let mut at = start;
-        let mut pauses = 0;
-        for _ in 0..count {
-            pauses += u32::from(crowd.came(at) == Next::AfterAPause);
-            at += Duration::from_millis(every);
+        let times: Vec<Instant> = (0..changes)
+            .map(|n| start + Duration::from_secs_f64(seconds * f64::from(n) / f64::from(changes)))
+            .collect();
+        let (mut at, mut pauses, mut longest) = (start, 0, Duration::ZERO);
+        let mut waiting = &times[..];
+        while let Some(first) = waiting.first().copied() {
+            at = at.max(first);
+            let come = waiting.partition_point(|time| *time <= at);
+            longest = longest.max(at - first);
+            waiting = &waiting[come..];
+            if let Next::After(pause) = crowd.came(at, come) {
+                pauses += 1;
+                at += pause;
+            }
         }
-        pauses
+        (pauses, longest)
     }
 
     #[test]
-    fn what_comes_slower_than_the_pause_is_read_at_once_and_so_is_a_burst() {
-        assert_eq!(pauses(1_000, 20), 0);
-        assert_eq!(pauses(AT_ONCE, 0), 0);
-        assert_eq!(pauses(AT_ONCE + 1, 0), 1);
-        // At twice that pace every second one stays in the bucket.
-        assert_eq!((pauses(99, 10), pauses(105, 10)), (0, 6));
+    fn what_comes_slower_than_the_bucket_runs_empty_is_read_at_once_and_so_is_a_burst() {
+        assert_eq!(pauses(1_000, 20.0).0, 0);
+        assert_eq!(pauses(AT_ONCE, 0.0).0, 0);
+        // One after the other, as from a socket.
+        let mut crowd = Crowd::default();
+        let now = crate::clock::now();
+        let nexts: Vec<Next> = (0..=AT_ONCE).map(|_| crowd.came(now, 1)).collect();
+        assert!(nexts[..50].iter().all(|next| *next == Next::AtOnce));
+        assert_eq!(nexts[50], Next::After(LONGEST));
+    }
+
+    #[test]
+    fn at_a_hundred_a_second_there_are_four_batches_a_second_after_the_first() {
+        let (pauses, longest) = pauses(6_000, 60.0);
+        assert!((225..=245).contains(&pauses), "{pauses}");
+        assert!(longest <= LONGEST, "{longest:?}");
+    }
+
+    #[test]
+    fn the_more_come_the_shorter_they_wait() {
+        assert_eq!([0, 1, 50, 99].map(pause), [LONGEST; 4]);
+        assert_eq!(pause(100), LONGEST / 2);
+        assert_eq!(pause(usize::MAX), LEAST);
+        let (batches, longest) = pauses(50_000, 10.0);
+        // As many as come in the pause that so many ask for.
+        assert!((100..=200).contains(&batches), "{batches}");
+        assert!(longest <= LONGEST, "{longest:?}");
     }
 
     #[test]
     fn after_a_crowd_reading_comes_back_with_the_calm() {
         let mut crowd = Crowd::default();
         let start = crate::clock::now();
+        crowd.came(start, 50);
         for _ in 0..1_000 {
-            crowd.came(start);
+            crowd.came(start, 50);
         }
-        assert_eq!(crowd.came(start + PAUSE / 2), Next::AfterAPause);
-        assert_eq!(crowd.came(start + PAUSE * 3), Next::AtOnce);
+        assert_eq!(crowd.came(start + LONGEST / 2, 1), Next::After(LONGEST));
+        let calm = start + LONGEST + LEAK * 2;
+        assert_eq!(crowd.came(calm, 1), Next::AtOnce);
     }
 }

@@ -23,19 +23,19 @@ mod tests;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http_body_util::BodyExt;
 use kube::client::Body;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use self::backoff::Backoff;
 use self::broken::Broken;
-use self::crowd::{Crowd, Next, PAUSE};
+use self::crowd::{Crowd, LEAST, Next};
 use self::lines::Lines;
 use self::request::{Ask, request};
 use self::trouble::{REMIND, REMIND_ABSENT, Told, Trouble, remedy};
@@ -350,8 +350,8 @@ impl Watch {
         let mut lines = Lines::default();
         let (mut crowd, mut next) = (Crowd::default(), Next::AtOnce);
         loop {
-            if next == Next::AfterAPause {
-                sleep(PAUSE).await;
+            if let Next::After(length) = next {
+                sleep_until(self.pause(length).into()).await;
             }
             let patience = if listing {
                 FIRST_EVENTS
@@ -366,12 +366,12 @@ impl Watch {
                 Ok(Some(chunk)) => chunk,
             };
             let mut taken = self.take(&chunk, &mut lines, &mut listing);
-            if next == Next::AfterAPause {
+            if next != Next::AtOnce {
                 self.gather(&mut body, &mut lines, &mut taken).await;
             }
             if taken.lines > 0 && !listing {
                 *progress = Progress::Some;
-                next = crowd.came(clock::now());
+                next = crowd.came(clock::now(), taken.lines);
             }
             self.send(taken.messages).await?;
             match (taken.error, taken.stream) {
@@ -382,9 +382,20 @@ impl Watch {
         }
     }
 
-    /// Takes in what came during a pause; of what goes on coming, as much as comes in as long a time.
+    /// Begins a pause and says when it ends. Other kinds change all the time in a large cluster, Leases above all: their pauses are their
+    /// own, and keep no Service waiting.
+    fn pause(&self, length: Duration) -> Instant {
+        let now = clock::now();
+        let length = length.min(self.config.longest_pause);
+        match self.kind {
+            Kind::Service | Kind::EndpointSlice => self.config.pauses.begin(now, length),
+            _ => now + length,
+        }
+    }
+
+    /// Takes in what came during a pause; of what goes on coming, as much as comes in [`LEAST`].
     async fn gather(&mut self, body: &mut Body, lines: &mut Lines, taken: &mut Taken) {
-        let end = clock::now() + PAUSE;
+        let end = clock::now() + LEAST;
         while taken.error.is_none() && taken.lines < HANDFUL && clock::now() < end {
             match timeout(GAP, self.chunk(body, self.config.silence)).await {
                 Ok(Ok(Some(chunk))) => {
@@ -500,7 +511,7 @@ enum Stream {
 
 /// What waits is read until nothing comes for so long,
 const GAP: Duration = Duration::from_millis(1);
-/// or for as long as the pause was, or until it is so many changes.
+/// or for [`LEAST`], or until it is so many changes.
 const HANDFUL: usize = 2_000;
 /// Patience for the answer to a watch request; it comes before the first event.
 const OPEN: Duration = Duration::from_secs(15);

@@ -295,7 +295,7 @@ async fn what_vanished_while_nobody_watched_is_not_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_without_end_is_gathered_for_as_long_as_a_pause() {
+async fn what_comes_without_end_is_gathered_for_a_while() {
     // Four in a millisecond, for ever.
     let step = GAP / 4;
     let steady = futures::stream::unfold(6, move |revision| async move {
