@@ -247,6 +247,17 @@ pub(super) async fn api_address(
     }
 }
 
+/// Gives back what the first state needed on its way to the kernel and nobody needs any more.
+pub(super) async fn give_back_memory(mut plane: PlaneReceiver) {
+    if first_state(&mut plane).await == FirstState::Never {
+        return;
+    }
+    tokio::time::sleep(CALM).await;
+    daymark_sys::process::give_back_memory();
+}
+
+/// After the first state: what follows from it is done by then, the look at stale flows too.
+const CALM: Duration = Duration::from_secs(2);
 /// How long an agent that ends waits for the API to take the Event about it.
 const TOLD: Duration = Duration::from_secs(2);
 
