@@ -135,6 +135,8 @@ flags! {
         DST_NAT_DONE = 0x100, "DST_NAT_DONE";
         /// It is being removed.
         DYING = 0x200, "DYING";
+        /// A flowtable forwards it, past conntrack.
+        OFFLOAD = 0x4000, "OFFLOAD";
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Removed {
     /// Gone before.
     pub gone: usize,
     /// Not removed: the kernel forwards them by a flowtable, past conntrack, and gives them up only when that has let them go
-    /// (EBUSY, `ctnetlink_del_conntrack`).
+    /// (EBUSY, `ctnetlink_del_conntrack` before Linux 6.4 and 6.1.32; newer ones remove them, and the flowtable lets go at the next packet).
     pub offloaded: usize,
 }
 

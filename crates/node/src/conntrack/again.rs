@@ -1,7 +1,7 @@
 //! Verdicts about flows that the kernel would not give up, for one later look.
 //!
-//! A flow that a flowtable forwards (`flow add` of a ruleset that is not ours) passes conntrack by, and cannot be removed from it
-//! while it does (EBUSY). The flowtable lets it go after half a minute without a packet, or when the connection ends. So it is
+//! A flow that a flowtable forwards (`flow add` of a ruleset that is not ours) passes conntrack by, and kernels before 6.4 and 6.1.32 (commit
+//! 9b7c68b3911a) do not let it be removed while it does (EBUSY). The flowtable lets it go after half a minute without a packet, or when the connection ends. So it is
 //! looked for once more after that, and no more: a client that never pauses keeps its flow for as long as it likes, and to
 //! look for it all the time would help nobody.
 

@@ -45,6 +45,13 @@ pub fn isolated_test(test: &str, body: impl FnOnce()) -> Ran {
                 "no test is called {test}:\n{}",
                 text[0]
             );
+            // What the body said of itself, which nobody else would pass on.
+            for line in text[1]
+                .lines()
+                .filter(|line| line.contains(" ... SKIPPED: "))
+            {
+                let _ = writeln!(io::stderr(), "{line}");
+            }
             Ran::Isolated
         }
         Err(error) => skip(test, &error),
