@@ -22,7 +22,7 @@ use kube::Client;
 use kube::config::{AuthInfo, Config};
 
 use connect::connect;
-use kubeconfig::config_of;
+use kubeconfig::{config_of, config_of_user};
 pub(crate) use requests::Requests;
 
 /// How a node's agent reaches the API.
@@ -210,6 +210,13 @@ pub(crate) async fn from_kubeconfig(path: &Path) -> anyhow::Result<Client> {
     let proxy = config.proxy_url.as_ref().map(proxy::shown);
     tracing::info!(server = %config.cluster_url, proxy, "the API");
     connect(config, None).with_context(|| unusable(path))
+}
+
+/// A client for the kubeconfig of who calls (`KUBECONFIG`, `~/.kube/config`), if there is one that can be used.
+pub(crate) async fn of_user() -> Option<Client> {
+    let mut config = config_of_user().await?;
+    environment(&mut config).ok()?;
+    connect(config, None).ok()
 }
 
 /// The proxy of the environment, where the kubeconfig names none.

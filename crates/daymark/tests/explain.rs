@@ -313,6 +313,7 @@ fn the_usual_questions_are_answered_and_packets_agree() {
 
     by_hand(&lab);
     an_answer_taken_elsewhere(&lab, "typo", selector);
+    an_answer_about_a_pod(&lab, "typo");
     without_an_address(&lab);
 
     assert_eq!(first_cause(&lab.explain("svc/alias").0), "external-name");
@@ -377,6 +378,35 @@ fn an_answer_taken_elsewhere(lab: &Lab, service: &str, selector: &str) {
         text(&without).contains("--kubeconfig"),
         "{}",
         text(&without)
+    );
+}
+
+/// The agent was told addresses, and whoever takes its answer to a kubeconfig says which Pod has them.
+fn an_answer_about_a_pod(lab: &Lab, service: &str) {
+    let pods: Api<Pod> = Api::default_namespaced(lab.client.clone());
+    let pod = lab.runtime.block_on(pods.get("client-1")).unwrap();
+    let address = pod.status.unwrap().pod_ip.unwrap();
+    let (mut found, _) = lab.explain(&format!("svc/{service} --from {address}"));
+    found.as_object_mut().unwrap().remove("pods").unwrap();
+    let path = lab.folder.join("answer.json");
+    std::fs::write(&path, found.to_string()).unwrap();
+    let kubeconfig = text(&lab.run(&["lab", "kubeconfig"]));
+    let of = |who: &str| {
+        let path = path.to_str().unwrap();
+        let kubeconfig = kubeconfig.trim();
+        let by = ["--kubeconfig", kubeconfig, "--from", who];
+        lab.run(&[&["explain", "--answer", path][..], &by].concat())
+    };
+    let told = text(&of("pod/client-1"));
+    let head = format!("from pod/client-1 ({address})\n");
+    assert!(told.contains(&head), "{told}");
+    let other = of("pod/web-2");
+    assert_eq!(other.status.code(), Some(3));
+    let said = text(&other);
+    assert!(said.contains(&format!("is about {address}")), "{said}");
+    assert!(
+        said.contains("ask the agent of node-2 with --from"),
+        "{said}"
     );
 }
 

@@ -17,12 +17,23 @@ use super::{REMEDY, proxy, unusable, url};
 /// The file, the field and its value, and what to write.
 pub(super) async fn config_of(path: &Path) -> anyhow::Result<Config> {
     let shown = path.display();
-    let mut file = Kubeconfig::read_from(path).map_err(|error| match error {
+    let file = Kubeconfig::read_from(path).map_err(|error| match error {
         KubeconfigError::ReadConfig(source, _) => {
             anyhow!("cannot read the kubeconfig {shown}: {source}; {REMEDY}")
         }
         error => anyhow!(error).context(unusable(path)),
     })?;
+    whole(file, path).await
+}
+
+/// What the files of `KUBECONFIG` say, or `~/.kube/config`, if anything that can be used.
+pub(super) async fn config_of_user() -> Option<Config> {
+    let file = Kubeconfig::read().ok()?;
+    whole(file, Path::new("of the environment")).await.ok()
+}
+
+async fn whole(mut file: Kubeconfig, path: &Path) -> anyhow::Result<Config> {
+    let shown = path.display();
     let judged = judge(&mut file);
     let judged = judged.map_err(|why| anyhow!("the kubeconfig {shown} cannot be used: {why}"))?;
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())

@@ -3,12 +3,12 @@
 mod answer;
 mod pods;
 mod remedies;
+mod sender;
 mod table;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use daymark_lab::cluster::outside_addresses;
@@ -22,6 +22,7 @@ use crate::agent_socket::{self, Agents, Which};
 use crate::out::say;
 use crate::{client, failure};
 use pods::Pods;
+use sender::Sender;
 
 /// Flags of `daymark explain`.
 #[derive(clap::Args)]
@@ -31,6 +32,7 @@ use pods::Pods;
   daymark explain svc/web -n shop --from 198.51.100.9 --address 192.0.2.10
   daymark explain svc/web --lab --from outside
   kubectl -n kube-system exec POD -c node -- daymark explain svc/web -o json | daymark explain --answer -
+  kubectl -n kube-system exec POD -c node -- daymark explain svc/web --from ADDRESS -o json | daymark explain --answer - --from pod/NAME
 
 The node's agent answers: for each address of the Service the rules in order, the endpoints considered, the verdict, and what
 the kernel holds. With a kubeconfig (--kubeconfig, KUBECONFIG, ~/.kube/config, the lab's) Pods are read too: why a Pod is no
@@ -41,15 +43,15 @@ pub(crate) struct Args {
     #[arg(value_name = "svc/NAME", value_parser = service_name, required_unless_present = "answer")]
     service: Option<String>,
     /// Ask no agent: take what `daymark explain -o json` printed elsewhere, `-` for standard input, and add what the Pods say.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["service", "namespace", "from", "port", "address", "socket", "lab", "node"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["service", "namespace", "port", "address", "socket", "lab", "node"])]
     answer: Option<PathBuf>,
     /// Its namespace.
     #[arg(long, short, default_value = "default")]
     namespace: String,
     /// Who sends: `pod` (a Pod of the node), pod/NAME, pod/NAMESPACE/NAME, node/NAME, `node` (the agent's own), `outside`, or
-    /// addresses.
-    #[arg(long, value_name = "WHO", default_value = "pod", value_parser = who)]
-    from: Who,
+    /// addresses; `pod` if it is not said. With --answer, pod/NAME or addresses: the answer has to be about them.
+    #[arg(long, value_name = "WHO", value_parser = who)]
+    from: Option<Who>,
     /// One of its ports alone: number, node port or name.
     #[arg(long)]
     port: Option<String>,
@@ -179,8 +181,16 @@ fn add_pods(args: &Args, path: &Path, runtime: &Runtime) -> anyhow::Result<Findi
     let (namespace, name) = answer::service(&findings)?;
     let api = runtime.block_on(api(args.kubeconfig.clone()))?;
     let api = api.context(
-        "--answer adds what the Pods say, which is in the API: give --kubeconfig, or set KUBECONFIG",
+        "--answer adds what the Pods say, which is in the API: give --kubeconfig, or set KUBECONFIG; where there is neither, ask the agent \
+         itself, with --from ADDRESS for a Pod",
     )?;
+    if let Some(who) = &args.from {
+        let sender = runtime.block_on(Sender::claimed(who, Some(&api), &namespace))?;
+        sender.is_meant_by(&findings)?;
+        let note = sender.elsewhere(&findings.explained.node);
+        findings.note = note.or(findings.note);
+        findings.from = sender.name;
+    }
     let pods = runtime.block_on(pods::read(&api, &namespace, &name, &findings.explained));
     remedies::fit(&mut findings.explained, &pods);
     findings.pods = Some(pods);
@@ -203,13 +213,7 @@ fn ask(args: &Args, service: &str, runtime: &Runtime) -> anyhow::Result<Findings
     if let Some(pods) = &pods {
         remedies::fit(&mut explained, pods);
     }
-    let elsewhere = client.node.filter(|node| *node != explained.node);
-    let note = elsewhere.map(|node| {
-        format!(
-            "{} is on {node}, whose agent decides about its packets: ask that one. This is what {} does with such packets",
-            client.name, explained.node
-        )
-    });
+    let note = client.elsewhere(&explained.node);
     Ok(Findings {
         from: client.name,
         note,
@@ -237,20 +241,7 @@ async fn api(named: Option<PathBuf>) -> anyhow::Result<Option<Client>> {
     if let Some(path) = named {
         return client::from_kubeconfig(&path).await.map(Some);
     }
-    Ok(
-        match kube::Config::from_kubeconfig(&Default::default()).await {
-            Ok(config) => Client::try_from(config).ok(),
-            Err(_) => None,
-        },
-    )
-}
-
-/// Who sends, resolved.
-struct Sender {
-    name: String,
-    from: From,
-    /// The node whose agent decides about its packets.
-    node: Option<String>,
+    Ok(client::of_user().await)
 }
 
 async fn resolve(args: &Args, agents: &Agents, api: Option<&Client>) -> anyhow::Result<Sender> {
@@ -259,34 +250,22 @@ async fn resolve(args: &Args, agents: &Agents, api: Option<&Client>) -> anyhow::
         from,
         node: node.cloned(),
     };
-    Ok(match &args.from {
+    let who = args.from.as_ref().unwrap_or(&Who::OwnPod);
+    Ok(match who {
         Who::OwnPod => sender("a Pod of this node", From::OwnPod, None),
         Who::Outside => match agents {
             Agents::Lab(_) => sender("outside", From::Addresses(outside_addresses().into()), None),
             Agents::Socket(_) => sender("outside", From::Outside, None),
         },
-        Who::Node(None) => sender("the node itself", From::Node, None),
+        Who::Node(None) => sender(sender::NODE, From::Node, None),
         Who::Node(node) => {
             let name = format!("node/{}", node.as_deref().unwrap_or_default());
             sender(&name, From::Node, node.as_ref())
         }
-        Who::Addresses(ips) => {
-            let shown: Vec<String> = ips.iter().map(ToString::to_string).collect();
-            sender(&shown.join(","), From::Addresses(ips.clone()), None)
-        }
+        Who::Addresses(ips) => Sender::addresses(ips),
         Who::Pod(namespace, name) => {
             let namespace = namespace.as_deref().unwrap_or(&args.namespace);
-            let api = api.with_context(|| {
-                format!("--from pod/{name}: its address is in the API: give --kubeconfig, or the address itself")
-            })?;
-            let found = tokio::time::timeout(PATIENCE, pods::client(api, namespace, name)).await;
-            let (from, node) = found.with_context(|| {
-                format!(
-                    "--from pod/{name}: the API did not answer within {} s",
-                    PATIENCE.as_secs()
-                )
-            })??;
-            sender(&format!("pod/{name}"), from, node.as_ref())
+            Sender::pod(api, namespace, name).await?
         }
     })
 }
@@ -295,8 +274,6 @@ fn print(text: &str) {
     say!("{text}");
 }
 
-/// How long the API may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The exit code where nothing could be found out.
 pub(super) const UNKNOWN: u8 = 3;
 

@@ -367,14 +367,9 @@ fn an_answer_from_elsewhere_is_what_was_printed_there() {
     }
     let parse = |words: &str| Program::try_parse_from(words.split(' ')).map(|_| ());
     assert!(parse("explain --answer -").is_ok());
+    assert!(parse("explain --answer - --from pod/client-1").is_ok());
     assert!(parse("explain").is_err(), "which Service?");
-    for other in [
-        "svc/web",
-        "--from outside",
-        "--lab",
-        "--socket /a",
-        "-n shop",
-    ] {
+    for other in ["svc/web", "--lab", "--socket /a", "-n shop"] {
         assert!(
             parse(&format!("explain --answer - {other}")).is_err(),
             "{other}"
@@ -400,4 +395,59 @@ fn of_a_service_that_the_api_alone_has_it_is_said_why() {
         "{}",
         told("10.96.0.7")
     );
+}
+
+#[tokio::test]
+async fn an_answer_is_held_against_whom_it_is_said_to_be_about() {
+    let pod = |addresses: &[&str], node: &str| Sender {
+        name: "pod/client-1".to_owned(),
+        from: From::Pod {
+            addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+            node: Some(node.to_owned()),
+        },
+        node: Some(node.to_owned()),
+    };
+    let mut found = findings(vec![answer(vec![])]);
+    found.from = "10.244.1.9".to_owned();
+    // One of a Pod's two addresses was asked with.
+    let both = pod(&["10.244.1.9", "fd00::9"], "node-1");
+    both.is_meant_by(&found).unwrap();
+    assert_eq!(both.elsewhere("node-1"), None);
+    let note = both.elsewhere("node-2").unwrap();
+    assert!(note.starts_with("pod/client-1 is on node-1"), "{note}");
+    let other = pod(&["10.244.2.3", "fd00::3"], "node-2");
+    let said = other.is_meant_by(&found).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "--from pod/client-1: the answer is about 10.244.1.9 (10.244.1.9), and not about 10.244.2.3,fd00::3: ask the agent of node-2 with \
+         --from 10.244.2.3,fd00::3"
+    );
+    let in_node_network = Sender {
+        from: From::Node,
+        ..pod(&[], "node-1")
+    };
+    let said = in_node_network.is_meant_by(&found).unwrap_err().to_string();
+    assert!(said.contains("--from node"), "{said}");
+    found.from = sender::NODE.to_owned();
+    in_node_network.is_meant_by(&found).unwrap();
+    found.explained.client.clear();
+    both.is_meant_by(&found).unwrap_err();
+
+    let claimed = async |text: &str| {
+        let sender = Sender::claimed(&who(text).unwrap(), None, "shop").await;
+        sender.err().map(|error| error.to_string())
+    };
+    assert_eq!(claimed("10.244.1.9").await, None);
+    let said = claimed("pod/client-1").await.unwrap();
+    for part in [
+        "--kubeconfig",
+        "--from ADDRESS",
+        "kubectl -n shop get pod client-1",
+    ] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+    for text in ["pod", "node", "node/node-1", "outside"] {
+        let said = claimed(text).await.unwrap();
+        assert!(said.contains("where the agent is asked"), "{said}");
+    }
 }
