@@ -1,17 +1,20 @@
 //! Lists of source ranges follow each other, cut at every element: who is in both is never kept out, who is in neither is never
 //! let in, and no set ever holds two ranges that overlap, which the kernel would refuse.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use daymark_case::random::Random;
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::compile::{Compiler, Update};
 use daymark_dataplane::nft::layout::{Words, set};
 use daymark_dataplane::nft::program::Program;
-use daymark_model::{Delta, Desired, Family};
+use daymark_dataplane::nft::trace::{self, Host, Memory, Moments};
+use daymark_model::decide::Arrival;
+use daymark_model::{Delta, Desired, Family, Packet, Protocol};
 use daymark_netlink::nft::SetElem;
 
 use crate::common::{compiled_desired, pieces, sizes, world_of};
+use crate::singles;
 
 /// All clients that there are: 10.0.0.0/28.
 const CLIENTS: u8 = 16;
@@ -131,6 +134,67 @@ fn an_agent_that_dies_between_two_lists_keeps_nobody_out_either() {
             assert_eq!(sizes(&program), sizes(&compiled_desired(next)));
         }
     }
+}
+
+/// From a client to the load balancer.
+fn packet(client: u8) -> Packet {
+    Packet {
+        arrival: Arrival::Link,
+        interface: None,
+        source: [10, 0, 0, client].into(),
+        destination: [172, 30, 0, 200].into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+    }
+}
+
+/// All commits of a change lie between any two questions of a packet.
+fn ask(states: [&Desired; 2], programs: [&Program; 2], packet: &Packet) {
+    let allowed = states.map(|desired| singles::of_model(desired, packet));
+    let addresses = &states[1].own_addresses;
+    let [before, after] = programs.map(|program| Host { program, addresses });
+    for asked_before in 1.. {
+        let moments = Moments {
+            before,
+            after,
+            asked_before,
+        };
+        let walked = trace::across(moments, packet, 0, &mut Memory::default());
+        let (got, _, asked) = walked.expect("programs that fit together");
+        assert!(
+            allowed.iter().any(|allowed| allowed.contains(&got)),
+            "{packet:?} got {got:?} with a change behind question {asked_before}, not of {allowed:?}"
+        );
+        if asked <= asked_before {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_list_that_moves_between_two_questions_of_a_packet_is_found_all_the_same() {
+    let mut random = Random::new(9_002);
+    let mut moves = BTreeMap::new();
+    let (mut compiler, _) = Compiler::new(TableFlags::NONE);
+    for _ in 0..CHANGES {
+        let (old, new) = (compiler.desired().clone(), some(&mut random));
+        let before = compiler.program().clone();
+        compiler.update(&Delta::between(&old, &new));
+        let after = compiler.program();
+        let sides = [&before, after].map(|program| {
+            let mut sides = set::RANGES.into_iter();
+            sides.position(|name| !held(program, name).is_empty())
+        });
+        // Where everybody may come, before or behind, another plan does it: its rules are those of the moment when the packet came.
+        if sides.contains(&None) {
+            continue;
+        }
+        *moves.entry(sides).or_insert(0) += 1;
+        let packets = (0..CLIENTS).map(packet);
+        packets.for_each(|packet| ask([&old, &new], [&before, after], &packet));
+    }
+    let enough = moves.len() == 4 && moves.values().all(|times| *times > 10);
+    assert!(enough, "from and to either set: {moves:?}");
 }
 
 const CHANGES: usize = 300;
