@@ -1,11 +1,14 @@
 //! What is loaded is what is read back, and a plane that finds it has nothing to do.
 
+use std::collections::BTreeSet;
+
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Found, Plane};
 use daymark_dataplane::nft::compile::Compiler;
 use daymark_dataplane::nft::layout::set;
+use daymark_dataplane::nft::program::Contents;
 use daymark_model::Delta;
-use daymark_netlink::nft::{Expr, Value, Verdict};
+use daymark_netlink::nft::{Expr, Name, Value, Verdict};
 use daymark_sys::ns::isolated_test;
 
 use crate::common::{EVERY_CHAIN, compiled, every_plan, sizes, world_of};
@@ -74,6 +77,23 @@ fn tables_that_have_counted_packets_are_adopted() {
     let update = adopted.reconcile(world.desired().clone());
     let sent: usize = update.transactions.iter().map(Vec::len).sum();
     assert_eq!(sent, 0, "nothing is to be changed");
+}
+
+/// As those of a build whose layout had the same number before it was released.
+#[test]
+fn tables_that_lack_a_set_are_not_adopted() {
+    let whole = compiled(&every_plan());
+    let names = |table: &Contents| table.sets.keys().cloned().collect::<Vec<_>>();
+    let names: BTreeSet<Name> = whole.tables().flat_map(names).collect();
+    assert!(set::RANGES.iter().all(|name| names.contains(*name)));
+    for name in names {
+        let mut lacking = whole.clone();
+        for table in lacking.tables_mut() {
+            table.sets.remove(&name);
+        }
+        let why = Compiler::adopt(lacking, TableFlags::NONE).expect_err("not this layout");
+        assert!(why.contains(&*name), "{name}: {why}");
+    }
 }
 
 /// A load balancer for clients in these prefixes.

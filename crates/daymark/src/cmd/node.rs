@@ -296,10 +296,7 @@ async fn serve(
         (Arc::clone(&node_name), Arc::clone(&metrics)),
     );
     vital.job("the look at the API's address", address);
-    vital.job(
-        "giving back memory",
-        start::give_back_memory(plane.clone()),
-    );
+    vital.job("giving back memory", start::give_back_memory(plane.clone()));
     let told = start::tell_node(
         client.clone(),
         settings.notices.clone(),
