@@ -14,6 +14,10 @@
 //! - An agent whose renewals do not come back for a whole duration stops renewing until its watch has listed
 //!   again: otherwise it would stay elected and silent.
 //!
+//! - *Joining*: an agent whose Lease is new is known before it is elected. Its first renewal says that it joins, and the one after that, a
+//!   renewal's time later, does not any more: with that event of the watch everybody elects it, itself included, so that an address passes from
+//!   one to the other without a pause. Where nobody was elected yet, the first who has joined is the beginning for all who are known by then:
+//!   agents that start in the same moment do not each begin alone. An agent whose Lease is there already, from a process before it, is known.
 //! - *In the dark*: an agent who sees nobody renew, not even itself, does not know whether the API is away for all or for
 //!   itself alone. It keeps to what was so before: who was alive is alive, also whoever would lapse before this agent's own fence.
 //!   Past the fence an owner goes on with care ([`crate::l2::responder`]: it yields to whoever claims the address), and nobody
@@ -42,6 +46,17 @@ pub struct Announcer {
     pub lapse: Option<Duration>,
     /// The prefixes that the node is on the link of.
     pub prefixes: Vec<Cidr>,
+    /// Whether it is to be elected.
+    pub standing: Standing,
+}
+
+/// Whether an announcer is elected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not yet: it makes itself known.
+    Joining,
+    /// It is.
+    Joined,
 }
 
 /// One renewal of one process.
@@ -69,6 +84,18 @@ pub struct Membership {
     /// When anybody was last seen to renew.
     heard: Option<Moment>,
     dark: Option<Dark>,
+    entry: Entry,
+}
+
+/// How far this agent has come with joining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// Whether others know it is not known before the first list.
+    Unlisted,
+    /// Its Lease is new. When the first renewal was sent that came back.
+    Joining(Option<Moment>),
+    /// Others elect it, or will with its next renewal.
+    Joined,
 }
 
 /// A time in which nobody is seen to renew.
@@ -84,9 +111,17 @@ struct Dark {
 struct Seen {
     renewal: Renewal,
     prefixes: Vec<Cidr>,
+    standing: Standing,
     /// When it was seen to renew.
     at: Moment,
     until: Moment,
+}
+
+impl Seen {
+    /// Whether it lives and is elected.
+    fn is_joined(&self, now: Moment) -> bool {
+        self.standing == Standing::Joined && now < self.until
+    }
 }
 
 impl Membership {
@@ -103,6 +138,7 @@ impl Membership {
             proven: None,
             heard: None,
             dark: None,
+            entry: Entry::Unlisted,
         }
     }
 
@@ -112,19 +148,60 @@ impl Membership {
             self.saw_own(now, &lease.renewal);
         }
         let until = now + lease.lapse.unwrap_or(self.timing.lapse);
-        match self.seen.get_mut(&lease.node) {
+        let before = self.seen.get_mut(&lease.node);
+        let standing = match before {
             // The same renewal again, from a fresh list: no sign of life.
-            Some(seen) if seen.renewal == lease.renewal => seen.prefixes = lease.prefixes,
-            _ => {
-                let seen = Seen {
-                    renewal: lease.renewal,
-                    prefixes: lease.prefixes,
-                    at: now,
-                    until,
-                };
-                self.seen.insert(lease.node, seen);
-                self.hears(now);
+            Some(seen) if seen.renewal == lease.renewal => {
+                seen.prefixes = lease.prefixes;
+                return;
             }
+            // It began together with the first who had joined.
+            Some(seen) if seen.is_joined(now) && seen.renewal.holder == lease.renewal.holder => {
+                Standing::Joined
+            }
+            Some(seen)
+                if seen.standing == Standing::Joining && lease.standing == Standing::Joined =>
+            {
+                self.joins(now);
+                Standing::Joined
+            }
+            _ => lease.standing,
+        };
+        let seen = Seen {
+            renewal: lease.renewal,
+            prefixes: lease.prefixes,
+            standing,
+            at: now,
+            until,
+        };
+        self.seen.insert(lease.node, seen);
+        self.hears(now);
+    }
+
+    /// Somebody who was joining has joined. Where nobody had before, so have all who are known.
+    fn joins(&mut self, now: Moment) {
+        if self.seen.values().any(|seen| seen.is_joined(now)) {
+            return;
+        }
+        for seen in self.seen.values_mut() {
+            seen.standing = Standing::Joined;
+        }
+        if self.seen.contains_key(&self.own) {
+            self.entry = Entry::Joined;
+        }
+    }
+
+    /// What the renewal says of this agent that is sent now.
+    pub fn standing(&mut self, now: Moment) -> Standing {
+        // A clock that ticks each renewal does not do so to the microsecond.
+        let long_enough = self.timing.renew - self.timing.renew / 4;
+        match self.entry {
+            Entry::Joining(Some(sent)) if now.since(sent) >= long_enough => {
+                self.entry = Entry::Joined;
+                Standing::Joined
+            }
+            Entry::Unlisted | Entry::Joining(_) => Standing::Joining,
+            Entry::Joined => Standing::Joined,
         }
     }
 
@@ -142,6 +219,9 @@ impl Membership {
         let (_, sent) = self.sent[at];
         self.sent.drain(..=at);
         self.confirmed = self.confirmed.max(Some(sent));
+        if self.entry == Entry::Joining(None) {
+            self.entry = Entry::Joining(Some(sent));
+        }
         self.proven = Some(now);
     }
 
@@ -157,6 +237,13 @@ impl Membership {
     pub fn listed(&mut self, now: Moment, nodes: &[Arc<str>]) {
         self.seen.retain(|node, _| nodes.contains(node));
         self.proven = Some(now);
+        if self.entry == Entry::Unlisted {
+            self.entry = if nodes.contains(&self.own) {
+                Entry::Joined
+            } else {
+                Entry::Joining(None)
+            };
+        }
     }
 
     fn hears(&mut self, now: Moment) {
@@ -223,6 +310,12 @@ impl Membership {
             .is_some_and(|at| now.since(at) < self.timing.lapse)
     }
 
+    /// Whether no renewal of this agent has come back yet.
+    #[must_use]
+    pub fn is_unheard(&self) -> bool {
+        self.confirmed.is_none()
+    }
+
     /// A renewal that carries `written` is about to be sent.
     pub fn renewing(&mut self, now: Moment, written: i64) {
         self.sent.push_back((written, now));
@@ -247,12 +340,13 @@ impl Membership {
         self.seen.get(node).is_some_and(|seen| now < seen.until)
     }
 
-    /// The nodes whose announcers live, with the prefixes they are on the link of. In the dark those that lived when it
+    /// The nodes whose announcers live and have joined, with the prefixes they are on the link of. In the dark those that lived when it
     /// began, this one among them.
     pub fn alive(&self, now: Moment) -> impl Iterator<Item = (&Arc<str>, &[Cidr])> {
         let living = self
             .seen
             .iter()
+            .filter(|(_, seen)| seen.standing == Standing::Joined)
             .filter(move |(node, seen)| match self.dark {
                 Some(dark) => **node == self.own || seen.until > dark.since,
                 None => self.is_alive(now, node),

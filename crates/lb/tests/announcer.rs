@@ -390,6 +390,33 @@ fn no_address_moves_while_the_api_is_away_nor_when_it_is_back() {
     isolated_test(test, || at_a_site(quick(), absences));
 }
 
+#[test]
+fn of_two_that_start_in_the_same_moment_one_answers_from_the_beginning() {
+    let test = "of_two_that_start_in_the_same_moment_one_answers_from_the_beginning";
+    isolated_test(test, || at_a_site(Timing::default(), beginnings));
+}
+
+fn beginnings(_: &NetNs, _: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
+    let agents = [0, 1].map(start);
+    let vips = VIPS.map(|vip| vip.parse::<IpAddr>().unwrap());
+    let mut owners = [None; 2];
+    // Six seconds: they have begun after one.
+    for _ in 0..6_000 {
+        std::thread::sleep(Duration::from_millis(1));
+        for (vip, owner) in vips.iter().zip(&mut owners) {
+            let answering = [0, 1].into_iter().filter(|at| agents[*at].answers(*vip));
+            let answering: Vec<usize> = answering.collect();
+            match (&answering[..], *owner) {
+                ([], None) => {}
+                ([now], None) => *owner = Some(*now),
+                ([now], Some(first)) if *now == first => {}
+                _ => panic!("{vip} was with {owner:?}, and is with {answering:?}"),
+            }
+        }
+    }
+    assert!(owners.iter().all(Option::is_some), "{owners:?}");
+}
+
 fn absences(_: &NetNs, _: &[Mac; 2], start: &dyn Fn(usize) -> Agent) {
     let agents = [0, 1].map(start);
     let vips = VIPS.map(|vip| vip.parse::<IpAddr>().unwrap());

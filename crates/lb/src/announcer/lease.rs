@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::clock;
-use crate::membership::{Announcer, Renewal, Timing};
+use crate::membership::{Announcer, Renewal, Standing, Timing};
 use crate::moment::Moment;
 
 /// The name of a node's Lease is this and the node's name.
@@ -26,6 +26,8 @@ const PREFIX: &str = "daymark-announcer-";
 const LABEL: (&str, &str) = ("daymark.io/part", "announcer");
 /// The prefixes that the node is on the link of, with commas.
 const ON_LINK: &str = "daymark.io/on-link";
+/// There while the announcer makes itself known and is not to be elected.
+const JOINING: &str = "daymark.io/joining";
 
 /// How this process shows that it lives.
 #[derive(Clone)]
@@ -60,20 +62,29 @@ impl Heartbeat {
     }
 
     /// Writes one renewal; makes the Lease when there is none.
-    pub(super) async fn renew(&self, written: i64, prefixes: &[Cidr]) -> Result<(), kube::Error> {
+    pub(super) async fn renew(
+        &self,
+        written: i64,
+        prefixes: &[Cidr],
+        standing: Standing,
+    ) -> Result<(), kube::Error> {
         let on_link = prefixes
             .iter()
             .map(Cidr::to_string)
             .collect::<Vec<_>>()
             .join(",");
         let spec = self.spec(written);
-        let patch = json!({ "metadata": { "annotations": { ON_LINK: on_link } }, "spec": spec });
+        let joining = (standing == Standing::Joining).then_some("true");
+        let annotations = json!({ ON_LINK: on_link, JOINING: joining });
+        let patch = json!({ "metadata": { "annotations": annotations }, "spec": spec });
         match self
             .leases
             .patch(&self.name(), &PatchParams::default(), &Patch::Merge(patch))
             .await
         {
-            Err(kube::Error::Api(status)) if status.code == 404 => self.create(spec, on_link).await,
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                self.create(spec, on_link, joining).await
+            }
             other => other.map(drop),
         }
     }
@@ -88,12 +99,19 @@ impl Heartbeat {
         }
     }
 
-    async fn create(&self, spec: LeaseSpec, on_link: String) -> Result<(), kube::Error> {
+    async fn create(
+        &self,
+        spec: LeaseSpec,
+        on_link: String,
+        joining: Option<&str>,
+    ) -> Result<(), kube::Error> {
+        let joining = joining.map(|text| (JOINING.to_owned(), text.to_owned()));
+        let on_link = (ON_LINK.to_owned(), on_link);
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name()),
                 labels: Some(BTreeMap::from([(LABEL.0.to_owned(), LABEL.1.to_owned())])),
-                annotations: Some(BTreeMap::from([(ON_LINK.to_owned(), on_link)])),
+                annotations: Some(joining.into_iter().chain([on_link]).collect()),
                 owner_references: self.node_reference().await.map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
@@ -278,11 +296,9 @@ const LONGEST_REFUSED: Duration = Duration::from_secs(30);
 fn announcer(lease: &Lease) -> Option<Announcer> {
     let node = lease.metadata.name.as_deref()?.strip_prefix(PREFIX)?;
     let spec = lease.spec.as_ref()?;
-    let on_link = lease
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(ON_LINK));
+    let annotations = lease.metadata.annotations.as_ref();
+    let annotation = |name| annotations.and_then(|annotations| annotations.get(name));
+    let on_link = annotation(ON_LINK);
     Some(Announcer {
         node: node.into(),
         renewal: Renewal {
@@ -301,6 +317,11 @@ fn announcer(lease: &Lease) -> Option<Announcer> {
             .flat_map(|text| text.split(','))
             .filter_map(Cidr::parse)
             .collect(),
+        // An agent that does not know the annotation joins at once.
+        standing: match annotation(JOINING) {
+            Some(_) => Standing::Joining,
+            None => Standing::Joined,
+        },
     })
 }
 

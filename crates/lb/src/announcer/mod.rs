@@ -10,6 +10,7 @@
 //! what keeps an address from having two owners or none:
 //! 1. the Lease is renewed only once the data plane has committed something, or no plane runs here, and only while
 //!    every interface that is needed can be listened on: a node that cannot serve is not elected;
+//!    One whose Lease is new is known for a renewal before it is elected;
 //! 2. an address is answered for only once the plane holds the batch that made this node able to serve it;
 //! 3. when the Lease's renewals no longer come back, answers end by themselves if others are still heard; if nothing is
 //!    heard at all they go on with care, and end where another node claims the address ([`crate::membership`]).
@@ -226,7 +227,12 @@ impl Task {
                 self.owners.changed(self.view.apply(&batch));
             }
             // An error means that the plane is gone: its last word stands.
-            Ok(()) = self.plane.changed() => {}
+            Ok(()) = self.plane.changed() => {
+                // The first renewal may have waited for it; others that start now do not wait for a tick either.
+                if self.membership.is_unheard() {
+                    self.renewals.reset_immediately();
+                }
+            }
             news = self.watch.next() => self.heard(news),
             _ = self.renewals.tick() => self.renew(),
             Some(renewed) = self.renewing.join_next() => {
@@ -277,12 +283,13 @@ impl Task {
             return;
         }
         let written = self.stamps.next();
+        let standing = self.membership.standing(now);
         self.membership.renewing(now, written);
         let heartbeat = self.heartbeat.clone();
         let prefixes = prefixes(&self.listed);
         let patience = self.config.timing.renew();
         self.renewing.spawn(async move {
-            match timeout(patience, heartbeat.renew(written, &prefixes)).await {
+            match timeout(patience, heartbeat.renew(written, &prefixes, standing)).await {
                 Ok(Ok(())) => return true,
                 Ok(Err(error)) => tracing::warn!(%error, "the announcer's Lease was not renewed"),
                 Err(_) => {

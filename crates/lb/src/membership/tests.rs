@@ -18,6 +18,7 @@ fn lease(node: &str, holder: &str, written: i64) -> Announcer {
         renewal,
         lapse: Some(Duration::from_secs(3)),
         prefixes: vec![],
+        standing: Standing::Joined,
     }
 }
 
@@ -41,6 +42,139 @@ fn a_lease_lives_from_when_it_was_seen_to_change() {
     membership.saw(at(2500), lease("other", "o", -4_000_000));
     assert_eq!(alive(&membership, at(5499)), ["other"]);
     assert_eq!(membership.deadline(at(2500)), Some(at(5500)));
+}
+
+fn joining(node: &str, holder: &str, written: i64) -> Announcer {
+    Announcer {
+        standing: Standing::Joining,
+        ..lease(node, holder, written)
+    }
+}
+
+/// Agents that watch one API: each event reaches all of them, in one order.
+struct Agents(Vec<(&'static str, Membership)>);
+
+impl Agents {
+    /// Each lists before any of them has a Lease.
+    fn begin(names: &[&'static str]) -> Self {
+        let agent = |name: &&'static str| {
+            let holder = format!("{name}_1");
+            let mut one =
+                Membership::new((*name).into(), holder.as_str().into(), Timing::default());
+            one.listed(NOW, &[]);
+            (*name, one)
+        };
+        Self(names.iter().map(agent).collect())
+    }
+
+    /// One renews, and all see it a millisecond later. Whom each holds for alive then.
+    fn renews(&mut self, name: &str, millis: u64) -> Vec<Vec<String>> {
+        let now = at(millis);
+        let written = i64::try_from(millis).unwrap();
+        let found = self.0.iter_mut().find(|(one, _)| *one == name);
+        let one = &mut found.unwrap().1;
+        let standing = one.standing(now);
+        one.renewing(now, written);
+        let seen = Announcer {
+            standing,
+            ..lease(name, &format!("{name}_1"), written)
+        };
+        let views = self.0.iter_mut().map(|(_, one)| {
+            one.saw(at(millis + 1), seen.clone());
+            one.look(at(millis + 1));
+            let living = alive(one, at(millis + 1)).into_iter();
+            living.map(str::to_owned).collect()
+        });
+        views.collect()
+    }
+}
+
+#[test]
+fn those_who_start_in_the_same_moment_are_elected_together() {
+    let mut agents = Agents::begin(&["a", "b", "c"]);
+    for (name, millis) in [("a", 0), ("b", 3), ("c", 900)] {
+        let views = agents.renews(name, millis);
+        assert!(views.iter().all(Vec::is_empty), "{name}: {views:?}");
+    }
+    // The first who has joined is the beginning for all, and nobody begins alone.
+    for (name, millis) in [("a", 1000), ("b", 1003), ("c", 1900), ("a", 2000)] {
+        let views = agents.renews(name, millis);
+        assert_eq!(views, vec![["a", "b", "c"]; 3], "{name}");
+    }
+}
+
+#[test]
+fn one_alone_is_elected_after_a_renewal() {
+    let mut agents = Agents::begin(&["a"]);
+    assert_eq!(agents.renews("a", 0), [[""; 0]]);
+    // What hastens a renewal, such as an interface that comes, does not hasten this.
+    assert_eq!(agents.renews("a", 300), [[""; 0]]);
+    assert_eq!(agents.renews("a", 999), [["a"]]);
+}
+
+#[test]
+fn who_comes_later_is_elected_by_all_with_the_same_event() {
+    let mut agents = Agents::begin(&["a", "b"]);
+    for (name, millis) in [("a", 0), ("b", 1), ("a", 1000), ("b", 1001)] {
+        agents.renews(name, millis);
+    }
+    // Two more come, one after the other. They find the first two, who have joined.
+    for (name, millis) in [("c", 1500), ("d", 1900)] {
+        let mut late = Agents::begin(&[name]).0.remove(0);
+        for (node, written) in [("a", 1000), ("b", 1001)] {
+            late.1
+                .saw(at(millis), lease(node, &format!("{node}_1"), written));
+        }
+        agents.0.push(late);
+        let views = agents.renews(name, millis);
+        assert!(views.iter().all(|view| view == &["a", "b"]), "{views:?}");
+    }
+    for (name, millis, expected) in [
+        ("a", 2000, &["a", "b"][..]),
+        ("b", 2001, &["a", "b"]),
+        ("c", 2500, &["a", "b", "c"]),
+        ("d", 2900, &["a", "b", "c", "d"]),
+    ] {
+        let views = agents.renews(name, millis);
+        assert!(
+            views.iter().all(|view| view == expected),
+            "{name}: {views:?}"
+        );
+    }
+}
+
+#[test]
+fn a_process_whose_lease_is_there_is_known_already() {
+    let mut membership = Membership::new("me".into(), "me_2".into(), Timing::default());
+    membership.saw(at(0), lease("me", "me_1", 1));
+    membership.listed(at(0), &["me".into()]);
+    assert_eq!(membership.standing(at(0)), Standing::Joined);
+    membership.renewing(at(0), 2);
+    membership.saw(at(1), lease("me", "me_2", 2));
+    assert_eq!(alive(&membership, at(1)), ["me"]);
+}
+
+#[test]
+fn who_lapsed_while_joining_or_joins_anew_begins_with_nothing() {
+    let mut membership = membership();
+    membership.saw(at(0), lease("b", "b", 1));
+    membership.saw(at(0), joining("a", "a", 1));
+    assert_eq!(alive(&membership, at(0)), ["b"]);
+    // It goes, and another process of that node comes with a new Lease.
+    membership.left("a");
+    membership.saw(at(100), joining("a", "a2", 1));
+    assert_eq!(alive(&membership, at(100)), ["b"]);
+    membership.saw(at(1100), lease("a", "a2", 2));
+    assert_eq!(alive(&membership, at(1100)), ["a", "b"]);
+    // The same process does not fall back while it lives.
+    membership.saw(at(1200), joining("a", "a2", 3));
+    assert_eq!(alive(&membership, at(1200)), ["a", "b"]);
+    // In the dark whoever had joined stays, and who had not does not come.
+    let mut dark = self::membership();
+    all_is_well(&mut dark, at(0), 1);
+    dark.saw(at(10), joining("new", "n", 1));
+    dark.look(at(60_000));
+    assert_eq!(alive(&dark, at(60_000)), ["me", "other"]);
 }
 
 #[test]
