@@ -1,16 +1,20 @@
 //! What somebody writes to harm others, or by mistake: it costs the Service that it is of, and every other goes on.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use daymark_case::Case;
 use daymark_case::random::{self, Random, Size};
 use daymark_model::desire::MOST_LOOKED_AT;
 use daymark_model::desired::List;
-use daymark_model::endpoints::{Lists, Presence, anywhere, local_by_node, select};
+use daymark_model::endpoints::{Lists, Presence, anywhere, local_by_node, named, select, serving};
 use daymark_model::explain::{Cause, PortAsked, Question};
+use daymark_model::flows::{self, Flow, Stage};
 use daymark_model::input::ServicePort;
-use daymark_model::{Change, Desired, Family, Node, Packet, ServiceKey, Verdict, World, decide};
+use daymark_model::{
+    Change, Desired, Family, FrontendKey, Node, Packet, ServiceKey, Verdict, World, decide,
+};
 use proptest::prelude::*;
 
 use crate::explain::{ask, causes_of};
@@ -212,7 +216,7 @@ fn ten_thousand_endpoints_behind_a_thousand_ports_are_looked_at_once_a_change() 
     ready.endpoints[7].conditions.ready = Some(true);
     let before = world.looked_at();
     let changes = [Change::Slice(slice.key.clone(), Some(ready.into()))];
-    let suspects = daymark_model::flows::suspects(&world, &changes);
+    let suspects = flows::suspects(&world, &changes);
     world.apply(changes);
     assert!(!suspects.judge(&world).is_empty());
     assert_eq!(world.looked_at() - before, 10_000);
@@ -284,7 +288,7 @@ fn holds_together(world: &World) {
     let desired = world.desired();
     for (at, frontend) in &desired.frontends {
         let (protocol, port) = at.protocol_port();
-        let daymark_model::FrontendKey::Address { ip, .. } = *at else {
+        let FrontendKey::Address { ip, .. } = *at else {
             continue;
         };
         let packet = Packet {
@@ -326,6 +330,36 @@ proptest! {
                     List::Local => local,
                 };
                 prop_assert_eq!(&pool.backends, &alone, "{:?}", key);
+            }
+        }
+    }
+
+    /// And flows may go on to the endpoints that answer for their port.
+    #[test]
+    fn flows_may_go_on_where_each_port_by_itself_says(seed in any::<u64>()) {
+        let case = random::case(seed, Size { steps: 1, packets: 0, ..Size::default() });
+        let mut world = World::new(case.options.clone());
+        let changes = &case.steps[0].changes;
+        let suspects = flows::suspects(&world, changes);
+        world.apply(changes.iter().cloned());
+        let verdicts = suspects.judge(&world);
+        for (at, frontend) in &world.desired().frontends {
+            let FrontendKey::Address { ip, protocol, port: number } = *at else {
+                continue;
+            };
+            let name = &frontend.port;
+            let mut ports = world.inputs().services[&name.service].ports.iter();
+            let is_it = |port: &&ServicePort| (&port.name, port.protocol) == (&name.port, name.protocol);
+            let port = ports.find(is_it).expect("a port");
+            let slices = || world.slices_of(&name.service);
+            let living = serving(slices(), port, at.family());
+            let all = named(slices(), port, at.family());
+            let beside = |one: &SocketAddr| SocketAddr::new(one.ip(), one.port() ^ 1);
+            let others: Vec<SocketAddr> = all.iter().map(beside).collect();
+            for answers in all.into_iter().chain(others) {
+                let original = SocketAddr::new(ip, number);
+                let flow = Flow { protocol, stage: Stage::Opening, original, answers };
+                prop_assert_eq!(verdicts.is_stale(&flow), !living.contains(&answers), "{} to {}", at, answers);
             }
         }
     }
