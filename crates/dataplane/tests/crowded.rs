@@ -86,6 +86,20 @@ impl Site {
         forget(&mut self.socket, verdicts, Which::Datagrams, told).expect("no failure")
     }
 
+    /// What the kernel of the node says of packets for which there was no room.
+    fn dropped(&self) -> u64 {
+        let read = || std::fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack");
+        let text = of_node(&self.lab).within(read).expect("on the node");
+        let text = text.expect("counters");
+        let mut lines = text.lines().map(str::split_whitespace);
+        let names = lines.next().expect("names");
+        let column = names.clone().position(|name| name == "drop").expect("drop");
+        let of_line = |mut line: std::str::SplitWhitespace<'_>| {
+            u64::from_str_radix(line.nth(column).expect("a number"), 16).expect("hexadecimal")
+        };
+        lines.map(of_line).sum()
+    }
+
     fn client(&self, port: u16) -> Client {
         let ns = self.lab.ns(&Place::Pod("pod-9".to_owned())).expect("a Pod");
         let bound = ns.within(|| UdpSocket::bind(("10.244.1.9", port)));
@@ -278,10 +292,13 @@ fn a_full_table_costs_new_clients_alone_and_what_is_forgotten_makes_room() {
 
         let filled = fill(&mut site.socket);
         assert!((SMALL / 2..SMALL).contains(&filled), "{filled} flows");
+        let before = site.dropped();
         for _ in 0..5 {
             assert_eq!(new.ask(), None, "there is no room for it");
             assert_eq!(old.ask().as_deref(), Some("pod/pod-5"), "it stands");
         }
+        // By which the agent tells that it is full.
+        assert!(site.dropped() >= before + 5, "{before}, {}", site.dropped());
         // What must be forgotten is, and a look costs what it does else; the clients that stand have the places that they need.
         let verdicts = site.step();
         let forgotten = site.forget(&verdicts);

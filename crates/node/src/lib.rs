@@ -31,6 +31,7 @@ mod clock;
 pub mod conntrack;
 pub mod events;
 pub mod foreign;
+pub mod full;
 pub mod health;
 pub mod health_check;
 pub mod leftovers;

@@ -42,11 +42,13 @@ pub struct Metrics {
     configuration_refused: Gauge<i64, AtomicI64>,
     conntrack_failing: Gauge<i64, AtomicI64>,
     conntrack_restarts: Counter<u64, AtomicU64>,
+    conntrack_full: Gauge<i64, AtomicI64>,
     loopback: Family<OfFamily, Gauge<i64, AtomicI64>>,
     loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
     behind: Mutex<Option<Instant>>,
     conntrack: Mutex<Option<String>>,
+    full: Mutex<Option<String>>,
     pub(crate) kube_proxy: KubeProxy,
     node: Mutex<Option<Eligibility>>,
     adopted: AtomicBool,
@@ -86,11 +88,13 @@ impl Default for Metrics {
             configuration_refused: Gauge::default(),
             conntrack_failing: Gauge::default(),
             conntrack_restarts: Counter::default(),
+            conntrack_full: Gauge::default(),
             loopback: Family::default(),
             loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
             behind: Mutex::new(None),
             conntrack: Mutex::default(),
+            full: Mutex::default(),
             kube_proxy: KubeProxy::default(),
             node: Mutex::new(None),
             adopted: AtomicBool::new(false),
@@ -173,6 +177,11 @@ impl Default for Metrics {
             metrics.conntrack_restarts.clone(),
         );
         registry.register(
+            "daymark_conntrack_full",
+            "Whether the kernel dropped new connections in the last ten seconds because it tracks as many as it may",
+            metrics.conntrack_full.clone(),
+        );
+        registry.register(
             "kubeproxy_nftables_localhost_nodeport_listeners",
             "Node ports that are served on loopback",
             metrics.loopback.clone(),
@@ -230,6 +239,17 @@ impl Metrics {
     pub(crate) fn conntrack_fell(&self, why: String) {
         self.conntrack_restarts.inc();
         self.set_conntrack_failure(Some(why));
+    }
+
+    pub(crate) fn set_conntrack_full(&self, full: Option<String>) {
+        self.conntrack_full.set(full.is_some().into());
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = full;
+    }
+
+    /// What is to be said of a table of tracked connections that has no room.
+    pub(crate) fn conntrack_full(&self) -> Option<String> {
+        let full = self.full.lock();
+        full.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn conntrack_restarts(&self) -> u64 {

@@ -26,7 +26,7 @@ use daymark_node::leftovers::Scope;
 use daymark_node::metrics::Metrics;
 use daymark_node::metrics::connections::{self, Connections};
 use daymark_node::metrics::refused::Refused;
-use daymark_node::{events, foreign, health, health_check, loopback};
+use daymark_node::{events, foreign, full, health, health_check, loopback};
 use daymark_sys::probe::{self, Answer, Capabilities};
 use tokio::runtime::Handle;
 use tracing::info;
@@ -303,6 +303,8 @@ async fn serve(
         Arc::clone(&node_name),
     );
     vital.job("what is told of the Node", told);
+    let full = full::follow(client.clone(), Arc::clone(&node_name), Arc::clone(&metrics));
+    vital.endless("the look at the table of tracked connections", full);
     let config = config_file::Watch {
         flags: args.kube_proxy.clone(),
         spread: Duration::from_secs(args.config_spread.into()),

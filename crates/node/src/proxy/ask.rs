@@ -222,7 +222,9 @@ impl<K: Kernel> Proxy<K> {
     /// Its thread takes nothing any more once it has ended; verdicts about nothing cost it nothing.
     fn conntrack_part(&mut self) -> wire::Part {
         self.tell_cleaner(Verdicts::default());
-        let (healthy, text) = match self.metrics.conntrack_failure() {
+        let stay = |why| format!("flows of endpoints that left stay until a look succeeds: {why}");
+        let full = self.metrics.conntrack_full();
+        let (healthy, text) = match self.metrics.conntrack_failure().map(stay).or(full) {
             None => (
                 true,
                 match self.metrics.conntrack_restarts() {
@@ -232,10 +234,7 @@ impl<K: Kernel> Proxy<K> {
                     ),
                 },
             ),
-            Some(failure) => (
-                false,
-                format!("flows of endpoints that left stay until a look succeeds: {failure}"),
-            ),
+            Some(failure) => (false, failure),
         };
         wire::Part {
             name: "conntrack".to_owned(),
