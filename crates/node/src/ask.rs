@@ -55,7 +55,14 @@ pub enum Ask {
         reply: oneshot::Sender<Option<Ports>>,
     },
     /// What an Event is to name; `None`: it is not there, or there is nothing to say about it any more.
-    Reference(About, oneshot::Sender<Option<Box<ObjectReference>>>),
+    Reference {
+        /// What it is about.
+        about: About,
+        /// Its reason.
+        reason: &'static str,
+        /// The answer.
+        reply: oneshot::Sender<Option<Box<ObjectReference>>>,
+    },
     /// Whose address this is, in words: a Service's, or that of one that a ServiceCIDR has it for; `None` if nobody's.
     Holder(IpAddr, oneshot::Sender<Option<String>>),
     /// How many nodes have endpoints.

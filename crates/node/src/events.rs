@@ -286,8 +286,12 @@ impl Pen {
     }
 
     async fn write(&mut self, waiting: Waiting) -> Request {
-        let about = waiting.notice.about.clone();
-        let asked = self.ask(|reply| Ask::Reference(about, reply));
+        let (about, reason) = (waiting.notice.about.clone(), waiting.notice.reason);
+        let asked = self.ask(|reply| Ask::Reference {
+            about,
+            reason,
+            reply,
+        });
         match asked.await.flatten() {
             Some(about) => self.say(*about, waiting).await,
             None => Request::NotMade,

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use super::{Proxy, State};
 use crate::ask::{Ask, MOST_DIFFERENCES, Ports, Standing, explained, wire};
 use crate::clock;
-use crate::events::About;
+use crate::events::{About, UNUSABLE};
 
 /// On how many nodes endpoints are, or `most`.
 fn nodes(inputs: &Inputs, most: usize) -> usize {
@@ -65,8 +65,15 @@ impl<K: Kernel> Proxy<K> {
                 let same = moment == self.moment;
                 let _ = reply.send((!same).then(|| self.ports()));
             }
-            Ask::Reference(about, reply) => {
-                let _ = reply.send(self.reference(&about).map(Box::new));
+            Ask::Reference {
+                about,
+                reason,
+                reply,
+            } => {
+                // What was mended while it waited is no news.
+                let is_over = reason == UNUSABLE && !self.unusable.concerns(&about);
+                let found = self.reference(&about).filter(|_| !is_over);
+                let _ = reply.send(found.map(Box::new));
             }
             Ask::Holder(ip, reply) => {
                 let _ = reply.send(holder(self.world.inputs(), ip));

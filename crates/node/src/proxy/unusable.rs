@@ -103,6 +103,14 @@ impl Unusable {
         notices
     }
 
+    /// Whether something is wrong yet with what a notice was about.
+    pub(super) fn concerns(&self, about: &About) -> bool {
+        match about {
+            About::Service(key) => self.groups.contains_key(&Group::Service(key.clone())),
+            About::Object(kind, key) => self.group_of.contains_key(&(*kind, key.clone())),
+        }
+    }
+
     /// The object, if something of it cannot be used.
     pub(super) fn reference(&self, kind: Kind, key: &ObjectKey) -> Option<ObjectReference> {
         if kind == Kind::Node {

@@ -86,7 +86,10 @@ fn a_service_is_told_of_its_own_values_and_its_slices_once_in_words_that_do_not_
         at_once.note(Kind::EndpointSlice, key(name), None);
     }
     assert_eq!(said(&mut at_once, &world), ["default/web: f: a is odd"]);
+    let web = About::from(ServiceKey::new("default", "web"));
+    assert!(at_once.concerns(&web));
     at_once.note(Kind::Service, key("web"), None);
+    assert!(!at_once.concerns(&web));
     assert_eq!(said(&mut at_once, &world), [""; 0]);
     assert_eq!((at_once.len(), at_once.said.len()), (0, 0));
     let (kind, web, now) = own();
