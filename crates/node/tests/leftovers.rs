@@ -130,6 +130,13 @@ async fn device() {
     handle.link().add(link).execute().await.unwrap();
 }
 
+fn is_refused_here(outcome: &Outcome) -> bool {
+    let Outcome::Failed(why) = outcome else {
+        return false;
+    };
+    why.starts_with("IPVS' virtual servers: ") && why.contains("Operation not permitted")
+}
+
 /// Sets of its own and another one; what is to be told of them, if this kernel has any.
 fn ipsets(socket: &mut NfSocket) -> Option<Outcome> {
     for name in ["KUBE-CLUSTER-IP", "KUBE-6-CLUSTER-IP", "OTHERS"] {
@@ -158,7 +165,9 @@ fn what_kube_proxy_left_goes_and_nothing_else() {
             assert!(look().await.unwrap().found.contains("table ip kube-proxy"));
             let removed = |what: &str| Outcome::Removed(what.to_owned());
             let sets = ipsets(kernel.socket());
-            let outcomes = remove_kube_proxys(Scope::default()).await;
+            let mut outcomes = remove_kube_proxys(Scope::default()).await;
+            // Kernels that have IPVS let nobody in a user namespace ask for its servers; crates/sys/tests/ipvs.rs does as root.
+            outcomes.retain(|outcome| !is_refused_here(outcome));
             let mut expected = vec![
                 removed("table ip kube-proxy"),
                 removed("2 chains of table ip nat"),
