@@ -25,6 +25,7 @@ mod pauses;
 mod plane;
 pub mod record;
 mod reference;
+pub mod trouble;
 mod watch;
 
 mod decode;

@@ -26,6 +26,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use daymark_dataplane::conntrack::{Forgotten, Walk, Which, forget, forget_abandoned};
+use daymark_feed::trouble::{Before, REMIND, Tell, Trouble};
 use daymark_model::flows::Verdicts;
 use daymark_sys::netlink::{NfSocket, OpenError};
 use thiserror::Error;
@@ -34,7 +35,6 @@ use tracing::{debug, info, warn};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::proxy::Order;
-use crate::trouble::{Before, Tell, Trouble};
 use abandoned::Abandoned;
 use again::Again;
 use keep::keep;
@@ -245,7 +245,7 @@ impl Failures {
             .wait
             .map_or(FIRST_WAIT, |wait| (wait * 2).min(LONGEST_WAIT));
         self.wait = Some(wait);
-        match self.trouble.again(&error.to_string(), clock::now()) {
+        match self.trouble.again(&error.to_string(), clock::now(), REMIND) {
             Tell::Now => warn!(%error, ?wait, "stale flows stay; tried again and again"),
             Tell::Lately => debug!(%error, ?wait, "stale flows stay"),
         }

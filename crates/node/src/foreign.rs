@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use daymark_dataplane::nft::layout::all_tables;
+use daymark_feed::trouble::{REMIND, Tell, Trouble};
 use daymark_sys::netlink::{OpenError, Reach, TableWatch};
 use thiserror::Error;
 use tracing::{info, warn};
@@ -19,7 +20,6 @@ use crate::ask::wire::Part;
 use crate::clock;
 use crate::panics::caught;
 use crate::proxy::Order;
-use crate::trouble::{Tell, Trouble};
 
 /// Why foreign commits are not heard of.
 #[derive(Debug, Error)]
@@ -89,7 +89,7 @@ fn keep<Watch, Error: Display>(
     let mut trouble = Trouble::default();
     let mut failed = |error: &dyn Display| {
         let why = error.to_string();
-        let tell = trouble.again(&why, clock::now());
+        let tell = trouble.again(&why, clock::now(), REMIND);
         if tell == Tell::Now {
             warn!(
                 why,

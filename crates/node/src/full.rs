@@ -7,12 +7,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daymark_feed::trouble::{Before, REMIND, Tell, Trouble};
 use tracing::{info, warn};
 
 use crate::clock;
 use crate::events::{Severity, about_node};
 use crate::metrics::Metrics;
-use crate::trouble::{Before, Tell, Trouble};
 
 /// The table of this network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub async fn follow(client: kube::Client, node: Arc<str>, metrics: Arc<Metrics>)
             }
             None => {}
             Some(message) => {
-                if trouble.again(&message, clock::now()) == Tell::Now {
+                if trouble.again(&message, clock::now(), REMIND) == Tell::Now {
                     warn!("{message}");
                 }
                 if told.is_none_or(|told| clock::now() > told + HOUR) {

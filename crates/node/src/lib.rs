@@ -41,4 +41,3 @@ pub mod panics;
 pub mod proxy;
 mod sockets;
 pub mod sysctls;
-mod trouble;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Places, Plane, StartError};
 use daymark_feed::record::ObjectKey;
+use daymark_feed::trouble::{Before, REMIND, Tell, Trouble};
 use daymark_feed::{Findings, Kind, PlaneSender, PlaneStatus};
 use daymark_model::flows::{self, Suspects, Verdicts};
 use daymark_model::{Change, Family, Options, World};
@@ -30,7 +31,6 @@ use crate::health_check::{self, HealthChecks};
 use crate::loopback::{self, Loopback};
 use crate::metrics::Metrics;
 use crate::metrics::kube_proxy::{Sync, families};
-use crate::trouble::{Before, Tell, Trouble};
 use conflicts::Conflicts;
 use isolated::Isolated;
 use lax::Lax;
@@ -448,7 +448,7 @@ impl<K: Kernel> Proxy<K> {
                 (FIRST_WAIT, now)
             }
         };
-        if self.trouble.again(&error.to_string(), now) == Tell::Now {
+        if self.trouble.again(&error.to_string(), now, REMIND) == Tell::Now {
             tell_failure(error, wait);
         } else {
             debug!(%error, ?wait, "a commit failed again");

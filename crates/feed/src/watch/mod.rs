@@ -14,8 +14,8 @@ mod crowd;
 mod items;
 mod lines;
 mod pages;
+mod remedy;
 mod request;
-mod trouble;
 mod unusable;
 
 #[cfg(test)]
@@ -37,8 +37,8 @@ use self::backoff::Backoff;
 use self::broken::Broken;
 use self::crowd::{Crowd, LEAST, Next};
 use self::lines::Lines;
+use self::remedy::remedy;
 use self::request::{Ask, request};
-use self::trouble::{REMIND, REMIND_ABSENT, Told, Trouble, remedy};
 use self::unusable::Unusable;
 use crate::clock;
 use crate::config::{Config, Kind};
@@ -47,6 +47,7 @@ use crate::findings::Findings;
 use crate::intern::Interner;
 use crate::metrics::{KindMetrics, Metrics, add};
 use crate::record::ObjectKey;
+use crate::trouble::{REMIND, Tell, Trouble};
 
 /// What a watch tells the hub.
 #[derive(Debug)]
@@ -206,7 +207,7 @@ impl Watch {
             let wait = absent.wait_as_asked(retry_after, rand::random());
             if code == 404 {
                 debug!(%kind, "the API has no such kind");
-            } else if self.trouble.again(&error, wait, REMIND_ABSENT) == Told::Now {
+            } else if self.trouble.again(&error, clock::now(), REMIND_ABSENT) == Tell::Now {
                 warn!(%kind, %error, "no right to list and watch these; until the role grants it there are none");
             }
             self.position = None;
@@ -255,7 +256,11 @@ impl Watch {
         let (kind, wait_ms) = (self.kind, wait.as_millis());
         let remedy = remedy(broken);
         // What has the same remedy is one reason: an expired certificate says by how many seconds, each time others.
-        if self.trouble.again(remedy.unwrap_or(error), wait, REMIND) == Told::Lately {
+        if self
+            .trouble
+            .again(remedy.unwrap_or(error), clock::now(), REMIND)
+            == Tell::Lately
+        {
             debug!(%kind, %error, wait_ms, "the watch broke again, for the same reason");
             return;
         }
@@ -509,6 +514,8 @@ enum Stream {
     Ended,
 }
 
+/// How long a reason is not told again for which the agent does without a kind.
+const REMIND_ABSENT: Duration = Duration::from_secs(3600);
 /// What waits is read until nothing comes for so long,
 const GAP: Duration = Duration::from_millis(1);
 /// or for [`LEAST`], or until it is so many changes.

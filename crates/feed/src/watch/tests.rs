@@ -249,9 +249,10 @@ async fn a_server_that_asks_to_be_left_alone_is() {
 
 #[test]
 fn a_missing_right_is_told_once_an_hour() {
-    let mut trouble = Trouble::default();
-    let wait = Duration::from_secs(10);
-    let told = (0..=360).filter(|_| trouble.again("403", wait, REMIND_ABSENT) == Told::Now);
+    let (mut trouble, start) = (Trouble::default(), clock::now());
+    let at = |looks: &u32| start + Duration::from_secs(10) * *looks;
+    let told =
+        (0..=360).filter(|looks| trouble.again("403", at(looks), REMIND_ABSENT) == Tell::Now);
     assert_eq!(told.count(), 2);
 }
 

@@ -521,7 +521,10 @@ fn a_failure_that_stays_is_in_the_log_once_and_its_end_too() {
         it.proxy.catch_up();
         assert!(it.metrics.behind().is_some());
         assert_eq!(it.proxy.last_error.as_ref(), Some(&same));
-        assert_eq!(it.proxy.trouble.again(&same, clock::now()), Tell::Lately);
+        assert_eq!(
+            it.proxy.trouble.again(&same, clock::now(), REMIND),
+            Tell::Lately
+        );
     }
     std::thread::sleep(FIRST_WAIT * 10);
     it.proxy.catch_up();

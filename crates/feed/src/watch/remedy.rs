@@ -1,49 +1,6 @@
-//! What an operator reads of a watch that fails: each reason once, with what helps, and again when it changes or has
-//! lasted; otherwise four watches that are tried again would fill the log with one sentence.
-
-use std::time::Duration;
+//! What an operator can do about a watch that fails.
 
 use super::Broken;
-
-/// What was told of the failures since the last success.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    told: String,
-    /// Waited since.
-    quiet: Duration,
-}
-
-/// Whether a failure is to be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    /// It is new, or the last word about it is a while ago.
-    Now,
-    /// It was told lately.
-    Lately,
-}
-
-impl Trouble {
-    /// Another failure, after which `wait` passes; the same reason is told again after `remind`.
-    pub(super) fn again(&mut self, error: &str, wait: Duration, remind: Duration) -> Told {
-        self.quiet += wait;
-        if self.told == error && self.quiet < remind {
-            return Told::Lately;
-        }
-        error.clone_into(&mut self.told);
-        self.quiet = Duration::ZERO;
-        Told::Now
-    }
-
-    /// Something worked.
-    pub(super) fn is_over(&mut self) {
-        *self = Self::default();
-    }
-}
-
-/// How long a reason is not told again that keeps the watch from its work.
-pub(super) const REMIND: Duration = Duration::from_secs(60);
-/// And one for which the agent does without a kind.
-pub(super) const REMIND_ABSENT: Duration = Duration::from_secs(3600);
 
 /// What can be done about a failure; nothing where waiting is all there is.
 pub(super) fn remedy(broken: &Broken) -> Option<&'static str> {
@@ -135,21 +92,6 @@ const REMEDIES: &[(&str, &str)] = &[
 mod tests {
     use super::*;
     use crate::decode::StatusError;
-
-    #[test]
-    fn a_reason_is_told_when_it_is_new_when_it_changes_and_each_minute() {
-        let mut trouble = Trouble::default();
-        let second = Duration::from_secs(1);
-        let mut again = |error, wait| trouble.again(error, wait, REMIND);
-        assert_eq!(again("a", second), Told::Now);
-        assert_eq!(again("a", second), Told::Lately);
-        assert_eq!(again("b", second), Told::Now);
-        assert_eq!(again("b", second * 59), Told::Lately);
-        assert_eq!(again("b", second), Told::Now);
-        assert_eq!(again("b", second), Told::Lately);
-        trouble.is_over();
-        assert_eq!(trouble.again("b", second, REMIND), Told::Now);
-    }
 
     #[test]
     fn a_refusal_names_what_to_grant_or_to_renew() {

@@ -1,16 +1,17 @@
-//! What the log says of something that is tried again and again: each reason when it is new, then once a minute.
+//! What the log says of something that is tried again and again: each reason when it is new, then once in a while; otherwise watches that are
+//! tried again would fill the log with one sentence.
 
 use std::time::{Duration, Instant};
 
 /// What was told of the failures since the last success.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble {
+pub struct Trouble {
     told: Option<(String, Instant)>,
 }
 
 /// Whether a failure is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tell {
+pub enum Tell {
     /// It is new, or the last word about it is a while ago.
     Now,
     /// It was told lately.
@@ -19,7 +20,7 @@ pub(crate) enum Tell {
 
 /// What was before a success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Before {
+pub enum Before {
     /// Failures that were told.
     Failures,
     /// Another success, or nothing.
@@ -27,10 +28,10 @@ pub(crate) enum Before {
 }
 
 impl Trouble {
-    /// It failed once more, with this reason.
-    pub(crate) fn again(&mut self, reason: &str, now: Instant) -> Tell {
+    /// It failed once more, with this reason, which is told again after `remind`.
+    pub fn again(&mut self, reason: &str, now: Instant, remind: Duration) -> Tell {
         let lately = |(told, at): &(String, Instant)| {
-            told == reason && now.saturating_duration_since(*at) < REMIND
+            told == reason && now.saturating_duration_since(*at) < remind
         };
         if self.told.as_ref().is_some_and(lately) {
             return Tell::Lately;
@@ -40,7 +41,7 @@ impl Trouble {
     }
 
     /// It worked.
-    pub(crate) fn is_over(&mut self) -> Before {
+    pub fn is_over(&mut self) -> Before {
         match self.told.take() {
             Some(_) => Before::Failures,
             None => Before::Success,
@@ -48,8 +49,8 @@ impl Trouble {
     }
 }
 
-/// How long a reason is not told again.
-pub(crate) const REMIND: Duration = Duration::from_secs(60);
+/// How long a reason is not told again that keeps something from its work.
+pub const REMIND: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -59,7 +60,10 @@ mod tests {
     #[test]
     fn a_reason_is_told_when_it_is_new_when_it_changes_and_each_minute() {
         let (mut trouble, start) = (Trouble::default(), clock::now());
-        let mut at = |seconds, reason| trouble.again(reason, start + Duration::from_secs(seconds));
+        let mut at = |seconds, reason| {
+            let now = start + Duration::from_secs(seconds);
+            trouble.again(reason, now, REMIND)
+        };
         assert_eq!(at(0, "a"), Tell::Now);
         assert_eq!(at(5, "a"), Tell::Lately);
         assert_eq!(at(10, "b"), Tell::Now);
@@ -67,6 +71,6 @@ mod tests {
         assert_eq!(at(70, "b"), Tell::Now);
         assert_eq!(trouble.is_over(), Before::Failures);
         assert_eq!(trouble.is_over(), Before::Success);
-        assert_eq!(trouble.again("b", start), Tell::Now);
+        assert_eq!(trouble.again("b", start, REMIND), Tell::Now);
     }
 }
