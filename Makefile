@@ -7,7 +7,7 @@
 CARGO ?= cargo
 DAYMARK = target/debug/daymark
 
-.PHONY: build demo test test-kernels unit lint cases peers conformance bench bench-peers mutants release images help
+.PHONY: build demo test test-kernels unit lint cases peers alerts conformance bench bench-peers mutants release images help
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -50,6 +50,9 @@ WITH_PEERS = peers/need.sh go nft curl || { [ $$? = 3 ] && exit 0 || exit 1; }; 
 
 peers: ## the real kube-proxy, API server, controllers, kubectl and etcd, from their Go modules
 	@peers/need.sh go && peers/build.sh $(PEERS) $(PARTS)
+
+alerts: ## the alerts of docs/metrics.md, tried with the real promtool, from its Go module
+	@peers/need.sh go && peers/build.sh $(PEERS) prometheus && peers/prometheus/run.sh $(PEERS)
 
 conformance: build ## daymark beside the real kube-proxy, under the real API server
 	@$(WITH_PEERS) && $(DAYMARK) conformance --peers $(PEERS) --clusters $(CLUSTERS) && \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the real programs from their Go modules into a folder: build.sh DIR [kubernetes] [etcd] [coredns].
+# Builds the real programs from their Go modules into a folder: build.sh DIR [kubernetes] [etcd] [coredns] [prometheus].
 # A part that was built from the same go.mod, go.sum and script is left as it is.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,8 +35,10 @@ for part in "$@"; do
       ;;
     etcd) build etcd "-s -w" "$out/etcd" go.etcd.io/etcd/server/v3 ;;
     coredns) build coredns "-s -w" "$out/coredns" github.com/coredns/coredns ;;
+    # Rules are all that it is for: without what finds services, of which most of it is.
+    prometheus) build prometheus "-s -w" "$out/promtool" -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool ;;
     *)
-      echo "no such part: $part (kubernetes, etcd, coredns)" >&2
+      echo "no such part: $part (kubernetes, etcd, coredns, prometheus)" >&2
       exit 2
       ;;
   esac
