@@ -6,6 +6,7 @@
 
 mod ask;
 mod conflicts;
+mod due;
 mod isolated;
 mod lax;
 mod unusable;
@@ -14,14 +15,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use daymark_dataplane::nft::apply::{CommitError, Kernel, Places, Plane, StartError};
+use daymark_dataplane::nft::apply::{Kernel, Places, Plane, StartError};
 use daymark_feed::record::ObjectKey;
-use daymark_feed::trouble::{Before, REMIND, Tell, Trouble};
+use daymark_feed::trouble::{Before, Trouble};
 use daymark_feed::{Findings, Kind, PlaneSender, PlaneStatus};
 use daymark_model::flows::{self, Suspects, Verdicts};
 use daymark_model::{Change, Family, Options, World};
 use tokio::sync::oneshot;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::ask::Ask;
 use crate::clock;
@@ -32,6 +33,7 @@ use crate::loopback::{self, Loopback};
 use crate::metrics::Metrics;
 use crate::metrics::kube_proxy::{Sync, families};
 use conflicts::Conflicts;
+use due::Foreign;
 use isolated::Isolated;
 use lax::Lax;
 use unusable::Unusable;
@@ -123,12 +125,6 @@ enum State {
 
 /// Why stale flows stay, once nobody takes verdicts any more.
 const CLEANER_ENDED: &str = "the thread `conntrack` has ended, which it should not: its last words are in the log; restart the agent";
-const FIRST_WAIT: Duration = Duration::from_millis(10);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// After somebody else's commit the tables are read at most so often.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// And there are so many times as long between two looks as the first of them took.
-const SHARE: u32 = 4;
 
 impl<K: Kernel> Proxy<K> {
     /// A proxy over tables that were brought up. `cleaner` hears which flows are stale after each commit
@@ -438,106 +434,11 @@ impl<K: Kernel> Proxy<K> {
             }
         }
     }
-
-    fn fall_behind(&mut self, error: &StartError) {
-        let now = clock::now();
-        let (wait, since) = match self.state {
-            State::Behind { wait, since, .. } => (wait, since),
-            State::Waiting | State::InStep => {
-                self.metrics.set_behind(Some(now));
-                (FIRST_WAIT, now)
-            }
-        };
-        if self.trouble.again(&error.to_string(), now, REMIND) == Tell::Now {
-            tell_failure(error, wait);
-        } else {
-            debug!(%error, ?wait, "a commit failed again");
-        }
-        self.metrics.failed();
-        self.last_error = Some(error.to_string());
-        let due = now + wait;
-        let wait = (wait * 2).min(LONGEST_WAIT);
-        self.state = State::Behind { wait, due, since };
-    }
-
-    /// What is due after a wait: a failed state again, or a look after somebody else's commit.
-    fn catch_up(&mut self) {
-        let started = clock::now();
-        if let State::Behind { due, since, .. } = self.state
-            && started >= due
-        {
-            let outcome = self.reconcile();
-            self.settle(outcome, whole(), started, since);
-        }
-        let now = clock::now();
-        let ripe = self.isolated.ripe(now);
-        if !ripe.is_empty() && self.state == State::InStep {
-            let outcome = self.plane.retry(&ripe).map_err(StartError::from);
-            self.settle(outcome, whole(), now, now);
-        }
-        let now = clock::now();
-        let due = self.foreign.due(now);
-        if self.state == State::InStep && due.is_some_and(|due| due <= now) {
-            self.look_after_others(now);
-        }
-    }
-
-    /// Reads the tables back, and mends them.
-    fn look_after_others(&mut self, now: Instant) {
-        self.foreign.pending = false;
-        let verified = self.plane.verify();
-        self.moment += 1;
-        let ended = clock::now();
-        // A table of a large cluster takes long to read: others who commit often must not keep the thread from its work.
-        self.foreign.rest = Some(ended + LOOK_AGAIN.max((ended - now) * SHARE));
-        match verified {
-            Ok(0) => {
-                debug!("another process committed; the tables are unchanged")
-            }
-            Ok(changed) => {
-                self.tell_isolated();
-                self.metrics.repaired();
-                warn!(
-                    elements = changed,
-                    "another process had changed the tables; they are mended"
-                );
-            }
-            Err(error) => self.fall_behind(&error),
-        }
-    }
-}
-
-fn tell_failure(error: &StartError, wait: Duration) {
-    if let StartError::Commit(CommitError::Refused(refusal)) = error {
-        warn!(
-            shown = refusal.shown,
-            reason = refusal.reason,
-            ?wait,
-            "the kernel refused a change; the whole state is tried again and again"
-        );
-    } else {
-        warn!(%error, ?wait, "a commit failed; the whole state is tried again and again");
-    }
 }
 
 /// A sync of the whole state, which is of both families.
 fn whole() -> (Sync, Vec<Family>) {
     (Sync::Full, Family::BOTH.into())
-}
-
-/// Commits of other processes that nobody has looked at yet.
-#[derive(Debug, Default)]
-struct Foreign {
-    pending: bool,
-    /// Not before this is the next look.
-    rest: Option<Instant>,
-}
-
-impl Foreign {
-    /// When somebody has to look; `None` if there is nothing to look for.
-    fn due(&self, now: Instant) -> Option<Instant> {
-        self.pending.then(|| self.rest.unwrap_or(now))
-    }
 }
 
 /// Which flows are judged.

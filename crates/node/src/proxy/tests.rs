@@ -1,12 +1,14 @@
 use std::sync::mpsc::channel;
 
 use daymark_dataplane::nft::TableFlags;
-use daymark_dataplane::nft::apply::{Committed, Refusal};
+use daymark_dataplane::nft::apply::{CommitError, Committed, Refusal};
 use daymark_dataplane::nft::program::Program;
+use daymark_feed::trouble::{REMIND, Tell};
 use daymark_feed::{PlaneReceiver, plane_channel};
 use daymark_model::{Node, ServiceKey};
 use daymark_netlink::nft::{Blame, Message, Part, Ruleset, TableId};
 
+use super::due::FIRST_WAIT;
 use super::*;
 use crate::events::{Board, Severity, board};
 
