@@ -1,6 +1,6 @@
 //! Reproducible measurements of daymark on this machine, against the project's goals.
 //!
-//! - [`plane`]: the nftables plane alone, against the kernel;
+//! - [`plane`]: the nftables plane alone, against the kernel; [`paced`]: at several paces;
 //! - [`conntrack`]: what becomes of tracked flows when endpoints leave;
 //! - [`agent`]: `daymark node` against an API server over TLS;
 //! - [`api`]: the embedded API server;
@@ -20,6 +20,7 @@ mod figure;
 mod ground;
 mod inputs;
 mod lab;
+mod paced;
 pub(crate) mod peers;
 mod plane;
 mod pods;
@@ -46,6 +47,8 @@ pub(crate) enum Measurement {
     NftRatio,
     /// Cold load of a very large cluster: what a Service costs against a large one.
     NftLoadFlat,
+    /// Processor time of a change, at several paces.
+    NftPaced,
     /// What a new connection costs more because it is counted for its Service.
     Count,
     /// Many tracked flows, many changed ports.
@@ -159,12 +162,13 @@ pub(crate) fn run(
 ) -> anyhow::Result<Vec<Figure>> {
     use Measurement as M;
     type Step<'a> = (&'a [M], &'a dyn Fn() -> anyhow::Result<Vec<Figure>>);
-    let steps: [Step<'_>; 13] = [
+    let steps: [Step<'_>; 14] = [
         (&[M::NftLoad, M::NftChange], &|| {
             plane::load_and_change(sizes, runs)
         }),
         (&[M::NftRatio], &|| plane::ratio(sizes, runs)),
         (&[M::NftLoadFlat], &|| plane::load_flat(sizes, runs)),
+        (&[M::NftPaced], &|| paced::run(sizes, runs)),
         (&[M::Count], &|| count::cost(sizes, runs)),
         (&[M::Conntrack], &|| conntrack::run(sizes, runs)),
         (&[M::AgentStart, M::AgentMemory, M::AgentChange], &|| {

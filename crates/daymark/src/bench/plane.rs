@@ -7,7 +7,7 @@ use std::time::Duration;
 use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{CommitError, Kernel, Plane};
 use daymark_dataplane::nft::kernel::Netlink;
-use daymark_model::{Options, World};
+use daymark_model::{Change, Options, World};
 use daymark_netlink::nft::{Message, Ruleset, TableId};
 use daymark_sys::ns::NetNs;
 use daymark_sys::probe::{self, Answer};
@@ -19,7 +19,7 @@ use super::{Figure, Measurement, Sizes, clock, inputs};
 const SEND_BUFFER: usize = 212_992;
 
 /// A kernel whose commits are timed, with building and splitting their messages.
-struct Timed {
+pub(super) struct Timed {
     kernel: Netlink,
     spent: Duration,
 }
@@ -44,9 +44,9 @@ impl Kernel for Timed {
 }
 
 /// A loaded plane.
-struct Loaded {
-    world: World,
-    plane: Plane<Timed>,
+pub(super) struct Loaded {
+    pub(super) world: World,
+    pub(super) plane: Plane<Timed>,
     services: usize,
     endpoints: usize,
     changes: usize,
@@ -56,7 +56,7 @@ struct Loaded {
 }
 
 /// In the network namespace of this thread.
-fn load(services: usize, endpoints: usize) -> anyhow::Result<Loaded> {
+pub(super) fn load(services: usize, endpoints: usize) -> anyhow::Result<Loaded> {
     let mut kernel = Netlink::open()?;
     kernel.socket().set_send_buffer(SEND_BUFFER)?;
     let flags = match probe::persistent_owner(kernel.socket())? {
@@ -86,14 +86,19 @@ fn load(services: usize, endpoints: usize) -> anyhow::Result<Loaded> {
 }
 
 impl Loaded {
+    /// One endpoint of a Service is another, each time of another Service.
+    pub(super) fn next_change(&mut self) -> Change {
+        self.changes += 1;
+        // A step without a common factor with the sizes, so that neighbours in time are none in the tables.
+        let service = self.changes * 7919 % self.services;
+        inputs::slice_change(service, self.endpoints, self.changes)
+    }
+
     /// Replaces one endpoint so many times, each time of another Service; microseconds in the kernel, each.
     fn change(&mut self, times: usize) -> anyhow::Result<Vec<f64>> {
         let mut taken = Vec::with_capacity(times);
         for _ in 0..times {
-            self.changes += 1;
-            // A step without a common factor with the sizes, so that neighbours in time are none in the tables.
-            let service = self.changes * 7919 % self.services;
-            let change = inputs::slice_change(service, self.endpoints, self.changes);
+            let change = self.next_change();
             let delta = self.world.apply([change]);
             self.plane.update(&delta)?;
             taken.push(self.plane.kernel().take_spent().as_secs_f64() * 1e6);
@@ -282,7 +287,7 @@ pub(crate) fn load_flat(sizes: &Sizes, runs: usize) -> anyhow::Result<Vec<Figure
 }
 
 /// In a fresh network namespace; the kernel has a moment to clear the one before away.
-fn alone<R: Send>(f: impl FnOnce() -> anyhow::Result<R> + Send) -> anyhow::Result<R> {
+pub(super) fn alone<R: Send>(f: impl FnOnce() -> anyhow::Result<R> + Send) -> anyhow::Result<R> {
     let result = NetNs::create()?.run(f)?;
     std::thread::sleep(CLEARING);
     result

@@ -1,7 +1,7 @@
 //! Whether changes come without end, and should be taken in by the handful.
 //!
 //! What one change costs, alone, is for the most part what it costs to wake up for it: the socket, the hub, each subscriber, a
-//! commit, and memory that others have used meanwhile (of the plane's part nine tenths, docs/benchmarks.md). So after [`AT_ONCE`] changes
+//! commit, and memory that others have used meanwhile (of the plane's part most: `nft-paced`, docs/benchmarks.md). So after [`AT_ONCE`] changes
 //! that came faster than one every [`LEAK`], a watch waits before it reads on ([`LONGEST`], or less where the configuration says so or that would be more than
 //! [`PLENTY`]), and everything that came meanwhile is one batch. Where not even a millisecond passes without another, the
 //! batch is closed after [`LEAST`]. Whatever comes slower, and every change after a calm, is read at once.
