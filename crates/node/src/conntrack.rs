@@ -181,7 +181,7 @@ fn gather(inbox: &Receiver<Told>, looks: &mut Looks) -> Result<(), RecvError> {
         if let Some(sleep) = looks.pending.sleeps(now)
             && wait > Some(Duration::ZERO)
         {
-            thread::sleep(sleep);
+            thread::sleep(wait.map_or(sleep, |wait| sleep.min(wait)));
             continue;
         }
         let told = match wait {

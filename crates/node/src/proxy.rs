@@ -275,6 +275,7 @@ impl<K: Kernel> Proxy<K> {
         self.suspects.extend(suspects);
         self.metrics.kube_proxy.came(&changes, clock::timestamp());
         self.lax.note(&self.world, &changes);
+        self.unusable.hear(&changes);
         let delta = self.world.apply(changes);
         self.metrics.kube_proxy.wanted(&delta);
         self.health_checks.before(&delta);

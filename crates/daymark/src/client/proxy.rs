@@ -24,6 +24,11 @@ pub(super) fn read(text: &str) -> anyhow::Result<Uri> {
     const REMEDY: &str = "write it as http://ADDRESS:PORT, https:// or socks5://, user and password as http://USER:PASSWORD@ADDRESS:PORT";
     // The text is not repeated, because of the password.
     let url: Uri = text.parse().map_err(|error| anyhow!("{error}; {REMEDY}"))?;
+    let authority = url.authority().map_or("", |all| all.as_str());
+    if authority.matches('@').count() > 1 {
+        // What is behind the first would be taken for a part of the address, and shown.
+        bail!("there is more than one @ in it: write those of a user or password as %40; {REMEDY}");
+    }
     let scheme = url.scheme_str().unwrap_or_default();
     if !SCHEMES.contains(&scheme) {
         bail!("{scheme:?} is no kind of proxy that is known; {REMEDY}");
@@ -70,9 +75,33 @@ pub(super) fn of_environment(
     let none = none.unwrap_or_default();
     // The matcher takes it for a name: no address is like it.
     let all_are = none.split(',').any(|entry| entry.trim() == "*");
+    let port = server.port_u16().unwrap_or(match server.scheme_str() {
+        Some("http") => 80,
+        _ => 443,
+    });
+    let none = none
+        .split(',')
+        .filter_map(|entry| listed_at(entry.trim(), port));
+    let none = none.collect::<Vec<_>>().join(",");
     let listed = Matcher::builder().all(text).no(none).build();
     let is_asked = !all_are && listed.intercept(server).is_some();
     Ok(is_asked.then_some(url))
+}
+
+/// An entry of `NO_PROXY` in the matcher's words, which knows neither `*.NAME` nor ports; `None` if it is about another port.
+fn listed_at(entry: &str, port: u16) -> Option<&str> {
+    let entry = entry
+        .strip_prefix('*')
+        .filter(|rest| rest.starts_with('.'))
+        .unwrap_or(entry);
+    let Some((host, digits)) = entry.rsplit_once(':') else {
+        return Some(entry);
+    };
+    if host.contains(':') && !host.ends_with(']') {
+        // An address of IPv6, or a prefix, without a port.
+        return Some(entry);
+    }
+    (digits.parse() == Ok(port)).then(|| bare(host))
 }
 
 /// The proxy without user and password, and those by themselves.
@@ -193,6 +222,7 @@ mod tests {
             "192.0.2.9:3128",
             "http://",
             "http://secret a",
+            "http://user:sec@secret@a:1",
             "",
         ] {
             let said = read(text).unwrap_err().to_string();
@@ -233,9 +263,26 @@ mod tests {
             ),
             (api, vec![here, ("no_proxy", "*")], &None),
             (api, vec![here, ("NO_PROXY", "192.0.2.2")], &through),
+            (api, vec![here, ("NO_PROXY", "a,192.0.2.1:6443")], &None),
+            (api, vec![here, ("NO_PROXY", "192.0.2.1:443")], &through),
+            (
+                "https://[2001:db8::1]:6443",
+                vec![here, ("NO_PROXY", "[2001:db8::1]:6443")],
+                &None,
+            ),
+            (
+                "https://[2001:db8::1]:6443",
+                vec![here, ("NO_PROXY", "2001:db8::/32")],
+                &None,
+            ),
             (
                 "https://api.example.com:6443",
                 vec![here, ("NO_PROXY", ".example.com")],
+                &None,
+            ),
+            (
+                "https://api.example.com:6443",
+                vec![here, ("NO_PROXY", "*.example.com")],
                 &None,
             ),
             ("https://127.0.0.1:6443", vec![here], &None),

@@ -50,7 +50,8 @@ use crate::{agent_socket, exposition, logging};
 
 With --config, or with --proxy-mode, the defaults are kube-proxy's (docs/from-kube-proxy.md); else daymark's own, which
 leave alone what no flag asks for. The kernel keeps the tables when the agent ends; the next one adopts them.
-Exit code 0 after SIGTERM or SIGINT; 1 if the agent could not start, or its configuration file changed. A second signal ends it at once.")]
+Exit code 0 after SIGTERM or SIGINT; 1 if the agent could not start, a part of it that serves
+panicked, or its configuration file changed. A second signal ends it at once.")]
 pub(crate) struct Args {
     /// The namespace of those Leases. One of their own keeps the right to write them away from other Leases.
     #[arg(
@@ -154,11 +155,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // carries other people's traffic, or answers to the clock, has threads of its own. So this one may sleep where nothing is to be
     // done before the pause of a crowd of changes is over.
     let pauses = Pauses::default();
-    let sleeps = pauses.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(move || sleeps.sleep_through())
-        .build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    if !args.announce {
+        // Leases are renewed on the one connection to the API, which has its task on this thread too.
+        let sleeps = pauses.clone();
+        runtime.on_thread_park(move || sleeps.sleep_through());
+    }
+    let runtime = runtime.enable_all().build()?;
     let traffic = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("traffic")
@@ -211,7 +214,7 @@ async fn serve(
     let asked_to_end = ending.serve();
     let mut vital = Vital::default();
     let publish = board.publish(client.clone(), node_name.to_string(), agent.orders());
-    vital.endless("Events", publish);
+    vital.aside("Events", publish);
     let (asked, patience) = ((plane.clone(), Arc::clone(&metrics)), settings.patience);
     let health = Arc::new(move || health::health(&asked.0, &asked.1, patience));
     let checks = health_check::serve(agent.health_checks(), health, notices.clone());
@@ -284,7 +287,7 @@ async fn serve(
                 mark: Some(agent_socket::mark(&args.socket)),
             },
         };
-        vital.job(
+        vital.aside(
             "the removal of what kube-proxy left",
             replacement::replace_kube_proxy(plane.clone(), site),
         );
@@ -295,16 +298,16 @@ async fn serve(
         agent.orders(),
         (Arc::clone(&node_name), Arc::clone(&metrics)),
     );
-    vital.job("the look at the API's address", address);
-    vital.job("giving back memory", start::give_back_memory(plane.clone()));
+    vital.aside("the look at the API's address", address);
+    vital.aside("giving back memory", start::give_back_memory(plane.clone()));
     let told = start::tell_node(
         client.clone(),
         settings.notices.clone(),
         Arc::clone(&node_name),
     );
-    vital.job("what is told of the Node", told);
+    vital.aside("what is told of the Node", told);
     let full = full::follow(client.clone(), Arc::clone(&node_name), Arc::clone(&metrics));
-    vital.endless("the look at the table of tracked connections", full);
+    vital.aside("the look at the table of tracked connections", full);
     let config = config_file::Watch {
         flags: args.kube_proxy.clone(),
         spread: Duration::from_secs(args.config_spread.into()),

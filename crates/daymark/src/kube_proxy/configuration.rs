@@ -129,7 +129,7 @@ fields! {
         "syncPeriod", "iptables-sync-period", sync_period: Period = Period::ZERO,
             "In this mode: `/healthz` turns bad when a change waits for twice as long. Nothing is done at intervals.";
         "minSyncPeriod", "iptables-min-sync-period", min_sync_period: Period = Period::ZERO,
-            "In this mode: a change is brought to the kernel at once; where more than fifty a second come without end they wait for each other, a quarter of a second, or so long where that is less.";
+            "In this mode: a change is brought to the kernel at once; where more than fifty a second come without end they wait for each other, a quarter of a second, or so long where that is less (and not 0).";
     }
 }
 

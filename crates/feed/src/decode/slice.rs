@@ -116,6 +116,8 @@ fn family(address_type: &Text<'_>, reader: &mut Reader<'_, '_>) -> Option<Family
     match address_type.text() {
         "IPv4" => Some(Family::V4),
         "IPv6" => Some(Family::V6),
+        // Valid, and of no use to a proxy.
+        "FQDN" => None,
         other => {
             reader.refuse(
                 "addressType",

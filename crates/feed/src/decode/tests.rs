@@ -346,6 +346,11 @@ fn slices_of_no_service_or_of_names_are_nothing() {
     let fqdn = slice(r#""addressType":"FQDN","endpoints":[{"addresses":["example.com"]}]"#);
     assert_eq!(
         (&fqdn.meaning, reasons(&fqdn)),
+        (&Meaning::Nothing, Vec::<&str>::new())
+    );
+    let other = slice(r#""addressType":"IPX","endpoints":[]"#);
+    assert_eq!(
+        (&other.meaning, reasons(&other)),
         (&Meaning::Nothing, vec!["addressType"])
     );
     let orphan = decode(

@@ -36,6 +36,17 @@ struct State {
     inboxes: Vec<Arc<Inbox>>,
 }
 
+/// Ends the subscriptions with the task that fills them, however that ends: nobody waits for what will not come.
+struct Closing(Arc<Hub>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        for inbox in &self.0.lock().inboxes {
+            inbox.close();
+        }
+    }
+}
+
 impl Hub {
     pub(crate) fn new(kinds: &[Kind], metrics: Arc<Metrics>) -> Self {
         let state = State {
@@ -55,12 +66,10 @@ impl Hub {
 
     /// Takes in messages until every watch is gone; what is ready at once becomes one batch.
     pub(crate) async fn run(self: Arc<Self>, mut messages: mpsc::Receiver<Messages>) {
+        let _closing = Closing(Arc::clone(&self));
         let mut ready = Vec::new();
         while messages.recv_many(&mut ready, usize::MAX).await > 0 {
             self.take(ready.drain(..).flatten());
-        }
-        for inbox in &self.lock().inboxes {
-            inbox.close();
         }
     }
 

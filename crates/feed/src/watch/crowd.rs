@@ -14,11 +14,22 @@ use crate::config::LONGEST_PAUSE as LONGEST;
 const LEAK: Duration = Duration::from_millis(20);
 /// So many are read at once before that.
 const AT_ONCE: u32 = 50;
-/// But not for many more than this: a server must not be left waiting until there is room to send (kube-apiserver ends
-/// watches that do not read), and what is gained by more is little.
+/// But not for many more than this: what is gained by more is little.
 const PLENTY: usize = 50;
+/// Nor for much more than so many bytes: a server must not be left waiting until there is room to send, which is a megabyte
+/// where the agent connects. Slices of a hundred endpoints are some 30 kB each.
+const MUCH: usize = 128 << 10;
 /// However many they are, for so long: the pause of a watch, and what is added to a batch after one.
 pub(super) const LEAST: Duration = Duration::from_millis(20);
+
+/// What was read at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch {
+    /// How many changes.
+    pub(super) changes: usize,
+    /// How large they were.
+    pub(super) bytes: usize,
+}
 
 /// Counts what comes, as a bucket that runs empty by one every [`LEAK`].
 #[derive(Debug, Default)]
@@ -28,8 +39,9 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// Takes note of so many changes that were read. Returns whether to wait before more are.
-    pub(super) fn came(&mut self, now: Instant, changes: usize) -> Next {
+    /// Takes note of what was read. Returns whether to wait before more is.
+    pub(super) fn came(&mut self, now: Instant, batch: Batch) -> Next {
+        let changes = batch.changes;
         let empty = self.empty.map_or(now, |empty| empty.max(now));
         let full = LEAK * AT_ONCE;
         let more = LEAK * u32::try_from(changes).unwrap_or(AT_ONCE).min(AT_ONCE);
@@ -37,16 +49,17 @@ impl Crowd {
         let empty = (empty + more).min(now + full + LONGEST);
         self.empty = Some(empty);
         if empty - now > full {
-            Next::After(pause(changes))
+            Next::After(pause(batch))
         } else {
             Next::AtOnce
         }
     }
 }
 
-/// How long to wait after a batch of so many, if they come on at that pace.
-fn pause(changes: usize) -> Duration {
-    let times = u32::try_from(changes / PLENTY).unwrap_or(u32::MAX).max(1);
+/// How long to wait after a batch, if they come on at that pace.
+fn pause(batch: Batch) -> Duration {
+    let times = (batch.changes / PLENTY).max(batch.bytes / MUCH);
+    let times = u32::try_from(times).unwrap_or(u32::MAX).max(1);
     (LONGEST / times).max(LEAST)
 }
 
@@ -63,6 +76,14 @@ pub(super) enum Next {
 mod tests {
     use super::*;
 
+    /// So many small ones.
+    fn small(changes: usize) -> Batch {
+        Batch {
+            changes,
+            bytes: changes.saturating_mul(1_000),
+        }
+    }
+
     /// How many batches of `changes` that come in `seconds`, evenly, are followed by a pause; and how long a change waits at most.
     fn pauses(changes: u32, seconds: f64) -> (usize, Duration) {
         let mut crowd = Crowd::default();
@@ -77,7 +98,7 @@ mod tests {
             let come = waiting.partition_point(|time| *time <= at);
             longest = longest.max(at - first);
             waiting = &waiting[come..];
-            if let Next::After(pause) = crowd.came(at, come) {
+            if let Next::After(pause) = crowd.came(at, small(come)) {
                 pauses += 1;
                 at += pause;
             }
@@ -92,7 +113,7 @@ mod tests {
         // One after the other, as from a socket.
         let mut crowd = Crowd::default();
         let now = crate::clock::now();
-        let nexts: Vec<Next> = (0..=AT_ONCE).map(|_| crowd.came(now, 1)).collect();
+        let nexts: Vec<Next> = (0..=AT_ONCE).map(|_| crowd.came(now, small(1))).collect();
         assert!(nexts[..50].iter().all(|next| *next == Next::AtOnce));
         assert_eq!(nexts[50], Next::After(LONGEST));
     }
@@ -106,9 +127,16 @@ mod tests {
 
     #[test]
     fn the_more_come_the_shorter_they_wait() {
-        assert_eq!([0, 1, 50, 99].map(pause), [LONGEST; 4]);
-        assert_eq!(pause(100), LONGEST / 2);
-        assert_eq!(pause(usize::MAX), LEAST);
+        assert_eq!([0, 1, 50, 99].map(small).map(pause), [LONGEST; 4]);
+        assert_eq!(pause(small(100)), LONGEST / 2);
+        assert_eq!(pause(small(usize::MAX)), LEAST);
+        let large = |changes| Batch {
+            changes,
+            bytes: changes * 30_000,
+        };
+        // At 135 of them a second no pause is for as much as a megabyte.
+        assert_eq!(pause(large(4)), LONGEST);
+        assert_eq!(pause(large(34)), LONGEST / 7);
         let (batches, longest) = pauses(50_000, 10.0);
         // As many as come in the pause that so many ask for.
         assert!((100..=200).contains(&batches), "{batches}");
@@ -119,12 +147,15 @@ mod tests {
     fn after_a_crowd_reading_comes_back_with_the_calm() {
         let mut crowd = Crowd::default();
         let start = crate::clock::now();
-        crowd.came(start, 50);
+        crowd.came(start, small(50));
         for _ in 0..1_000 {
-            crowd.came(start, 50);
+            crowd.came(start, small(50));
         }
-        assert_eq!(crowd.came(start + LONGEST / 2, 1), Next::After(LONGEST));
+        assert_eq!(
+            crowd.came(start + LONGEST / 2, small(1)),
+            Next::After(LONGEST)
+        );
         let calm = start + LONGEST + LEAK * 2;
-        assert_eq!(crowd.came(calm, 1), Next::AtOnce);
+        assert_eq!(crowd.came(calm, small(1)), Next::AtOnce);
     }
 }

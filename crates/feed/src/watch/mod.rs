@@ -35,7 +35,7 @@ use tracing::{debug, info, warn};
 
 use self::backoff::Backoff;
 use self::broken::Broken;
-use self::crowd::{Crowd, LEAST, Next};
+use self::crowd::{Batch, Crowd, LEAST, Next};
 use self::lines::Lines;
 use self::remedy::remedy;
 use self::request::{Ask, request};
@@ -372,11 +372,16 @@ impl Watch {
             };
             let mut taken = self.take(&chunk, &mut lines, &mut listing);
             if next != Next::AtOnce {
+                let _awake = self.config.pauses.stay_awake();
                 self.gather(&mut body, &mut lines, &mut taken).await;
             }
             if taken.lines > 0 && !listing {
                 *progress = Progress::Some;
-                next = crowd.came(clock::now(), taken.lines);
+                let (changes, bytes) = (taken.lines, taken.bytes);
+                next = crowd.came(clock::now(), Batch { changes, bytes });
+            } else {
+                // The rest of a line waits for nothing.
+                next = Next::AtOnce;
             }
             self.send(taken.messages).await?;
             match (taken.error, taken.stream) {
@@ -407,6 +412,7 @@ impl Watch {
                     let more = self.take(&chunk, lines, &mut false);
                     taken.messages.extend(more.messages);
                     taken.lines += more.lines;
+                    taken.bytes += more.bytes;
                     taken.error = more.error;
                 }
                 Ok(Err(broken)) => taken.error = Some(broken),
@@ -423,7 +429,10 @@ impl Watch {
     fn take(&mut self, chunk: &[u8], lines: &mut Lines, listing: &mut bool) -> Taken {
         let names = Arc::clone(&self.names);
         let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = Taken::default();
+        let mut taken = Taken {
+            bytes: chunk.len(),
+            ..Taken::default()
+        };
         let pushed = lines.push(chunk, |line| {
             if taken.error.is_some() {
                 return;
@@ -502,6 +511,7 @@ impl Watch {
 struct Taken {
     messages: Messages,
     lines: usize,
+    bytes: usize,
     error: Option<Broken>,
     stream: Stream,
 }

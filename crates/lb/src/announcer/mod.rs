@@ -156,6 +156,8 @@ struct Task {
     ports: BTreeMap<u32, Port>,
     deaf: Deaf,
     mine: BTreeSet<IpAddr>,
+    /// Whether the plane has said anything since the start.
+    plane_began: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -205,6 +207,7 @@ impl Task {
             ports: BTreeMap::new(),
             deaf: Deaf::default(),
             mine: BTreeSet::new(),
+            plane_began: false,
             subscription,
             plane,
             config,
@@ -228,8 +231,10 @@ impl Task {
             }
             // An error means that the plane is gone: its last word stands.
             Ok(()) = self.plane.changed() => {
-                // The first renewal may have waited for it; others that start now do not wait for a tick either.
-                if self.membership.is_unheard() {
+                // The first renewal may have waited for it; others that start now do not wait for a tick either. Later ones go by the
+                // clock alone, also those of a Lease that nobody lets us write.
+                let is_first = !std::mem::replace(&mut self.plane_began, true);
+                if is_first && self.membership.is_unheard() {
                     self.renewals.reset_immediately();
                 }
             }

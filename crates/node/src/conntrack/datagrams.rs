@@ -82,8 +82,8 @@ impl Datagrams {
     }
 }
 
-/// What comes without such a pause is one burst: the plane commits changes that never stop fifty times a second.
-const PAUSE: Duration = Duration::from_millis(100);
+/// What comes without such a pause is one burst: the plane commits changes that never stop each quarter of a second.
+const PAUSE: Duration = Duration::from_millis(300);
 /// However long a burst is, the oldest of what waits for a pause waits so long at most.
 const HOLD: Duration = Duration::from_secs(1);
 
@@ -126,10 +126,10 @@ mod tests {
         let rows: [(&[u64], u128); 6] = [
             (&[20], 20),
             (&[5000], 5000),
-            (&[300, 310], 410),
+            (&[300, 310], 610),
             // Those that the look before is not the reason to wait for.
             (&[5000, 5010, 5020], 5000),
-            (&burst, 620),
+            (&burst, 820),
             (&endless, 1020),
         ];
         for (changes, expected) in rows {

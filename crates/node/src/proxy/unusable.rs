@@ -10,7 +10,7 @@ use std::sync::Arc;
 use daymark_feed::record::ObjectKey;
 use daymark_feed::{Findings, Kind};
 use daymark_model::audience::{self, NotProxied};
-use daymark_model::{ServiceKey, World};
+use daymark_model::{Change, ServiceKey, World};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use crate::ask::wire;
@@ -69,6 +69,18 @@ impl Unusable {
             let members = self.groups.entry(group.clone()).or_default();
             members.insert(object.clone(), now);
             self.group_of.insert(object, group);
+        }
+    }
+
+    /// Hears of changes: a Service that comes or goes, or has another proxy, is another object to tell of.
+    pub(super) fn hear(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Change::Service(key, _) = change {
+                let group = Group::Service(key.clone());
+                if self.groups.contains_key(&group) {
+                    self.touched.insert(group);
+                }
+            }
         }
     }
 

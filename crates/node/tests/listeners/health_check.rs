@@ -33,7 +33,10 @@ fn ask(at: &str, request: &str) -> Result<Answer, std::io::Error> {
     stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    // A socket that is closed just then takes the connection and answers nothing.
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let mut lines = head.split("\r\n").map(str::to_owned);
     Ok(Answer {
         status: lines.next().expect("a status line"),

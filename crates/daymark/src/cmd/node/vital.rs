@@ -1,14 +1,19 @@
 //! The tasks beside the plane, none of which is missed by any other when it dies.
 //!
-//! A task that panics takes what it served with it: node ports on loopback, health checks, Events. None of them holds what another
-//! process could not make anew within a second, and the kernel keeps the tables; so the agent ends, with a message and exit code 1, and is started again.
+//! A task that panics takes what it served with it. Of what traffic needs, node ports on loopback and health checks, none holds what another
+//! process could not make anew within a second, and the kernel keeps the tables; so the agent ends, with a message and exit code 1, and is started
+//! again. What only tells, such as Events, is not worth that: what makes it panic is likely to do so on all nodes, and again, and
+//! Services would stand still for as long as agents are kept from starting. The log says that it is gone.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 
 use anyhow::anyhow;
 use daymark_node::panics::words;
+use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::task::{Id, JoinSet};
+use tracing::error;
 
 /// Tasks by name. Dropping it ends them.
 #[derive(Debug, Default)]
@@ -39,14 +44,17 @@ impl Vital {
         self.names.insert(id, name);
     }
 
-    /// Starts a task that may come to its end.
-    pub(super) fn job(
+    /// Starts a task that may come to its end, and without which Services go on.
+    pub(super) fn aside(
         &mut self,
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        self.endless(name, async {
-            task.await;
+        self.endless(name, async move {
+            if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+                let why = words(&*panic);
+                error!(task = name, why, "a task beside the Services panicked; what it did is not done until the agent is started anew");
+            }
             std::future::pending().await
         });
     }
@@ -78,21 +86,20 @@ mod tests {
     async fn ended(start: impl FnOnce(&mut Vital)) -> String {
         let mut vital = Vital::default();
         vital.endless("what lives", std::future::pending());
-        vital.job("what is done", async {});
+        vital.aside("what is done", async {});
+        vital.aside("what only tells", async { panic!("oh") });
         start(&mut vital);
         vital.ended().await.to_string()
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_or_ends_too_early_is_named_and_one_that_is_done_is_not() {
+    async fn what_serves_and_panics_or_ends_too_early_is_named_and_what_stands_aside_ends_nobody() {
         let panics = ended(|vital| vital.endless("health checks", async { panic!("at {}", 7) }));
         assert!(
             panics
                 .await
                 .starts_with("health checks panicked: at 7; the agent ends")
         );
-        let panics = ended(|vital| vital.job("the look at others", async { panic!("oh") }));
-        assert!(panics.await.starts_with("the look at others panicked: oh;"));
         let ends = ended(|vital| vital.endless_on(&Handle::current(), "Events", async {}));
         assert!(ends.await.starts_with("Events ended by itself;"));
     }
