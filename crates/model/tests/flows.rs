@@ -4,7 +4,7 @@ mod verdicts;
 
 use daymark_case::Case;
 use daymark_model::flows::{self, Flow, Leave, Stage};
-use daymark_model::{Options, Protocol, World};
+use daymark_model::{Family, Options, Protocol, World};
 
 /// A cluster, one change of it, and flows with what becomes of them.
 struct Row {
@@ -360,7 +360,7 @@ fn places_of_before_are_judged_when_nobody_names_them_any_more() {
         port,
     };
     let node_port = daymark_model::FrontendKey::NodePort {
-        family: daymark_model::Family::V4,
+        family: Family::V4,
         protocol: Protocol::Udp,
         port: 30053,
     };

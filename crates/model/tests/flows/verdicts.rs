@@ -115,6 +115,20 @@ fn verdicts_say_what_they_are_about() {
     assert_eq!(concern(&format!("{RESET}\n")), ([true, false, false], true));
 }
 
+/// Of the kernel's flows only those of such a family are looked through.
+#[test]
+fn verdicts_say_which_families_they_are_about() {
+    let families = |text: &str, protocol| {
+        let verdicts = judged(text).pop().expect("a step");
+        Family::BOTH.map(|family| verdicts.concern_in(family, protocol))
+    };
+    let (one, both) = (format!("{NODE}{WEB}\n"), format!("{NODE}{TWO}\n"));
+    assert_eq!(families(&one, Protocol::Tcp), [true, false]);
+    assert_eq!(families(&one, Protocol::Udp), [false, false]);
+    assert_eq!(families(&both, Protocol::Udp), [true, true]);
+    assert_eq!(families(&both, Protocol::Tcp), [false, false]);
+}
+
 /// Verdicts wait before they are carried out: what came back meanwhile is not forgotten, and what was spared is not
 /// condemned.
 #[test]
@@ -209,7 +223,7 @@ fn suspects_of_several_batches_are_judged_together() {
 #[test]
 fn what_is_remembered_is_kept_when_more_batches_come() {
     let at = daymark_model::FrontendKey::NodePort {
-        family: daymark_model::Family::V4,
+        family: Family::V4,
         protocol: Protocol::Udp,
         port: 30099,
     };
