@@ -11,11 +11,13 @@
 //!
 //! The rules are kube-proxy's; where its modes differ there is a choice ([`crate::rules`]).
 
+mod places;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::address::{Cidr, Family, Protocol, is_special};
+use crate::address::{Cidr, Family, Protocol};
 use crate::audience::{self, NotProxied};
 use crate::decide::Client;
 use crate::desired::{
@@ -24,13 +26,12 @@ use crate::desired::{
 };
 use crate::endpoints::{Lists, Looks, Presence};
 use crate::input::{
-    Detector, Ingress, IngressMode, MasqueradeAll, Node, Options, Service, ServiceCidr,
-    ServicePort, ServiceType, Slice, TrafficPolicy,
+    Detector, MasqueradeAll, Node, Options, Service, ServiceCidr, ServicePort, Slice, TrafficPolicy,
 };
 use crate::listeners::{self, HealthCheck, HealthCheckKey, health_check};
-use crate::rules::{
-    ExternalIps, Gap, Rules, Unallocated, UnknownPorts, UnservedLoopback, WithoutLocal,
-};
+use crate::rules::{Gap, Rules, Unallocated, UnknownPorts, UnservedLoopback, WithoutLocal};
+pub use places::{Named, NotServed, places};
+use places::{addresses, exists};
 
 /// What the rules need to know about the place where they are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -393,119 +394,6 @@ fn local_action(lists: &Lists, elsewhere: Action) -> Action {
     }
 }
 
-/// A place that a Service names, and whether nodes serve it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// Which field names it.
-    pub origin: Origin,
-    /// The place.
-    pub at: FrontendKey,
-    /// Why it is not served, if it is not.
-    pub served: Result<(), NotServed>,
-}
-
-/// Why an address or port that a Service names is not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NotServed {
-    /// The Service has no cluster IP of this family, and so does not exist there.
-    NoClusterIp,
-    /// The load balancer ends connections itself: `ipMode` is Proxy (KEP-1860).
-    ProxyMode,
-    /// A status left over: `spec.type` is not LoadBalancer.
-    NotLoadBalancer,
-    /// A number left over: `spec.type` is ClusterIP.
-    NoNodePorts,
-    /// An external IP that this node's settings do not allow ([`ExternalIps`]).
-    NotAllowed,
-    /// An external IP or a load balancer's that is special ([`is_special`]): the node's own connections to itself, or every Pod's to
-    /// its link, would be caught.
-    Special,
-    /// A port behind those with which the Service has all the places that one may have ([`MOST_PLACES`]), all the backends
-    /// ([`MOST_BACKENDS`]), or all the endpoints to look at ([`MOST_LOOKED_AT`]).
-    TooMany,
-}
-
-/// Every place that a Service's port names in one family, the cluster IP first.
-pub fn places(
-    service: &Service,
-    port: &ServicePort,
-    family: Family,
-    rules: &Rules,
-) -> impl Iterator<Item = Named> {
-    let (protocol, number) = (port.protocol, port.port);
-    let at_addresses = addresses(service, family, rules).map(move |(origin, ip, served)| Named {
-        origin,
-        at: FrontendKey::Address {
-            ip,
-            protocol,
-            port: number,
-        },
-        served,
-    });
-    let node_port = port.node_port.map(|port| Named {
-        origin: Origin::NodePort,
-        at: FrontendKey::NodePort {
-            family,
-            protocol,
-            port,
-        },
-        served: exists(service, family).and(has_node_ports(service)),
-    });
-    at_addresses.chain(node_port)
-}
-
-/// The addresses that a Service names in one family, whatever its ports.
-fn addresses(
-    service: &Service,
-    family: Family,
-    rules: &Rules,
-) -> impl Iterator<Item = (Origin, IpAddr, Result<(), NotServed>)> {
-    let exists = exists(service, family);
-    let cluster = service.cluster_ips.of(family);
-    let cluster = cluster.map(|ip| (Origin::ClusterIp, ip, Ok(())));
-    let external = service.external_ips.iter();
-    let external = external.map(move |ip| {
-        let served = exists.and(is_allowed(*ip, &rules.external_ips));
-        (Origin::ExternalIp, *ip, served)
-    });
-    let ingress = service.ingress.iter().map(move |ingress| {
-        let served = exists.and(is_captured(service, ingress));
-        (Origin::LoadBalancerIp, ingress.ip, served)
-    });
-    let others = external.chain(ingress);
-    let others = others.filter(move |(_, ip, _)| Family::of(*ip) == family);
-    cluster.into_iter().chain(others)
-}
-
-fn exists(service: &Service, family: Family) -> Result<(), NotServed> {
-    let cluster_ip = service.cluster_ips.of(family);
-    cluster_ip.map(|_| ()).ok_or(NotServed::NoClusterIp)
-}
-
-fn has_node_ports(service: &Service) -> Result<(), NotServed> {
-    if service.kind == ServiceType::ClusterIp {
-        return Err(NotServed::NoNodePorts);
-    }
-    Ok(())
-}
-
-fn is_ordinary(ip: IpAddr) -> Result<(), NotServed> {
-    if is_special(ip) {
-        return Err(NotServed::Special);
-    }
-    Ok(())
-}
-
-fn is_allowed(ip: IpAddr, external_ips: &ExternalIps) -> Result<(), NotServed> {
-    is_ordinary(ip)?;
-    match external_ips {
-        ExternalIps::Within(prefixes) if !prefixes.iter().any(|cidr| cidr.contains(ip)) => {
-            Err(NotServed::NotAllowed)
-        }
-        ExternalIps::Within(_) | ExternalIps::Any => Ok(()),
-    }
-}
-
 /// Whether anything but a cluster IP leads to the Service.
 fn is_reachable(service: &Service, rules: &Rules) -> bool {
     let outer = |port: &ServicePort| {
@@ -515,17 +403,6 @@ fn is_reachable(service: &Service, rules: &Rules) -> bool {
         served.any(|named| named.origin != Origin::ClusterIp)
     };
     service.ports.iter().any(outer)
-}
-
-/// Nodes capture load-balancer addresses of mode VIP.
-fn is_captured(service: &Service, ingress: &Ingress) -> Result<(), NotServed> {
-    if service.kind != ServiceType::LoadBalancer {
-        Err(NotServed::NotLoadBalancer)
-    } else if ingress.mode == IngressMode::Proxy {
-        Err(NotServed::ProxyMode)
-    } else {
-        is_ordinary(ingress.ip)
-    }
 }
 
 /// What happens at the addresses of a Service to ports that it does not name. An address that is also one of this machine
