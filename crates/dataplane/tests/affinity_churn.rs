@@ -23,13 +23,11 @@ use daymark_dataplane::nft::counts;
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Outcome, Place, Probe, Protocol, Spec};
 use daymark_model::{Change, Slice, World};
-use daymark_netlink::ct::{Filter, TupleFilter};
-use daymark_netlink::nft;
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
 use daymark_sys::packet::{self, PacketSocket, Traffic};
 
-use traffic::{datagram, ip, kernel, lab_of, lead, neighbour, node};
+use traffic::{datagram, forget_datagrams, ip, kernel, lab_of, lead, neighbour, node};
 
 const CHANGES: usize = 1_200;
 /// At most so many a second.
@@ -268,7 +266,7 @@ impl Flood {
             }
         }
         self.read(seen);
-        self.forget();
+        forget_datagrams(&mut self.tracked);
     }
 
     fn send(&mut self, service: usize, client: u16, port: u16) {
@@ -300,20 +298,6 @@ impl Flood {
                 }
             }
         }
-    }
-
-    /// The next connections are new ones again, and the kernel's table does not fill.
-    fn forget(&mut self) {
-        let filter = Filter {
-            family: Some(nft::Family::Ip),
-            original: TupleFilter {
-                protocol: Some(17),
-                ..TupleFilter::default()
-            },
-            ..Filter::default()
-        };
-        let flows = self.tracked.flows(&filter).expect("listed");
-        self.tracked.remove_flows(&flows).expect("removed");
     }
 }
 

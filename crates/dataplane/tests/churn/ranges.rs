@@ -13,13 +13,11 @@ use daymark_dataplane::nft::counts::{self, Reason};
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Place, Spec};
 use daymark_model::{Change, Cidr, Family, World};
-use daymark_netlink::ct::{Filter, TupleFilter};
-use daymark_netlink::nft;
 use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::isolated_test;
 use daymark_sys::packet::{self, PacketSocket, Traffic};
 
-use crate::traffic::{datagram, ip, kernel, lab_of, lead, neighbour, node};
+use crate::traffic::{datagram, forget_datagrams, ip, kernel, lab_of, lead, neighbour, node};
 use crate::{Done, now};
 
 const CASE: &str = "\
@@ -139,27 +137,13 @@ impl Flood {
             self.sent += 1;
             self.read();
         }
-        self.forget();
+        forget_datagrams(&mut self.tracked);
     }
 
     fn read(&mut self) {
         while self.endpoint.recv(&mut [0; 8]).is_ok() {
             self.arrived += 1;
         }
-    }
-
-    /// The next connections are new ones again, and the kernel's table does not fill.
-    fn forget(&mut self) {
-        let filter = Filter {
-            family: Some(nft::Family::Ip),
-            original: TupleFilter {
-                protocol: Some(17),
-                ..TupleFilter::default()
-            },
-            ..Filter::default()
-        };
-        let flows = self.tracked.flows(&filter).expect("listed");
-        self.tracked.remove_flows(&flows).expect("removed");
     }
 
     /// What was dropped so far because of the ranges.

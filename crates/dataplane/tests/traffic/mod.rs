@@ -12,6 +12,9 @@ use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Node, Outcome, Place, Pod, Probe, Protocol, Spec};
 use daymark_lab::net::{PodAddresses, Prefix};
 use daymark_model::{Change, Family, Slice, World};
+use daymark_netlink::ct::{Filter, TupleFilter};
+use daymark_netlink::nft;
+use daymark_sys::netlink::NfSocket;
 use daymark_sys::ns::NetNs;
 
 /// Endpoints; one Pod more is the client.
@@ -400,4 +403,18 @@ impl Talk {
         }
         (exchanged, None)
     }
+}
+
+/// Forgets what is tracked of datagrams of IPv4: the next connections are new ones again, and the kernel's table does not fill.
+pub(crate) fn forget_datagrams(tracked: &mut NfSocket) {
+    let filter = Filter {
+        family: Some(nft::Family::Ip),
+        original: TupleFilter {
+            protocol: Some(17),
+            ..TupleFilter::default()
+        },
+        ..Filter::default()
+    };
+    let flows = tracked.flows(&filter).expect("listed");
+    tracked.remove_flows(&flows).expect("removed");
 }
