@@ -108,6 +108,12 @@ fn of_dns(out: &mut String, dns: &daymark_dns::Metrics) {
         "Names let go because the data plane took too long",
         &[("", &dns.hold_timeouts)],
     );
+    counter(
+        out,
+        "coredns_panics",
+        "Questions about which the server panicked",
+        &[("", &dns.panics)],
+    );
 }
 
 /// Writing to a String cannot fail.

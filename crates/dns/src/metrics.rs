@@ -41,6 +41,8 @@ pub struct Metrics {
     pub held: AtomicU64,
     /// Names that were let go because the data plane took too long.
     pub hold_timeouts: AtomicU64,
+    /// Questions about which the server panicked.
+    pub panics: AtomicU64,
 }
 
 impl Metrics {
@@ -55,6 +57,17 @@ impl Metrics {
             },
             1,
         );
+    }
+}
+
+/// Counts a panic that goes through the place where it is held.
+pub(crate) struct Panics<'a>(pub(crate) &'a Metrics);
+
+impl Drop for Panics<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            add(&self.0.panics, 1);
+        }
     }
 }
 

@@ -246,6 +246,9 @@ async fn serve(
         Announcing::start(client.clone(), subscription, plane, config, metrics)
     });
     let dns_metrics = dns.as_ref().map(|server| Arc::clone(server.metrics()));
+    if let Some(dns) = dns {
+        vital.endless_on(traffic, "DNS", dns.ended());
+    }
     let refusal = config_file::Refusal::default();
     let ports = start::Ports::of(&settings);
     let parts = parts::Parts {
@@ -258,7 +261,8 @@ async fn serve(
         ports: ports.all(),
     };
     if let Some(listener) = listener {
-        start::answer_questions(listener, agent.orders(), parts);
+        let answers = start::answer_questions(listener, agent.orders(), parts);
+        vital.endless("the agent's socket", answers);
     }
     let extra = Arc::new({
         let (announced, feed) = (Arc::clone(&announced), Arc::clone(feed.metrics()));
@@ -275,7 +279,7 @@ async fn serve(
         lines: extra,
         configz: given.configz(&settings).into(),
     };
-    let open = ports.open(&settings, &plane, (&metrics, pages), &client);
+    let open = ports.open(&settings, &plane, (&metrics, pages), &client, &mut vital);
     open.await?;
     if !args.leave_kube_proxy {
         let site = replacement::Site {
@@ -423,6 +427,8 @@ fn flags(kernel: &mut Netlink) -> anyhow::Result<TableFlags> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use clap::Parser;
 
     use super::*;
@@ -461,6 +467,30 @@ mod tests {
             let said = why(ended).to_string();
             assert!(said.contains(words), "{said}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_ports_for_health_and_metrics_are_watched() {
+        let words = ["node", "--kubeconfig", "f", "--node-name", "n"];
+        let args = Program::try_parse_from(words).unwrap().args;
+        let (Decided { mut settings, .. }, _) = args.decide().unwrap();
+        let any = Some((Ipv4Addr::LOCALHOST, 0).into());
+        (settings.healthz, settings.metrics) = (any, any);
+        let away = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("away"))
+        });
+        let client = kube::Client::new(away, "default");
+        let pages = Pages {
+            lines: Arc::new(String::new),
+            configz: "".into(),
+        };
+        let (_status, plane) = plane_channel(PlaneStatus::Starting);
+        let metrics = Arc::new(Metrics::default());
+        let mut vital = Vital::default();
+        let ports = start::Ports::of(&settings);
+        let open = ports.open(&settings, &plane, (&metrics, pages), &client, &mut vital);
+        open.await.unwrap();
+        assert_eq!(vital.names(), ["health port", "metrics port"]);
     }
 
     #[test]

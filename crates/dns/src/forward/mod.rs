@@ -24,7 +24,7 @@ use self::cache::Cache;
 pub(crate) use self::packet::cut;
 use crate::clock;
 use crate::config::Config;
-use crate::metrics::{Metrics, add};
+use crate::metrics::{Metrics, Panics, add};
 use crate::wire::Request;
 
 /// What makes two questions the same.
@@ -179,7 +179,18 @@ impl Forwarder {
 
 impl Inner {
     async fn lead(self: Arc<Self>, question: Question) {
-        let answer = self.ask_all(&question).await.map(Answer::from);
+        let asks = self.ask_all(&question);
+        self.tell(&question, asks).await;
+    }
+
+    /// What is found goes to all who wait for it, and into the cache.
+    async fn tell(&self, question: &Question, asks: impl Future<Output = Option<Vec<u8>>>) {
+        let mut told = Told {
+            inner: self,
+            question,
+            answer: None,
+        };
+        let answer = asks.await.map(Answer::from);
         add(
             if answer.is_some() {
                 &self.metrics.forwarded
@@ -195,14 +206,7 @@ impl Inner {
                 .unwrap_or_else(PoisonError::into_inner)
                 .keep(question.clone(), answer, now);
         }
-        let waiting = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&question);
-        for waiter in waiting.into_iter().flatten() {
-            let _gone = waiter.send(answer.clone());
-        }
+        told.answer = answer;
     }
 
     /// The first good answer, else the last bad one. Each upstream is asked twice at most.
@@ -226,6 +230,27 @@ impl Inner {
             return Some(answer);
         }
         bad
+    }
+}
+
+/// Tells those who wait for a question when it is dropped: an answer, or that there is none, also where asking panicked. Who asks the same
+/// afterwards would else wait behind them for ever, and each of them holds one of the permits to ask.
+struct Told<'a> {
+    inner: &'a Inner,
+    question: &'a Question,
+    answer: Option<Answer>,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let _panics = Panics(&self.inner.metrics);
+        let under_way = self.inner.under_way.lock();
+        let mut under_way = under_way.unwrap_or_else(PoisonError::into_inner);
+        let waiting = under_way.remove(self.question);
+        drop(under_way);
+        for waiter in waiting.into_iter().flatten() {
+            let _gone = waiter.send(self.answer.clone());
+        }
     }
 }
 

@@ -177,3 +177,24 @@ proptest! {
         cut(&bytes, limit);
     }
 }
+
+#[tokio::test]
+async fn who_waits_for_a_question_about_which_asking_panics_is_told_and_the_next_asks_anew() {
+    let forwarder = Forwarder::new(&Config::default(), Arc::default());
+    let inner = Arc::clone(&forwarder.0);
+    let (waiter, waits) = oneshot::channel();
+    let waiting = HashMap::from([(question(), vec![waiter])]);
+    *inner.under_way.lock().unwrap() = waiting;
+    let asks = async { panic!("such an answer") };
+    let lead = tokio::spawn(async move { inner.tell(&question(), asks).await });
+    assert!(lead.await.unwrap_err().is_panic());
+    assert_eq!(waits.await, Ok(None));
+    assert_eq!(forwarder.0.metrics.panics.load(Ordering::Relaxed), 1);
+    // Nobody is there to be asked, which is an answer of its own, at once.
+    let later = tokio::time::timeout(Duration::from_secs(5), forwarder.resolve(question()));
+    assert_eq!(later.await, Ok(None));
+    assert_eq!(
+        forwarder.0.metrics.forward_failures.load(Ordering::Relaxed),
+        1
+    );
+}

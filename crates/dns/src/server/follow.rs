@@ -1,6 +1,7 @@
 //! The zone follows the feed, and the data plane.
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::clock;
 use crate::metrics::add;
 use crate::zone::Hold;
 
-/// Runs until the feed ends; the zone then stays as it is.
+/// Runs for ever. Once the feed has ended, which others tell, the zone stays as it is.
 pub(super) async fn follow(shared: Arc<Shared>, mut feed: Subscription, mut plane: PlaneReceiver) {
     // Batches with names held, and when their patience ends.
     let mut held: VecDeque<(u64, std::time::Instant)> = VecDeque::new();
@@ -25,7 +26,7 @@ pub(super) async fn follow(shared: Arc<Shared>, mut feed: Subscription, mut plan
             .map(|(_, until)| until.saturating_duration_since(clock::now()));
         tokio::select! {
             batch = feed.next() => {
-                let Some(batch) = batch else { return };
+                let Some(batch) = batch else { return pending().await };
                 if take(&shared, &batch, *plane.borrow_and_update()) > 0 {
                     held.push_back((batch.number, clock::now() + shared.config.hold));
                 }

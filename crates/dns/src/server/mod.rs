@@ -7,8 +7,9 @@ mod tcp;
 mod udp;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use daymark_feed::{PlaneReceiver, Subscription};
 use thiserror::Error;
@@ -18,9 +19,8 @@ use tokio::task::JoinSet;
 use self::serve::Shared;
 pub use self::sockets::{BindError, Sockets};
 use crate::config::Config;
-use crate::forward::Forwarder;
 use crate::metrics::Metrics;
-use crate::zone::{BadName, Zone};
+use crate::zone::BadName;
 
 /// Why a server did not start.
 #[derive(Debug, Error)]
@@ -41,7 +41,7 @@ pub enum StartError {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     shared: Arc<Shared>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Server {
@@ -67,16 +67,7 @@ impl Server {
         {
             return Err(StartError::UpstreamIsSelf(*own));
         }
-        let metrics = Arc::new(Metrics::default());
-        let shared = Arc::new(Shared {
-            zone: RwLock::new(Zone::new(&config)?),
-            forwarder: (!config.upstreams.is_empty())
-                .then(|| Forwarder::new(&config, Arc::clone(&metrics))),
-            forwards: Arc::new(Semaphore::new(config.max_forwards)),
-            ready: AtomicBool::new(false),
-            metrics,
-            config,
-        });
+        let shared = Arc::new(Shared::new(config)?);
         let connections = Arc::new(Semaphore::new(shared.config.tcp.connections));
         let mut tasks = JoinSet::new();
         for (udp, listener) in sockets.into_tokio()? {
@@ -91,8 +82,22 @@ impl Server {
         Ok(Self {
             addresses,
             shared,
-            _tasks: tasks,
+            tasks,
         })
+    }
+
+    /// Waits until one of its tasks ends, which none should, and ends the others with it: a zone that nobody keeps, or a socket that nobody
+    /// reads, looks like one that is well.
+    ///
+    /// # Panics
+    /// As the task did, if it panicked.
+    pub async fn ended(mut self) {
+        let ended = self.tasks.join_next().await;
+        if let Some(Err(error)) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            resume_unwind(panic);
+        }
     }
 
     /// Where it answers, UDP and TCP alike.

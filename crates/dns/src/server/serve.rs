@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::forward::{self, Forwarder, Question};
 use crate::metrics::{Metrics, add};
 use crate::wire::{self, Authority, Cut, HEADER, Incoming, Recursion, Reply, Request, Transport};
-use crate::zone::{Answer, Outcome, Zone};
+use crate::zone::{Answer, BadName, Outcome, Zone};
 
 /// What all sockets share.
 #[derive(Debug)]
@@ -52,6 +52,20 @@ struct Alias {
 }
 
 impl Shared {
+    /// With an empty zone that is not ready.
+    pub(crate) fn new(config: Config) -> Result<Self, BadName> {
+        let metrics = Arc::new(Metrics::default());
+        let forwarder = || Forwarder::new(&config, Arc::clone(&metrics));
+        Ok(Self {
+            zone: RwLock::new(Zone::new(&config)?),
+            forwarder: (!config.upstreams.is_empty()).then(forwarder),
+            forwards: Arc::new(Semaphore::new(config.max_forwards)),
+            ready: AtomicBool::new(false),
+            metrics,
+            config,
+        })
+    }
+
     /// Takes a packet as far as it goes without waiting.
     pub(crate) fn begin(&self, bytes: &[u8], transport: Transport) -> Step {
         let request = match wire::read(bytes) {

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::serve::{Shared, Step};
-use crate::metrics::add;
+use crate::metrics::{Panics, add};
 use crate::wire::{HEADER, Transport};
 
 /// Accepts until the task is ended; its connections end with it.
@@ -38,6 +38,7 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, connection
         };
         let shared = Arc::clone(&shared);
         open.spawn(async move {
+            let _panics = Panics(&shared.metrics);
             if let Err(error) = converse(&shared, stream).await {
                 debug!(%error, "TCP connection ended");
             }

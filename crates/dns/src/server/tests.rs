@@ -322,3 +322,27 @@ async fn before_the_first_batch_the_zone_fails_and_others_are_forwarded() {
         ["192.0.2.0"]
     );
 }
+
+#[tokio::test]
+async fn that_a_task_panics_ends_the_server_with_what_it_said() {
+    let (_cluster, mut server) = start(Config::default()).await;
+    let at = server.addresses()[0];
+    server.tasks.spawn(async { panic!("such a Service") });
+    let ended = timeout(PATIENCE, tokio::spawn(server.ended())).await;
+    let panic = ended.expect("noticed").unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref(), Some(&"such a Service"));
+    let socket = UdpSocket::bind(at).await;
+    socket.expect("its sockets are closed");
+}
+
+#[tokio::test]
+async fn a_server_whose_feed_has_ended_answers_as_before() {
+    let (cluster, server) = start(Config::default()).await;
+    let at = server.addresses()[0];
+    let ended = tokio::spawn(server.ended());
+    drop(cluster);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!ended.is_finished());
+    let answer = udp(at, &question("web.test.svc.cluster.local.", RecordType::A)).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+}

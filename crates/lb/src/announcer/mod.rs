@@ -306,6 +306,9 @@ impl Task {
     }
 
     async fn list_links(&mut self) {
+        if let Err(error) = self.links.mend() {
+            tracing::warn!(%error, "the interfaces cannot be followed");
+        }
         match self.links.list().await {
             Ok(links) if links == self.listed => {}
             Ok(links) => {

@@ -94,10 +94,21 @@ impl Links {
         })
     }
 
+    /// Opens the socket anew if what reads it has ended.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn mend(&mut self) -> io::Result<()> {
+        if self.connection.is_finished() {
+            *self = Self::open()?;
+        }
+        Ok(())
+    }
+
     /// Waits until something changed. What came together counts as one change. Cancel safe.
     pub(crate) async fn changed(&mut self) {
         if self.news.next().await.is_none() {
-            // The socket is gone; the periodic listing will say so.
+            // The socket is gone; it is mended before the interfaces are listed again.
             futures::future::pending::<()>().await;
         }
         while self.news.try_recv().is_ok() {}
@@ -186,6 +197,8 @@ fn add(link: &mut Link, attributes: &[AddressAttribute], length: u8) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::testing::ip;
 
@@ -230,5 +243,22 @@ mod tests {
         check("192.0.2.1", &["eth0"]);
         check("fd00:99::1", &["eth0"]);
         check("169.254.7.7", &["eth0"]);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_reads_any_more_is_opened_anew() {
+        let mut links = Links::open().unwrap();
+        let there = links.list().await.unwrap();
+        links.connection.abort();
+        let ended = async {
+            while !links.connection.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let soon = tokio::time::timeout(Duration::from_secs(5), ended);
+        soon.await.expect("it ends");
+        links.list().await.unwrap_err();
+        links.mend().unwrap();
+        assert_eq!(links.list().await.unwrap(), there);
     }
 }

@@ -8,6 +8,7 @@ use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use daymark_dataplane::nft::apply::{CommitError, StartError};
 use daymark_dataplane::nft::compare::{self, Comparison, Holding};
 use daymark_dataplane::nft::kernel::Netlink;
+use futures::FutureExt;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -27,6 +29,7 @@ use tracing::{info, warn};
 use super::status::{self, Parts, Standing};
 use super::wire::{Reply, Request};
 use super::{Ask, MOST_DIFFERENCES, lock, wire};
+use crate::panics::words;
 use crate::proxy::Order;
 
 /// Why the socket is not there.
@@ -228,6 +231,17 @@ impl Desk {
         }
     }
 
+    /// The answer; where it cannot be made for a panic, that, and the next request is answered.
+    async fn reply(&self, request: Request) -> Reply {
+        let answer = AssertUnwindSafe(self.answer(request)).catch_unwind();
+        answer.await.unwrap_or_else(|panic| {
+            let why = words(&*panic);
+            Reply::Error(format!(
+                "it panicked over this request, and goes on; its log has more: {why}"
+            ))
+        })
+    }
+
     async fn answer(&self, request: Request) -> Reply {
         let answer = async {
             match request {
@@ -258,7 +272,7 @@ impl Desk {
         for _ in 0..TRIES {
             let standing = self.ask(Ask::Standing).await?;
             let read = Arc::clone(&self.read);
-            let held = match tokio::task::spawn_blocking(move || read()).await.ok()? {
+            let held = match beside(move || read()).await {
                 Ok(held) => held,
                 Err(error) => {
                     return Some(status::status(standing, Err(error.to_string()), others));
@@ -268,7 +282,7 @@ impl Desk {
             let wanted = self.ask(|reply| Ask::Wanted { moment, reply }).await?;
             let Some(wanted) = wanted else { continue };
             let compare = move || Box::new(wanted.compare(&held, MOST_DIFFERENCES));
-            let found = tokio::task::spawn_blocking(compare).await.ok()?;
+            let found = beside(compare).await;
             let found = self.ask(|reply| Ask::Name(found, reply)).await?;
             return Some(status::status(standing, Ok(found), others));
         }
@@ -291,6 +305,12 @@ impl Desk {
     }
 }
 
+/// Works on a thread for what takes long, and panics if that does.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
 /// The tables, through a socket of its own.
 fn read_kernel() -> Result<Holding, StartError> {
     let opened = Netlink::open();
@@ -306,7 +326,7 @@ async fn attend(desk: &Desk, mut stream: UnixStream) -> io::Result<()> {
         )),
         Ok(read) => match read? {
             Err(error) => Reply::Error(error),
-            Ok(request) => desk.answer(request).await,
+            Ok(request) => desk.reply(request).await,
         },
     };
     let mut line = serde_json::to_vec(&reply)?;

@@ -280,3 +280,20 @@ async fn a_port_that_is_taken_is_served_once_it_is_free_where_that_was_asked_for
     assert!(answer.starts_with("HTTP/1.0 200 OK"), "{answer}");
     serving.abort();
 }
+
+#[tokio::test]
+async fn a_part_whose_counters_panic_costs_one_answer() {
+    let it = fixture(COMMITTED);
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let lines = Arc::new(
+        move || match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => panic!("such a counter"),
+            _ => String::new(),
+        },
+    );
+    let routes = metrics_routes(Pages { lines, ..pages() });
+    for expected in [500, 200] {
+        let (code, _) = ask(routes.clone(), &it.shared, "/metrics").await;
+        assert_eq!(code, expected);
+    }
+}

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::parts::Parts;
+use super::vital::Vital;
 use crate::agent_socket;
 use crate::client::Server;
 use crate::cmd::cleanup;
@@ -131,27 +132,30 @@ impl Ports {
         self.health.iter().chain(&self.metrics).cloned().collect()
     }
 
-    /// Opens them. One that is taken is told on the Node, as kube-proxy does.
+    /// Opens them, and lets them be watched. One that is taken is told on the Node, as kube-proxy does.
     pub(super) async fn open(
         self,
         settings: &Settings,
         plane: &PlaneReceiver,
         (metrics, pages): (&Arc<Metrics>, Pages),
         client: &kube::Client,
+        vital: &mut Vital,
     ) -> anyhow::Result<()> {
         let told = |port| tell_taken(port, settings, client);
         if let Some(port) = self.health {
+            let name = port.name();
             let (plane, metrics) = (plane.clone(), Arc::clone(metrics));
             let patience = settings.patience;
             let open = health::serve_health(Arc::clone(&port), plane, metrics, patience).await;
             told(port).await;
-            tokio::spawn(open?);
+            vital.endless(name, open?);
         }
         if let Some(port) = self.metrics {
+            let name = port.name();
             let (plane, metrics) = (plane.clone(), Arc::clone(metrics));
             let open = health::serve_metrics(Arc::clone(&port), plane, metrics, pages).await;
             told(port).await;
-            tokio::spawn(open?);
+            vital.endless(name, open?);
         }
         Ok(())
     }
@@ -193,9 +197,13 @@ fn can_do_without(socket: &Path, error: &SocketError) -> bool {
 }
 
 /// Answers at the agent's socket.
-pub(super) fn answer_questions(listener: Listener, orders: Sender<Order>, parts: Parts) {
+pub(super) fn answer_questions(
+    listener: Listener,
+    orders: Sender<Order>,
+    parts: Parts,
+) -> impl Future<Output = ()> + Send + 'static {
     let desk = Desk::new(orders, Arc::new(move || parts.tell()));
-    tokio::spawn(listener.serve(desk));
+    listener.serve(desk)
 }
 
 /// Writes the notices as Events, each of which the log has too.

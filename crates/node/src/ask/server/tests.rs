@@ -166,6 +166,11 @@ fn fixture(name: &str, case: &str) -> Fixture {
 
 /// One whose tables change while they are read, so many times.
 fn disturbed(name: &str, case: &str, times: usize) -> Fixture {
+    built(name, case, times, |_| {})
+}
+
+/// One with another desk.
+fn built(name: &str, case: &str, times: usize, change_desk: impl FnOnce(&mut Desk)) -> Fixture {
     let kernel = Shared::default();
     let (plane, _) = Plane::start(kernel.clone(), TableFlags::NONE).unwrap();
     let (status, _) = plane_channel(PlaneStatus::Starting);
@@ -212,6 +217,7 @@ fn disturbed(name: &str, case: &str, times: usize) -> Fixture {
             held
         }
     });
+    change_desk(&mut desk);
     let listener = Listener::bind(&path).unwrap();
     Fixture {
         path,
@@ -554,5 +560,31 @@ async fn without_the_planes_thread_a_question_is_answered_so() {
     fixture.orders.send(Order::Stop).unwrap();
     let said = error(fixture.ask(&Request::Status(Nothing {})).await);
     assert!(said.contains("the plane's thread has ended"), "{said}");
+    fixture.end();
+}
+
+#[tokio::test]
+async fn who_asks_what_panics_is_told_so_and_the_next_is_answered() {
+    let fixture = built("panics", WEB, 0, |desk| {
+        let (parts, read) = (Arc::clone(&desk.parts), Arc::clone(&desk.read));
+        let asked = AtomicUsize::new(0);
+        desk.parts = Arc::new(move || match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => panic!("such a part"),
+            _ => parts(),
+        });
+        let asked = AtomicUsize::new(0);
+        desk.read = Arc::new(move || match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => panic!("such a table"),
+            _ => read(),
+        });
+    });
+    for panics in ["such a part", "such a table"] {
+        let said = error(fixture.ask(&Request::Status(Nothing {})).await);
+        assert!(
+            said.starts_with("it panicked") && said.ends_with(panics),
+            "{said}"
+        );
+    }
+    assert!(fixture.status().await.healthy);
     fixture.end();
 }
