@@ -6,9 +6,10 @@
 //!
 //! What every node of the cluster finds is said once, not once a node: the Event's name follows from what it says and from the
 //! time, ten minutes long, so that the API takes the first and tells the other nodes that it is there already. Their
-//! attempts are spread by chance, over five seconds in a small cluster and five minutes from a thousand nodes on; how many nodes
-//! there are is guessed from where endpoints are. What a node says of itself is named after the hour, so that an agent that is
-//! started anew does not say it again. An Event is one request: the UID of its object came by the feed. A node
+//! attempts are spread by chance, over five seconds in a small cluster, five minutes among a thousand nodes and 25 among five thousand, so that the
+//! first is as early and the API has as little to do in each; how many nodes there are is guessed from where endpoints are. Of several things each node
+//! takes any, not the first: all have them in one order, and what stands late in it would be said by nobody. What a node says of itself is
+//! named after the hour, so that an agent that is started anew does not say it again. An Event is one request: the UID of its object came by the feed. A node
 //! writes 25 of each sort at once and then one each 30 s; the same thing waits once, and what the API has already is no request. What
 //! finds no room among those that wait, or waits for an hour, is counted in the log.
 
@@ -188,13 +189,13 @@ impl Board {
                             queue.draw(nodes, rand::random(), clock::now());
                         }
                         let (now, at) = (clock::now(), clock::timestamp());
-                        let lost = queue.add(notice, Moment { now, at });
+                        let lost = queue.add(notice, Moment { now, at }, rand::random());
                         self.lost.fetch_add(lost, Ordering::Relaxed);
                         None
                     }
                     None => return,
                 },
-                () = until(due) => queue.take(clock::now()),
+                () = until(due) => queue.take(clock::now(), rand::random()),
             };
             if let Some(waiting) = taken {
                 let scope = waiting.notice.scope;
@@ -303,7 +304,7 @@ impl Pen {
     async fn say(&mut self, about: ObjectReference, waiting: Waiting) -> Request {
         let Waiting { notice, at, .. } = waiting;
         let said = (notice.reason, notice.message);
-        let event = event(about, &self.node, notice.severity, said);
+        let event = event(about, &self.node, notice.severity, said, at);
         let (window, what) = (notice.scope.window(at), hash(words(&event)));
         let event = match (notice.scope, self.said(notice.scope).times(window, what)) {
             (Scope::Node, times) => own(event, &self.node, [window, i64::from(times)]),
@@ -416,8 +417,9 @@ pub async fn about_node(
     severity: Severity,
     said: (&'static str, String),
 ) {
-    let event = event(node_reference(node), node, severity, said);
-    let hour = clock::timestamp().as_second() / HOUR;
+    let at = clock::timestamp();
+    let event = event(node_reference(node), node, severity, said, at);
+    let hour = at.as_second() / HOUR;
     let _logged = create(client, &named(event, [&hour.to_string()])).await;
 }
 
@@ -432,14 +434,15 @@ pub(crate) fn node_reference(node: &str) -> ObjectReference {
     }
 }
 
-/// `said` are the reason and the message. What has no namespace has its Events in `default`.
+/// `said` are the reason and the message, `at` is when that was so, whenever it is written: what is said in another order is read in that
+/// of its times. What has no namespace has its Events in `default`.
 fn event(
     about: ObjectReference,
     node: &str,
     severity: Severity,
     said: (&'static str, String),
+    at: Timestamp,
 ) -> Event {
-    let now = Time(clock::timestamp());
     Event {
         metadata: ObjectMeta {
             namespace: about
@@ -456,8 +459,8 @@ fn event(
             component: Some("daymark-node".to_owned()),
             host: Some(node.to_owned()),
         }),
-        first_timestamp: Some(now.clone()),
-        last_timestamp: Some(now),
+        first_timestamp: Some(Time(at)),
+        last_timestamp: Some(Time(at)),
         count: Some(1),
         ..Event::default()
     }

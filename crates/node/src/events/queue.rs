@@ -22,6 +22,8 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct Line {
     waiting: VecDeque<Waiting>,
+    /// How many have come since nothing waited, those that found no room among them.
+    came: usize,
     budget: Budget,
 }
 
@@ -63,10 +65,12 @@ impl Queue {
     }
 
     /// Returns how many found no room. What waits already does so once: a Service that changes each second has one place; and so has
-    /// an object whose values change each second, with the newest words.
-    pub(super) fn add(&mut self, notice: Notice, Moment { now, at }: Moment) -> u64 {
+    /// an object whose values change each second, with the newest words. Of more than there is room for, which of them wait is drawn by
+    /// `chance` in 0.0..1.0, where other nodes have the same to say: what one of them leaves out others have.
+    pub(super) fn add(&mut self, notice: Notice, Moment { now, at }: Moment, chance: f64) -> u64 {
         let scope = notice.scope;
-        let waiting = &mut self.line(scope).waiting;
+        let line = self.line(scope);
+        let waiting = &mut line.waiting;
         let same = |one: &Waiting| one.notice == notice && scope.window(one.at) == scope.window(at);
         if waiting.iter().any(same) {
             return 0;
@@ -77,15 +81,23 @@ impl Queue {
             old.at = at;
             return 0;
         }
-        if waiting.len() >= ROOM {
-            return 1;
-        }
-        waiting.push_back(Waiting {
+        let new = Waiting {
             notice,
             at,
             since: now,
-        });
-        0
+        };
+        line.came = if waiting.is_empty() { 1 } else { line.came + 1 };
+        if waiting.len() < ROOM {
+            waiting.push_back(new);
+            return 0;
+        }
+        // Each that came has the same chance to be among those that wait (reservoir sampling).
+        if scope == Scope::Cluster
+            && let Some(old) = waiting.get_mut(drawn(line.came, chance))
+        {
+            *old = new;
+        }
+        1
     }
 
     /// When something may be taken, if anything waits.
@@ -94,12 +106,13 @@ impl Queue {
         self.own.due().into_iter().chain(common).min()
     }
 
-    /// The next one, if it may be written now: this node's own before what other nodes say too. It costs nothing before [`Self::spend`].
-    pub(super) fn take(&mut self, now: Instant) -> Option<Waiting> {
-        let own = self.own.take(now);
+    /// The next one, if it may be written now: this node's own in order, before what other nodes say too. Of that any, by `chance` in 0.0..1.0:
+    /// all nodes have it in one order, and what stands late in it would be said by none of them. It costs nothing before [`Self::spend`].
+    pub(super) fn take(&mut self, now: Instant, chance: f64) -> Option<Waiting> {
+        let own = self.own.take(now, 0.0);
         own.or_else(|| {
             let is_turn = self.turn <= now;
-            is_turn.then(|| self.common.take(now)).flatten()
+            is_turn.then(|| self.common.take(now, chance)).flatten()
         })
     }
 
@@ -134,6 +147,7 @@ impl Line {
     fn new(now: Instant) -> Self {
         Self {
             waiting: VecDeque::new(),
+            came: 0,
             budget: Budget::full(now),
         }
     }
@@ -142,15 +156,21 @@ impl Line {
         (!self.waiting.is_empty()).then(|| self.budget.due())
     }
 
-    fn take(&mut self, now: Instant) -> Option<Waiting> {
+    /// `chance` of 0.0 takes the first.
+    fn take(&mut self, now: Instant, chance: f64) -> Option<Waiting> {
         if self.budget.due() > now {
             return None;
         }
-        self.waiting.pop_front()
+        self.waiting.remove(drawn(self.waiting.len(), chance))
     }
 }
 
-/// Over how long so many nodes spread what all of them say: some three a second.
+/// One of so many, from 0 on, by a chance in 0.0..1.0.
+fn drawn(of: usize, chance: f64) -> usize {
+    (of as f64 * chance) as usize
+}
+
+/// Over how long so many nodes spread what all of them say: some three a second. The first of them is not later for that there are many.
 fn spread(nodes: usize) -> Duration {
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
     A_NODE
@@ -160,9 +180,11 @@ fn spread(nodes: usize) -> Duration {
 
 const A_NODE: Duration = Duration::from_millis(300);
 const LEAST_SPREAD: Duration = Duration::from_secs(5);
-const MOST_SPREAD: Duration = Duration::from_secs(300);
-/// From more nodes than that on the spread is the same.
-pub(super) const MOST_NODES: usize = 1000;
+/// Less than [`LONGEST`], after which nobody says it any more, and in which an API server forgets what was said.
+const MOST_SPREAD: Duration = Duration::from_secs(3000);
+/// From more nodes than that on the spread is the same: twice as many as a cluster is said to have at most
+/// (kubernetes.io, "Considerations for large clusters").
+pub(super) const MOST_NODES: usize = 10_000;
 /// Of what all nodes say a node writes one each such part of the spread.
 const SHARE: u32 = 10;
 /// How many wait in each line.
@@ -216,7 +238,11 @@ const EACH: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use daymark_model::ServiceKey;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
 
     use super::super::Severity;
     use super::*;
@@ -241,7 +267,7 @@ mod tests {
 
     /// What is written at a moment; nothing if none may be.
     fn written(queue: &mut Queue, now: Instant) -> String {
-        let Some(taken) = queue.take(now) else {
+        let Some(taken) = queue.take(now, FIRST) else {
             return String::new();
         };
         queue.spend(taken.notice.scope, now);
@@ -250,17 +276,87 @@ mod tests {
 
     fn add(queue: &mut Queue, scope: Scope, messages: std::ops::Range<u32>, now: Instant) {
         for message in messages {
-            queue.add(notice(scope, &message.to_string()), moment(now));
+            queue.add(notice(scope, &message.to_string()), moment(now), FIRST);
         }
     }
 
+    /// The chance that takes the first.
+    const FIRST: f64 = 0.0;
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn nodes_spread_by_their_number_from_seconds_to_minutes() {
-        let seconds = [0, 4, 100, 1000, 100_000].map(|nodes| spread(nodes).as_secs());
-        assert_eq!(seconds, [5, 5, 30, 300, 300]);
+        let nodes = [0, 4, 100, 1000, 5000, 10_000, 100_000];
+        let seconds = nodes.map(|nodes| spread(nodes).as_secs());
+        assert_eq!(seconds, [5, 5, 30, 300, 1500, 3000, 3000]);
         assert_eq!(spread(MOST_NODES), MOST_SPREAD);
+    }
+
+    /// What a cluster asks the API for, second by second, when all its nodes find the same things in the same order in the same moment.
+    fn asked(nodes: usize, things: u32, within: u64) -> Vec<Vec<String>> {
+        let mut random = StdRng::seed_from_u64(7);
+        let start = clock::now();
+        let mut asked = vec![Vec::new(); usize::try_from(within).unwrap()];
+        for _ in 0..nodes {
+            let mut queue = Queue::new(start);
+            queue.draw(nodes, random.random(), start);
+            add(&mut queue, Scope::Cluster, 0..things, start);
+            while let Some(due) = queue.due() {
+                let second = due.saturating_duration_since(start).as_secs();
+                if second >= within {
+                    break;
+                }
+                let taken = queue.take(due, random.random()).expect("it is due");
+                queue.spend(Scope::Cluster, due);
+                asked[usize::try_from(second).unwrap()].push(taken.notice.message);
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn one_thing_is_as_little_work_for_the_api_in_a_cluster_of_thousands() {
+        for nodes in [1000, 5000] {
+            let asked = asked(nodes, 1, 3600);
+            let all: usize = asked.iter().map(Vec::len).sum();
+            assert_eq!(all, nodes, "each node tries once");
+            let first = asked.iter().position(|second| !second.is_empty());
+            assert!(first < Some(10), "{nodes} nodes: {first:?}");
+            let most = asked
+                .chunks(60)
+                .map(|minute| minute.iter().map(Vec::len).sum());
+            let most: usize = most.max().unwrap();
+            assert!((180..300).contains(&most), "{nodes} nodes: {most} a minute");
+        }
+    }
+
+    #[test]
+    fn of_many_things_that_all_nodes_say_in_one_order_each_is_said_soon() {
+        let asked = asked(2000, 40, 300);
+        let said: BTreeSet<&String> = asked.iter().flatten().collect();
+        assert_eq!(said.len(), 40, "a node has had the time to say five");
+    }
+
+    #[test]
+    fn of_more_than_there_is_room_for_each_waits_somewhere() {
+        let mut random = StdRng::seed_from_u64(8);
+        let start = clock::now();
+        let all = ROOM * 2;
+        let mut somewhere = BTreeSet::new();
+        for _ in 0..30 {
+            let mut queue = Queue::new(start);
+            let mut lost = 0;
+            for number in 0..all {
+                let notice = notice(Scope::Cluster, &number.to_string());
+                lost += queue.add(notice, moment(start), random.random());
+            }
+            assert_eq!(lost, ROOM as u64);
+            let waiting = queue.common.waiting.into_iter();
+            let waiting: BTreeSet<String> = waiting.map(|one| one.notice.message).collect();
+            assert_eq!(waiting.len(), ROOM);
+            somewhere.extend(waiting);
+        }
+        assert_eq!(somewhere.len(), all);
     }
 
     #[test]
@@ -270,20 +366,24 @@ mod tests {
         let first = notice(Scope::Cluster, "one");
         assert!(queue.wants_turn(&first) && queue.due().is_none());
         queue.draw(100, 0.5, start);
-        queue.add(first, moment(start));
+        queue.add(first, moment(start), FIRST);
         let second = notice(Scope::Cluster, "two");
         assert!(!queue.wants_turn(&second));
-        queue.add(second, moment(start));
+        queue.add(second, moment(start), FIRST);
         assert_eq!(queue.due(), Some(start + 15 * SECOND));
-        assert!(queue.take(start + 14 * SECOND).is_none());
+        assert!(queue.take(start + 14 * SECOND, FIRST).is_none());
         assert_eq!(written(&mut queue, start + 15 * SECOND), "one");
         assert_eq!(queue.due(), Some(start + 18 * SECOND));
-        assert!(queue.take(start + 17 * SECOND).is_none());
+        assert!(queue.take(start + 17 * SECOND, FIRST).is_none());
         assert_eq!(written(&mut queue, start + 18 * SECOND), "two");
         assert_eq!(queue.due(), None);
         // The next has a turn of its own, and not before the last one's rest is over.
         queue.draw(4, 0.0, start + 19 * SECOND);
-        queue.add(notice(Scope::Cluster, "three"), moment(start + 19 * SECOND));
+        queue.add(
+            notice(Scope::Cluster, "three"),
+            moment(start + 19 * SECOND),
+            FIRST,
+        );
         assert_eq!(queue.due(), Some(start + 21 * SECOND));
     }
 
@@ -332,22 +432,24 @@ mod tests {
             at: Timestamp::from_second(second).expect("a time"),
         };
         let flaps = || notice(Scope::Cluster, "flaps");
-        let lost: u64 = (0..600).map(|second| queue.add(flaps(), at(second))).sum();
+        let lost: u64 = (0..600)
+            .map(|second| queue.add(flaps(), at(second), FIRST))
+            .sum();
         assert_eq!(lost, 0);
-        queue.add(notice(Scope::Cluster, "another"), at(599));
+        queue.add(notice(Scope::Cluster, "another"), at(599), FIRST);
         // It has another name from then on.
-        queue.add(flaps(), at(600));
+        queue.add(flaps(), at(600), FIRST);
         for message in ["flaps", "another", "flaps"] {
             // None of them leads to a request: none costs a token, or a turn.
-            let taken = queue.take(start).map(|taken| taken.notice.message);
+            let taken = queue.take(start, FIRST).map(|taken| taken.notice.message);
             assert_eq!(taken.as_deref(), Some(message));
         }
-        assert!(queue.take(start).is_none() && queue.due().is_none());
+        assert!(queue.take(start, FIRST).is_none() && queue.due().is_none());
         for _ in 0..BURST * 2 {
-            queue.add(flaps(), at(601));
-            assert!(queue.take(start).is_some());
+            queue.add(flaps(), at(601), FIRST);
+            assert!(queue.take(start, FIRST).is_some());
         }
-        queue.add(notice(Scope::Cluster, "news"), at(601));
+        queue.add(notice(Scope::Cluster, "news"), at(601), FIRST);
         assert_eq!(written(&mut queue, start), "news");
     }
 
@@ -361,7 +463,10 @@ mod tests {
             ..notice(Scope::Cluster, message)
         };
         for second in 0..ROOM * 2 {
-            assert_eq!(queue.add(value(&second.to_string()), moment(start)), 0);
+            assert_eq!(
+                queue.add(value(&second.to_string()), moment(start), FIRST),
+                0
+            );
         }
         // What else is said about it stays, and so does what is said of others.
         let other = Notice {
@@ -369,7 +474,7 @@ mod tests {
             ..value("other")
         };
         for notice in [notice(Scope::Cluster, "lost"), other, value("newest")] {
-            assert_eq!(queue.add(notice, moment(start)), 0);
+            assert_eq!(queue.add(notice, moment(start), FIRST), 0);
         }
         let mut now = start;
         for message in ["newest", "lost", "other"] {
@@ -384,10 +489,20 @@ mod tests {
         let start = clock::now();
         let mut queue = Queue::new(start);
         let lost: u64 = (0..ROOM + 3)
-            .map(|number| queue.add(notice(Scope::Node, &number.to_string()), moment(start)))
+            .map(|number| {
+                queue.add(
+                    notice(Scope::Node, &number.to_string()),
+                    moment(start),
+                    FIRST,
+                )
+            })
             .sum();
         assert_eq!(lost, 3);
-        queue.add(notice(Scope::Cluster, "later"), moment(start + LONGEST / 2));
+        queue.add(
+            notice(Scope::Cluster, "later"),
+            moment(start + LONGEST / 2),
+            FIRST,
+        );
         assert_eq!(queue.give_up(start + LONGEST - SECOND), 0);
         assert_eq!(queue.give_up(start + LONGEST), ROOM as u64);
         assert_eq!(written(&mut queue, start + LONGEST), "later");

@@ -29,7 +29,11 @@ fn an_event_names_its_object_its_host_and_a_message_that_the_api_takes() {
         "node-1",
         Severity::Warning,
         ("NotProgrammed", "\u{e9}".repeat(600)),
+        Timestamp::from_second(7).unwrap(),
     );
+    let times = [&event.first_timestamp, &event.last_timestamp];
+    let times = times.map(|time| time.as_ref().map(|time| time.0.as_second()));
+    assert_eq!(times, [Some(7); 2]);
     assert_eq!(event.involved_object, about);
     assert_eq!(event.metadata.namespace, about.namespace);
     assert_eq!(event.type_.as_deref(), Some("Warning"));
@@ -59,7 +63,13 @@ fn what_every_node_says_is_one_event_a_window() {
     let made = |node: &str, uid: &str, reason: &'static str, message: &str, second: i64| {
         let said = (reason, message.to_owned());
         common(
-            event(about("web", uid), node, Severity::Warning, said),
+            event(
+                about("web", uid),
+                node,
+                Severity::Warning,
+                said,
+                Timestamp::UNIX_EPOCH,
+            ),
             second / WINDOW,
         )
     };
@@ -87,7 +97,13 @@ fn what_every_node_says_is_one_event_a_window() {
 fn a_name_is_one_however_long_the_nodes_is() {
     let long = format!("{}.{}", "a".repeat(235), "b".repeat(17));
     let said = ("KubeProxyRuns", "is back".to_owned());
-    let made = event(about(&long, "u"), &long, Severity::Warning, said);
+    let made = event(
+        about(&long, "u"),
+        &long,
+        Severity::Warning,
+        said,
+        Timestamp::UNIX_EPOCH,
+    );
     let name = name_of(named(made, ["1"]));
     assert_eq!(name.len(), 235 + 17);
     assert!(name.starts_with(&format!("{}.", "a".repeat(235))), "{name}");
@@ -140,8 +156,8 @@ async fn say(pen: &mut Pen, scope: Scope, message: &str, second: i64) -> Request
         scope,
         ..notice(message)
     };
-    queue.add(notice, moment);
-    let waiting = queue.take(moment.now).unwrap();
+    queue.add(notice, moment, 0.0);
+    let waiting = queue.take(moment.now, 0.0).unwrap();
     pen.say(about("web", "u"), waiting).await
 }
 
@@ -182,8 +198,8 @@ async fn what_is_said_of_a_service_that_went_is_no_request() {
     let (mut pen, posted) = pen("node-1", &[]);
     let mut queue = Queue::new(clock::now());
     let (now, at) = (clock::now(), Timestamp::UNIX_EPOCH);
-    queue.add(notice("lost"), Moment { now, at });
-    let waiting = queue.take(now).unwrap();
+    queue.add(notice("lost"), Moment { now, at }, 0.0);
+    let waiting = queue.take(now, 0.0).unwrap();
     assert_eq!(pen.write(waiting).await, Request::NotMade);
     assert!(posted.lock().unwrap().is_empty());
 }
