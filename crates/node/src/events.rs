@@ -33,6 +33,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::ask::Ask;
@@ -248,11 +249,15 @@ enum Request {
 
 /// What became of an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
     /// The API has it, whoever wrote it.
     Stands,
+    /// The API refused it, or was not heard within [`PATIENCE`].
     Failed,
 }
+
+/// How long the API may take for an Event: a server gives a request up after a minute at most, and one that hangs keeps no other Event waiting for ever.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Within so many seconds what all nodes say is one Event.
 const WINDOW: i64 = 600;
@@ -353,13 +358,17 @@ impl Said {
 async fn create(client: &kube::Client, event: &Event) -> Outcome {
     let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    match events.create(&PostParams::default(), event).await {
-        Ok(_) => Outcome::Stands,
+    let reason = event.reason.as_deref();
+    match timeout(PATIENCE, events.create(&PostParams::default(), event)).await {
+        Ok(Ok(_)) => Outcome::Stands,
         // Another node said it, or this one before it was started anew.
-        Err(kube::Error::Api(answer)) if answer.code == 409 => Outcome::Stands,
-        Err(error) => {
-            let reason = event.reason.as_deref();
+        Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => Outcome::Stands,
+        Ok(Err(error)) => {
             warn!(reason, %error, "an Event was not written");
+            Outcome::Failed
+        }
+        Err(_) => {
+            warn!(reason, patience = ?PATIENCE, "an Event was not written in time");
             Outcome::Failed
         }
     }
@@ -416,11 +425,11 @@ pub async fn about_node(
     node: &str,
     severity: Severity,
     said: (&'static str, String),
-) {
+) -> Outcome {
     let at = clock::timestamp();
     let event = event(node_reference(node), node, severity, said, at);
     let hour = at.as_second() / HOUR;
-    let _logged = create(client, &named(event, [&hour.to_string()])).await;
+    create(client, &named(event, [&hour.to_string()])).await
 }
 
 /// A Node as kubelet and kube-proxy name it, which write before they know the object; `kubectl describe` looks for it.

@@ -5,13 +5,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use daymark_feed::trouble::{Before, REMIND, Tell, Trouble};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::events::{Severity, about_node};
+use crate::events::{Outcome, Severity, about_node};
 use crate::metrics::Metrics;
 
 /// The table of this network namespace.
@@ -58,35 +59,76 @@ fn dropped(text: &str) -> Option<u64> {
 /// Looks each ten seconds, for ever. A table that is full is a warning in the log once a minute, `daymark_conntrack_full`, a
 /// line of `daymark status`, and once an hour an Event on the Node.
 pub async fn follow(client: kube::Client, node: Arc<str>, metrics: Arc<Metrics>) {
+    let tell = move |message| {
+        let (client, node) = (client.clone(), Arc::clone(&node));
+        async move {
+            let said = ("ConntrackFull", message);
+            about_node(&client, &node, Severity::Warning, said).await
+        }
+    };
+    // A kernel that does not tell is asked in vain.
+    look(|| Table::read().ok(), tell, &metrics).await;
+}
+
+async fn look<Told: Future<Output = Outcome> + Send + 'static>(
+    mut read: impl FnMut() -> Option<Table>,
+    tell: impl Fn(String) -> Told,
+    metrics: &Metrics,
+) {
     let mut before = None;
     let mut trouble = Trouble::default();
-    let mut told: Option<Instant> = None;
+    let mut telling = Telling::default();
     loop {
-        // A kernel that does not tell is asked in vain.
-        let now = Table::read().ok();
+        let now = read();
         let full = now
             .zip(before)
             .filter(|(now, before): &(Table, Table)| now.was_full(*before));
         before = now.or(before);
         let message = full.map(|(now, _)| message(now.most));
         metrics.set_conntrack_full(message.clone());
+        telling.look(message.as_ref(), &tell);
         match message {
             None if trouble.is_over() == Before::Failures => {
                 info!("the table of tracked connections has room again");
             }
             None => {}
-            Some(message) => {
-                if trouble.again(&message, clock::now(), REMIND) == Tell::Now {
-                    warn!("{message}");
-                }
-                if told.is_none_or(|told| clock::now() > told + HOUR) {
-                    told = Some(clock::now());
-                    let said = ("ConntrackFull", message);
-                    about_node(&client, &node, Severity::Warning, said).await;
-                }
+            Some(message) if trouble.again(&message, clock::now(), REMIND) == Tell::Now => {
+                warn!("{message}");
             }
+            Some(_) => {}
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The Event, written beside the looks: an API that hangs ends none of them.
+#[derive(Debug, Default)]
+struct Telling {
+    running: JoinSet<Outcome>,
+    /// For how many looks it is not written.
+    rest: u32,
+}
+
+impl Telling {
+    /// Writes the message, if there is one, unless that runs, or was done or tried a short time ago.
+    fn look<Told: Future<Output = Outcome> + Send + 'static>(
+        &mut self,
+        message: Option<&String>,
+        tell: impl Fn(String) -> Told,
+    ) {
+        self.rest = self.rest.saturating_sub(1);
+        if let Some(ended) = self.running.try_join_next() {
+            self.rest = match ended {
+                Ok(Outcome::Stands) => AN_HOUR,
+                Ok(Outcome::Failed) | Err(_) => A_MINUTE,
+            };
+        }
+        if let Some(message) = message
+            && self.rest == 0
+            && self.running.is_empty()
+        {
+            self.running.spawn(tell(message.clone()));
+        }
     }
 }
 
@@ -99,10 +141,16 @@ fn message(most: u64) -> String {
 }
 
 const LOOK: Duration = Duration::from_secs(10);
-const HOUR: Duration = Duration::from_secs(3600);
+/// In looks.
+const A_MINUTE: u32 = 6;
+const AN_HOUR: u32 = 360;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -130,5 +178,44 @@ mod tests {
         assert_eq!(dropped(text), Some(26));
         assert_eq!(dropped("entries found\n1 2\n"), None);
         assert_eq!(dropped("entries drop\n1 z\n"), None);
+    }
+
+    /// What the Event comes to, time after time; then it stands. When it was written, in looks.
+    async fn written(outcomes: &[(Duration, Outcome)], looks: usize) -> Vec<usize> {
+        let (read, written) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let outcomes = Mutex::new(VecDeque::from(outcomes.to_vec()));
+        let table = || {
+            let number = read.fetch_add(1, Ordering::Relaxed);
+            let dropped = u64::try_from(number).unwrap();
+            (number <= looks).then_some(Table {
+                tracked: 1000,
+                most: 1000,
+                dropped,
+            })
+        };
+        let tell = |_| {
+            let now = read.load(Ordering::Relaxed) - 1;
+            written.lock().unwrap().push(now);
+            let next = outcomes.lock().unwrap().pop_front();
+            let (wait, outcome) = next.unwrap_or((Duration::ZERO, Outcome::Stands));
+            async move {
+                tokio::time::sleep(wait).await;
+                outcome
+            }
+        };
+        let metrics = Metrics::default();
+        let looked = look(table, tell, &metrics);
+        let time = LOOK * u32::try_from(looks).unwrap();
+        let _endless = tokio::time::timeout(time, looked).await;
+        written.into_inner().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_was_not_written_is_written_again_and_one_that_was_an_hour_later() {
+        assert_eq!(written(&[], 800).await, [1, 362, 723]);
+        let failed = |seconds| (Duration::from_secs(seconds), Outcome::Failed);
+        // Each is seen to have failed at the look after it, and rests for a minute from then on.
+        let again = written(&[failed(1), failed(45)], 100).await;
+        assert_eq!(again, [1, 8, 19]);
     }
 }

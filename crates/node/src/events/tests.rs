@@ -235,3 +235,15 @@ fn a_full_board_takes_no_more_and_says_how_many_it_lost() {
     assert_eq!(board.lost.load(Ordering::Relaxed), 3);
     assert_eq!(std::iter::from_fn(|| board.take()).count(), ROOM);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_hangs_is_given_up() {
+    let hangs = tower::service_fn(|_: HttpRequest<Body>| {
+        std::future::pending::<Result<Response<Body>, std::convert::Infallible>>()
+    });
+    let client = kube::Client::new(hangs, "default");
+    let said = ("ConntrackFull", "full".to_owned());
+    let told = about_node(&client, "node-1", Severity::Warning, said);
+    let outcome = timeout(PATIENCE * 2, told).await;
+    assert_eq!(outcome.expect("an end of waiting"), Outcome::Failed);
+}
