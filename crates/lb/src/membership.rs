@@ -16,8 +16,10 @@
 //!
 //! - *Joining*: an agent whose Lease is new is known before it is elected. Its first renewal says that it joins, and the one after that, a
 //!   renewal's time later, does not any more: with that event of the watch everybody elects it, itself included, so that an address passes from
-//!   one to the other without a pause. Where nobody was elected yet, the first who has joined is the beginning for all who are known by then:
-//!   agents that start in the same moment do not each begin alone. An agent whose Lease is there already, from a process before it, is known.
+//!   one to the other without a pause. Where nobody is elected, the first who has joined is the beginning for all who are known by then:
+//!   agents that start in the same moment do not each begin alone. That it is the first is for itself to find and to say in its Lease: were it for
+//!   everybody, those would differ for whom the only one before lapses a moment earlier or later. An agent whose Lease is there already, from a
+//!   process before it, is known.
 //! - *In the dark*: an agent who sees nobody renew, not even itself, does not know whether the API is away for all or for
 //!   itself alone. It keeps to what was so before: who was alive is alive, also whoever would lapse before this agent's own fence.
 //!   Past the fence an owner goes on with care ([`crate::l2::responder`]: it yields to whoever claims the address), and nobody
@@ -57,6 +59,8 @@ pub enum Standing {
     Joining,
     /// It is.
     Joined,
+    /// It is, and knew of nobody else who was when it came to be: so are all who are known by then.
+    First,
 }
 
 /// One renewal of one process.
@@ -96,6 +100,8 @@ enum Entry {
     Joining(Option<Moment>),
     /// Others elect it, or will with its next renewal.
     Joined,
+    /// The same, and it is the beginning for others.
+    First,
 }
 
 /// A time in which nobody is seen to renew.
@@ -111,16 +117,23 @@ struct Dark {
 struct Seen {
     renewal: Renewal,
     prefixes: Vec<Cidr>,
-    standing: Standing,
+    election: Election,
     /// When it was seen to renew.
     at: Moment,
     until: Moment,
 }
 
+/// Whether somebody who lives is elected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Election {
+    Not,
+    Elected,
+}
+
 impl Seen {
     /// Whether it lives and is elected.
-    fn is_joined(&self, now: Moment) -> bool {
-        self.standing == Standing::Joined && now < self.until
+    fn is_elected(&self, now: Moment) -> bool {
+        self.election == Election::Elected && now < self.until
     }
 }
 
@@ -149,28 +162,29 @@ impl Membership {
         }
         let until = now + lease.lapse.unwrap_or(self.timing.lapse);
         let before = self.seen.get_mut(&lease.node);
-        let standing = match before {
+        let election = match before {
             // The same renewal again, from a fresh list: no sign of life.
             Some(seen) if seen.renewal == lease.renewal => {
                 seen.prefixes = lease.prefixes;
                 return;
             }
             // It began together with the first who had joined.
-            Some(seen) if seen.is_joined(now) && seen.renewal.holder == lease.renewal.holder => {
-                Standing::Joined
+            Some(seen) if seen.is_elected(now) && seen.renewal.holder == lease.renewal.holder => {
+                Election::Elected
             }
-            Some(seen)
-                if seen.standing == Standing::Joining && lease.standing == Standing::Joined =>
-            {
-                self.joins(now);
-                Standing::Joined
+            Some(seen) if seen.election == Election::Not && lease.standing == Standing::First => {
+                self.begin();
+                Election::Elected
             }
-            _ => lease.standing,
+            _ => match lease.standing {
+                Standing::Joining => Election::Not,
+                Standing::Joined | Standing::First => Election::Elected,
+            },
         };
         let seen = Seen {
             renewal: lease.renewal,
             prefixes: lease.prefixes,
-            standing,
+            election,
             at: now,
             until,
         };
@@ -178,13 +192,18 @@ impl Membership {
         self.hears(now);
     }
 
-    /// Somebody who was joining has joined. Where nobody had before, so have all who are known.
-    fn joins(&mut self, now: Moment) {
-        if self.seen.values().any(|seen| seen.is_joined(now)) {
-            return;
+    /// What a list shows. The first goes first: it is the beginning for those who were known before, and not for who comes with the same list.
+    pub fn saw_all(&mut self, now: Moment, mut leases: Vec<Announcer>) {
+        leases.sort_by_key(|lease| lease.standing != Standing::First);
+        for lease in leases {
+            self.saw(now, lease);
         }
+    }
+
+    /// The first has joined, and so have all who are known.
+    fn begin(&mut self) {
         for seen in self.seen.values_mut() {
-            seen.standing = Standing::Joined;
+            seen.election = Election::Elected;
         }
         if self.seen.contains_key(&self.own) {
             self.entry = Entry::Joined;
@@ -195,13 +214,16 @@ impl Membership {
     pub fn standing(&mut self, now: Moment) -> Standing {
         // A clock that ticks each renewal does not do so to the microsecond.
         let long_enough = self.timing.renew - self.timing.renew / 4;
+        if let Entry::Joining(Some(sent)) = self.entry
+            && now.since(sent) >= long_enough
+        {
+            let others = self.alive(now).next();
+            self.entry = others.map_or(Entry::First, |_| Entry::Joined);
+        }
         match self.entry {
-            Entry::Joining(Some(sent)) if now.since(sent) >= long_enough => {
-                self.entry = Entry::Joined;
-                Standing::Joined
-            }
             Entry::Unlisted | Entry::Joining(_) => Standing::Joining,
             Entry::Joined => Standing::Joined,
+            Entry::First => Standing::First,
         }
     }
 
@@ -346,7 +368,7 @@ impl Membership {
         let living = self
             .seen
             .iter()
-            .filter(|(_, seen)| seen.standing == Standing::Joined)
+            .filter(|(_, seen)| seen.election == Election::Elected)
             .filter(move |(node, seen)| match self.dark {
                 Some(dark) => **node == self.own || seen.until > dark.since,
                 None => self.is_alive(now, node),

@@ -28,6 +28,8 @@ const LABEL: (&str, &str) = ("daymark.io/part", "announcer");
 const ON_LINK: &str = "daymark.io/on-link";
 /// There while the announcer makes itself known and is not to be elected.
 const JOINING: &str = "daymark.io/joining";
+/// There once it is, if it was the first.
+const FIRST_OF_ALL: &str = "daymark.io/first";
 
 /// How this process shows that it lives.
 #[derive(Clone)]
@@ -74,8 +76,8 @@ impl Heartbeat {
             .collect::<Vec<_>>()
             .join(",");
         let spec = self.spec(written);
-        let joining = (standing == Standing::Joining).then_some("true");
-        let annotations = json!({ ON_LINK: on_link, JOINING: joining });
+        let [joining, first] = marks(standing);
+        let annotations = json!({ ON_LINK: on_link, joining.0: joining.1, first.0: first.1 });
         let patch = json!({ "metadata": { "annotations": annotations }, "spec": spec });
         match self
             .leases
@@ -83,7 +85,7 @@ impl Heartbeat {
             .await
         {
             Err(kube::Error::Api(status)) if status.code == 404 => {
-                self.create(spec, on_link, joining).await
+                self.create(spec, on_link, standing).await
             }
             other => other.map(drop),
         }
@@ -103,15 +105,16 @@ impl Heartbeat {
         &self,
         spec: LeaseSpec,
         on_link: String,
-        joining: Option<&str>,
+        standing: Standing,
     ) -> Result<(), kube::Error> {
-        let joining = joining.map(|text| (JOINING.to_owned(), text.to_owned()));
+        let marks = marks(standing).into_iter();
+        let marks = marks.filter_map(|(name, text)| Some((name.to_owned(), text?.to_owned())));
         let on_link = (ON_LINK.to_owned(), on_link);
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name()),
                 labels: Some(BTreeMap::from([(LABEL.0.to_owned(), LABEL.1.to_owned())])),
-                annotations: Some(joining.into_iter().chain([on_link]).collect()),
+                annotations: Some(marks.chain([on_link]).collect()),
                 owner_references: self.node_reference().await.map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
@@ -293,6 +296,15 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
 const LONGEST_REFUSED: Duration = Duration::from_secs(30);
 
+/// The annotations that say what an announcer's standing is, and those that must not be there.
+fn marks(standing: Standing) -> [(&'static str, Option<&'static str>); 2] {
+    let mark = |name, of| (name, (standing == of).then_some("true"));
+    [
+        mark(JOINING, Standing::Joining),
+        mark(FIRST_OF_ALL, Standing::First),
+    ]
+}
+
 fn announcer(lease: &Lease) -> Option<Announcer> {
     let node = lease.metadata.name.as_deref()?.strip_prefix(PREFIX)?;
     let spec = lease.spec.as_ref()?;
@@ -318,9 +330,10 @@ fn announcer(lease: &Lease) -> Option<Announcer> {
             .filter_map(Cidr::parse)
             .collect(),
         // An agent that does not know the annotation joins at once.
-        standing: match annotation(JOINING) {
-            Some(_) => Standing::Joining,
-            None => Standing::Joined,
+        standing: match (annotation(JOINING), annotation(FIRST_OF_ALL)) {
+            (Some(_), _) => Standing::Joining,
+            (None, Some(_)) => Standing::First,
+            (None, None) => Standing::Joined,
         },
     })
 }
@@ -378,6 +391,24 @@ mod tests {
                 expected,
                 "{code}"
             );
+        }
+    }
+
+    #[test]
+    fn a_standing_is_read_as_it_was_written() {
+        for standing in [Standing::Joining, Standing::Joined, Standing::First] {
+            let marks = marks(standing).into_iter();
+            let marks = marks.filter_map(|(name, text)| Some((name.to_owned(), text?.to_owned())));
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(format!("{PREFIX}node-1")),
+                    annotations: Some(marks.collect()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(LeaseSpec::default()),
+            };
+            let read = announcer(&lease).map(|announcer| announcer.standing);
+            assert_eq!(read, Some(standing));
         }
     }
 }

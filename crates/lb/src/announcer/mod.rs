@@ -260,9 +260,7 @@ impl Task {
             News::Left(node) => self.membership.left(&node),
             News::Listed(announcers) => {
                 let nodes: Vec<_> = announcers.iter().map(|one| Arc::clone(&one.node)).collect();
-                for announcer in announcers {
-                    self.membership.saw(now, announcer);
-                }
+                self.membership.saw_all(now, announcers);
                 self.membership.listed(now, &nodes);
                 // No tick of the clock has to be waited for: the first renewal, or the first after a gap.
                 self.renewals.reset_immediately();

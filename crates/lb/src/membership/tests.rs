@@ -103,6 +103,47 @@ fn those_who_start_in_the_same_moment_are_elected_together() {
     }
 }
 
+/// Two join, and the only one before them lapses in the very moment in which one of them has joined, for one of them a little earlier than
+/// for the other.
+#[test]
+fn who_is_elected_is_the_same_for_all_whoever_lapses_meanwhile() {
+    for (late, expected) in [([0, 5], &["b", "c"][..]), ([5, 0], &["b"])] {
+        let mut agents = Agents::begin(&["b", "c"]);
+        for ((_, one), late) in agents.0.iter_mut().zip(late) {
+            one.saw(at(late), lease("a", "a_1", 1));
+        }
+        for (name, millis) in [("b", 1900), ("c", 1950)] {
+            let views = agents.renews(name, millis);
+            assert_eq!(views, vec![["a"]; 2]);
+        }
+        agents.renews("b", 3002);
+        for (_, one) in &agents.0 {
+            assert_eq!(alive(one, at(3010)), expected, "{late:?}");
+        }
+        let views = agents.renews("c", 3010);
+        assert_eq!(views, vec![["b", "c"]; 2], "{late:?}");
+    }
+}
+
+#[test]
+fn a_list_that_shows_the_first_elects_who_was_known_before_it() {
+    let mut membership = membership();
+    for node in ["b", "c"] {
+        membership.saw(at(0), joining(node, node, 1));
+    }
+    let first = Announcer {
+        standing: Standing::First,
+        ..lease("b", "b", 2)
+    };
+    let list = vec![joining("a", "a", 1), first.clone(), joining("c", "c", 2)];
+    membership.saw_all(at(1000), list);
+    assert_eq!(alive(&membership, at(1000)), ["b", "c"]);
+    // That it was the first is so for good, and says nothing of who comes later.
+    let renewal = lease("b", "b", 3).renewal;
+    membership.saw(at(2000), Announcer { renewal, ..first });
+    assert_eq!(alive(&membership, at(2000)), ["b", "c"]);
+}
+
 #[test]
 fn one_alone_is_elected_after_a_renewal() {
     let mut agents = Agents::begin(&["a"]);
