@@ -50,11 +50,12 @@ pub enum Ended {
     Addresses,
 }
 
-/// A running agent: the plane's thread, and how to talk to it.
+/// A running agent: the plane's thread, and how to talk to it. Dropping it ends the thread too, and those that serve that, without waiting for it.
 #[derive(Debug)]
 pub struct Agent {
     orders: Sender<Order>,
-    thread: JoinHandle<()>,
+    /// Until it is waited for.
+    thread: Option<JoinHandle<()>>,
     health_checks: Arc<HealthChecks>,
     loopback: Arc<Loopback>,
     metrics: Arc<Metrics>,
@@ -109,7 +110,7 @@ impl Agent {
             });
         Ok(Self {
             orders,
-            thread: thread.map_err(AgentError::Thread)?,
+            thread: Some(thread.map_err(AgentError::Thread)?),
             health_checks,
             loopback,
             metrics,
@@ -192,11 +193,21 @@ impl Agent {
         ended
     }
 
-    /// Ends the thread; the tables stay.
-    pub fn stop(self) {
+    /// Ends the thread, and waits until it has; the tables stay.
+    pub fn stop(mut self) {
+        let thread = self.thread.take();
+        drop(self);
+        if let Some(thread) = thread {
+            // How it ended is in the log.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
         // If the thread is gone already there is nothing to stop.
         let _ = self.orders.send(Order::Stop);
-        let _ = self.thread.join();
     }
 }
 
@@ -261,18 +272,31 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn that_the_planes_thread_has_ended_is_noticed_without_a_batch() {
+    fn start(kernel: impl Kernel + Send + 'static) -> Agent {
         let (status, _plane) = plane_channel(PlaneStatus::Starting);
         let started = Agent::start(
-            Breaks(Program::default()),
+            kernel,
             TableFlags::NONE,
             Options::default(),
             status,
             Arc::default(),
             board().0,
         );
-        let agent = started.unwrap();
+        started.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_threads_of_one_that_is_dropped_end() {
+        let agent = start(Program::default());
+        let mut alive = agent.alive.clone();
+        drop(agent);
+        let ended = timeout(Duration::from_secs(30), alive.changed()).await;
+        ended.expect("it ends").unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn that_the_planes_thread_has_ended_is_noticed_without_a_batch() {
+        let agent = start(Breaks(Program::default()));
         // An API that never answers.
         let api = Router::new().fallback(std::future::pending::<()>);
         let client = kube::Client::new(api, "default");
