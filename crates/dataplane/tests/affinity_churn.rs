@@ -160,7 +160,7 @@ fn changed(random: &mut Random, whole: &[Arc<Slice>]) -> Vec<Change> {
 }
 
 fn churn(plane: &mut Plane<Netlink>, mut world: World) {
-    let whole: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
+    let whole = world.inputs().slices_in_order();
     let mut random = Random::new(1);
     let mut next = now();
     for _ in 0..CHANGES {

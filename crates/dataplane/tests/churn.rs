@@ -9,7 +9,6 @@ mod setup;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod traffic;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use daymark_dataplane::nft::TableFlags;
 use daymark_dataplane::nft::apply::{Found, Kernel, Plane};
 use daymark_dataplane::nft::kernel::Netlink;
 use daymark_lab::bare::{BareLab, Outcome, Place, Probe, Protocol, Spec};
-use daymark_model::{Slice, World};
+use daymark_model::World;
 use daymark_sys::ns::{NetNs, isolated_test};
 
 use common::pieces;
@@ -63,7 +62,7 @@ fn everybody() -> World {
 
 /// Changes the endpoints over and over.
 fn churn(plane: &mut Plane<Netlink>, mut world: World) {
-    let whole: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
+    let whole = world.inputs().slices_in_order();
     let mut random = Random::new(1);
     for _ in 0..CHANGES {
         let delta = world.apply(some(&mut random, &whole));
@@ -74,7 +73,7 @@ fn churn(plane: &mut Plane<Netlink>, mut world: World) {
 /// One agent after the other changes the endpoints: each dies at some commit of its last change, and the next one
 /// adopts what is there. After every change the kernel holds what the program says.
 fn die_and_adopt(node: &NetNs, first: Plane<Netlink>, mut world: World) {
-    let whole: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
+    let whole = world.inputs().slices_in_order();
     let mut random = Random::new(2);
     let mut plane = first;
     for death in 0..DEATHS {

@@ -129,7 +129,7 @@ fn another_layout_takes_over_up_and_down_without_losing_a_packet() {
         let lab = lab();
         for flags in [TableFlags::NONE, flags(&lab)] {
             let mut world = everybody();
-            let slices: Vec<_> = world.inputs().slices.values().cloned().collect();
+            let slices = world.inputs().slices_in_order();
             let first = agent(&lab, (LAYOUTS[0], flags), world.desired(), LONG);
             // Tables of an agent that asked for no owner are replaced by those of one that does.
             assert!(first.is_ok(), "{first:?}");
@@ -169,7 +169,7 @@ fn whoever_is_killed_at_any_commit_is_followed_without_losing_a_packet() {
         let lab = lab();
         let flags = flags(&lab);
         let mut world = everybody();
-        let slices: Vec<_> = world.inputs().slices.values().cloned().collect();
+        let slices = world.inputs().slices_in_order();
         agent(&lab, (LAYOUTS[0], flags), world.desired(), LONG).expect("the first state");
         let mut random = Random::new(2);
         let (killed, seen) = during(&lab, || {

@@ -161,7 +161,7 @@ impl Wishes {
     }
 
     /// TCP ports at which backends answer.
-    pub fn endpoint_ports(&self) -> impl Iterator<Item = u16> + '_ {
+    pub fn endpoint_ports(&self) -> impl Iterator<Item = u16> + Clone + '_ {
         let tcp = self.pools.iter();
         let tcp = tcp.filter(|(key, _)| key.port.protocol == Protocol::Tcp);
         tcp.flat_map(|(_, pool)| distinct_ports(pool))
@@ -176,7 +176,7 @@ impl Wishes {
     }
 
     /// Addresses of backends on this node.
-    pub fn local_backends(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    pub fn local_backends(&self) -> impl Iterator<Item = IpAddr> + Clone + '_ {
         let backends = self.pools.iter().flat_map(|(_, pool)| &pool.backends);
         backends
             .filter(|backend| backend.place == Place::Here)
@@ -185,21 +185,26 @@ impl Wishes {
 }
 
 /// Most pools have one.
-fn distinct_ports(pool: &Pool) -> BTreeSet<u16> {
-    pool.backends.iter().map(|backend| backend.port).collect()
+fn distinct_ports(pool: &Pool) -> Vec<u16> {
+    let mut ports: Vec<u16> = pool.backends.iter().map(|backend| backend.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 /// What `service` asks of the node `here`, given the slices that carry its name.
 #[must_use]
 pub fn desire(service: &Service, slices: &[&Arc<Slice>], here: &Here) -> Wishes {
-    desire_and_count(service, slices, here).0
+    let slices = slices.iter().copied();
+    desire_and_count(service, slices, here, &Wishes::default()).0
 }
 
-/// And how many endpoints were looked at for it.
-pub(crate) fn desire_and_count(
+/// And how many endpoints were looked at for it. The names of its ports are taken from what it asked for before, where they are the same.
+pub(crate) fn desire_and_count<'a>(
     service: &Service,
-    slices: &[&Arc<Slice>],
-    here: &Here,
+    slices: impl Iterator<Item = &'a Arc<Slice>> + Clone,
+    here: &'a Here,
+    before: &Wishes,
 ) -> (Wishes, usize) {
     let mut wishes = Wishes {
         created: service.created,
@@ -212,12 +217,15 @@ pub(crate) fn desire_and_count(
         return (wishes, 0);
     }
     let (mut backends, mut left) = (0, MOST_LOOKED_AT);
+    let mut names = Names {
+        known: &before.frontends,
+    };
     for family in Family::BOTH {
         if exists(service, family).is_err() {
             continue;
         }
         claim_addresses(service, family, here, &mut wishes);
-        let mut looks = Looks::of(slices.iter().copied(), family, &here.node);
+        let mut looks = Looks::of(slices.clone(), family, &here.node);
         let check = health_check(service, family, &mut looks, &mut left);
         wishes.health_checks.extend(check);
         for port in &service.ports {
@@ -230,7 +238,8 @@ pub(crate) fn desire_and_count(
                 continue;
             };
             let first = wishes.pools.len();
-            desire_port(service, port, family, &lists, here, &mut wishes);
+            let name = names.of(service, port);
+            desire_port(service, (port, &name), family, lists, here, &mut wishes);
             let pools = wishes.pools[first..].iter();
             backends += pools.map(|(_, pool)| pool.backends.len()).sum::<usize>();
         }
@@ -241,41 +250,54 @@ pub(crate) fn desire_and_count(
 
 fn desire_port(
     service: &Service,
-    port: &ServicePort,
+    (port, name): (&ServicePort, &Arc<PortName>),
     family: Family,
-    lists: &Lists,
+    lists: Lists,
     here: &Here,
     wishes: &mut Wishes,
 ) {
-    let name = Arc::new(PortName {
-        service: service.key.clone(),
-        port: port.name.clone(),
-        protocol: port.protocol,
-    });
-    let first = wishes.frontends.len();
+    let mut used = Vec::new();
     let served = places(service, port, family, &here.options.rules);
     for named in served.filter(|named| named.served.is_ok()) {
-        let frontend = frontend(service, &name, &named, lists, here);
+        let frontend = frontend(service, name, &named, &lists, here);
+        used.extend([frontend.inside, frontend.outside]);
         wishes.frontends.push((named.at, Arc::new(frontend)));
     }
-    let used = wishes.frontends[first..]
-        .iter()
-        .flat_map(|(_, f)| [f.inside, f.outside]);
-    let used: Vec<Action> = used.collect();
-    for (list, backends) in [(List::Cluster, &lists.cluster), (List::Local, &lists.local)] {
+    for (list, backends) in [(List::Cluster, lists.cluster), (List::Local, lists.local)] {
         if used.contains(&Action::Forward(list)) {
             let key = PoolKey {
                 port: name.clone(),
                 family,
                 list,
             };
-            wishes.pools.push((
-                key,
-                Arc::new(Pool {
-                    backends: backends.clone(),
-                }),
-            ));
+            wishes.pools.push((key, Arc::new(Pool { backends })));
         }
+    }
+}
+
+/// The names of a Service's ports as frontends have them, in their order.
+struct Names<'a> {
+    known: &'a [(FrontendKey, Arc<Frontend>)],
+}
+
+impl Names<'_> {
+    /// The name of the next port: the known one where it is the same, so that whoever keeps it finds the very same.
+    fn of(&mut self, service: &Service, port: &ServicePort) -> Arc<PortName> {
+        let is_same = |name: &PortName| {
+            (&name.service, &name.port, name.protocol) == (&service.key, &port.name, port.protocol)
+        };
+        let known = self.known.first().map(|(_, first)| Arc::clone(&first.port));
+        let Some(known) = known.filter(|known| is_same(known)) else {
+            return Arc::new(PortName {
+                service: service.key.clone(),
+                port: port.name.clone(),
+                protocol: port.protocol,
+            });
+        };
+        let is_other = |(_, frontend): &(_, Arc<Frontend>)| frontend.port != known;
+        let next = self.known.iter().position(is_other);
+        self.known = &self.known[next.unwrap_or(self.known.len())..];
+        known
     }
 }
 

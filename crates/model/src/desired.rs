@@ -4,7 +4,7 @@
 //! (this node and its own Pods) and one for clients outside; an action that forwards names a
 //! [`Pool`]. A data plane translates these values, one by one, and decides nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -357,8 +357,9 @@ impl fmt::Display for Lost {
 pub struct Desired {
     /// What is captured.
     pub frontends: BTreeMap<FrontendKey, Arc<Frontend>>,
-    /// The backends, for every list that some frontend forwards to.
-    pub pools: BTreeMap<PoolKey, Arc<Pool>>,
+    /// The backends, for every list that some frontend forwards to. In no order: each change looks some up, and to be led to a name by a dozen others
+    /// costs more than the change.
+    pub pools: HashMap<PoolKey, Arc<Pool>>,
     /// Addresses that belong to Services and to nothing else: at any port that is no frontend, new
     /// connections are refused.
     pub service_addresses: BTreeSet<IpAddr>,
@@ -493,7 +494,7 @@ impl Delta {
     pub fn between(old: &Desired, new: &Desired) -> Self {
         Self {
             frontends: map_changes(&old.frontends, &new.frontends),
-            pools: map_changes(&old.pools, &new.pools),
+            pools: pool_changes(&old.pools, &new.pools),
             service_addresses: set_changes(&old.service_addresses, &new.service_addresses),
             outer_addresses: set_changes(&old.outer_addresses, &new.outer_addresses),
             spared_addresses: set_changes(&old.spared_addresses, &new.spared_addresses),
@@ -516,7 +517,12 @@ impl Delta {
     /// Carries the changes out.
     pub fn apply_to(&self, desired: &mut Desired) {
         apply_map(&self.frontends, &mut desired.frontends);
-        apply_map(&self.pools, &mut desired.pools);
+        for (key, pool) in &self.pools {
+            match pool {
+                Some(pool) => desired.pools.insert(key.clone(), pool.clone()),
+                None => desired.pools.remove(key),
+            };
+        }
         apply_set(&self.service_addresses, &mut desired.service_addresses);
         apply_set(&self.outer_addresses, &mut desired.outer_addresses);
         apply_set(&self.spared_addresses, &mut desired.spared_addresses);
@@ -542,17 +548,20 @@ impl Delta {
 /// The pools of a Service port, as additions.
 fn pools_of<'a>(
     desired: &'a Desired,
-    port: &Arc<PortName>,
+    port: &'a Arc<PortName>,
 ) -> impl Iterator<Item = (PoolKey, Option<Arc<Pool>>)> + use<'a> {
-    let port = port.clone();
-    let first = PoolKey {
-        port: port.clone(),
-        family: Family::V4,
-        list: List::Cluster,
-    };
-    let of_port = move |(key, _): &(&PoolKey, &Arc<Pool>)| key.port == port;
-    let pools = desired.pools.range(first..).take_while(of_port);
-    pools.map(|(key, pool)| (key.clone(), Some(pool.clone())))
+    let keys = Family::BOTH.into_iter().flat_map(move |family| {
+        let key = move |list| PoolKey {
+            port: port.clone(),
+            family,
+            list,
+        };
+        [List::Cluster, List::Local].map(key)
+    });
+    keys.filter_map(|key| {
+        let pool = desired.pools.get(&key)?.clone();
+        Some((key, Some(pool)))
+    })
 }
 
 fn map_changes<K: Ord + Clone, V: PartialEq + Clone>(
@@ -568,6 +577,16 @@ fn map_changes<K: Ord + Clone, V: PartialEq + Clone>(
         .filter(|(key, value)| old.get(key) != Some(value));
     gone.chain(fresh.map(|(key, value)| (key.clone(), Some(value.clone()))))
         .collect()
+}
+
+fn pool_changes(
+    old: &HashMap<PoolKey, Arc<Pool>>,
+    new: &HashMap<PoolKey, Arc<Pool>>,
+) -> BTreeMap<PoolKey, Option<Arc<Pool>>> {
+    let gone = old.keys().filter(|key| !new.contains_key(key));
+    let fresh = new.iter().filter(|(key, pool)| old.get(key) != Some(pool));
+    let fresh = fresh.map(|(key, pool)| (key.clone(), Some(pool.clone())));
+    gone.map(|key| (key.clone(), None)).chain(fresh).collect()
 }
 
 /// What has to go from `old` (`false`) and come to it (`true`) to make it `new`.

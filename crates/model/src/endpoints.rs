@@ -11,9 +11,8 @@
 
 mod survey;
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::address::{Family, is_special};
@@ -328,7 +327,7 @@ fn gather<'a>(
     family: Family,
     mut passed_over: impl FnMut(PassedOver<'a>),
 ) -> Vec<Candidate<'a>> {
-    let mut found: BTreeMap<(IpAddr, u16), Candidate> = BTreeMap::new();
+    let mut all = Vec::new();
     for slice in slices {
         let slice: &'a Slice = slice;
         if let Err(why) = reads(slice, port, family) {
@@ -340,54 +339,64 @@ fn gather<'a>(
             continue;
         }
         for number in numbers(slice, port) {
-            merge(&mut found, slice, number, family, &mut passed_over);
+            take(&mut all, slice, number, family, &mut passed_over);
         }
     }
-    found.into_values().collect()
+    distinct(all, &mut passed_over)
 }
 
 /// Takes the endpoints of a slice in, at one number.
-fn merge<'a>(
-    found: &mut BTreeMap<(IpAddr, u16), Candidate<'a>>,
+fn take<'a>(
+    all: &mut Vec<Candidate<'a>>,
     slice: &'a Slice,
     port: u16,
     family: Family,
     passed_over: &mut impl FnMut(PassedOver<'a>),
 ) {
+    all.reserve(slice.endpoints.len());
     for endpoint in &slice.endpoints {
-        let mut pass_over = |slice, endpoint, why| {
-            let endpoint = Some(endpoint);
-            passed_over(PassedOver {
+        let why = if Family::of(endpoint.address) != family {
+            Why::ForeignAddress
+        } else if is_special(endpoint.address) {
+            Why::Special
+        } else {
+            all.push(Candidate {
                 slice,
                 endpoint,
-                why,
+                port,
             });
+            continue;
         };
-        if Family::of(endpoint.address) != family {
-            pass_over(slice, endpoint, Why::ForeignAddress);
-            continue;
-        }
-        if is_special(endpoint.address) {
-            pass_over(slice, endpoint, Why::Special);
-            continue;
-        }
-        let new = Candidate {
+        passed_over(PassedOver {
             slice,
-            endpoint,
-            port,
-        };
-        match found.entry((endpoint.address, port)) {
-            Entry::Vacant(free) => drop(free.insert(new)),
-            Entry::Occupied(mut known) => {
-                let lost = if rank(endpoint) > rank(known.get().endpoint) {
-                    known.insert(new)
-                } else {
-                    new
-                };
-                pass_over(lost.slice, lost.endpoint, Why::Duplicate);
-            }
-        }
+            endpoint: Some(endpoint),
+            why,
+        });
     }
+}
+
+/// Sorts them by address and number, and leaves one of each: of the greatest the first.
+fn distinct<'a>(
+    mut all: Vec<Candidate<'a>>,
+    passed_over: &mut impl FnMut(PassedOver<'a>),
+) -> Vec<Candidate<'a>> {
+    let at = |c: &Candidate| (c.endpoint.address, c.port);
+    all.sort_by_key(at);
+    all.dedup_by(|new, kept| {
+        let is_copy = at(new) == at(kept);
+        if is_copy {
+            if rank(new.endpoint) > rank(kept.endpoint) {
+                std::mem::swap(new, kept);
+            }
+            passed_over(PassedOver {
+                slice: new.slice,
+                endpoint: Some(new.endpoint),
+                why: Why::Duplicate,
+            });
+        }
+        is_copy
+    });
+    all
 }
 
 /// Whether a slice has anything to say about a port.

@@ -27,7 +27,7 @@
 //! Silence alone abandons nothing: a client that has sent its request, taken leave, and waits for the answer is silent, and so is
 //! an endpoint that works on it, for minutes perhaps. It is told by its leave: the client's, and acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::address::{Family, Protocol};
 use crate::desired::{FrontendKey, PortName};
 use crate::endpoints::{Named, Ranked, Survey};
-use crate::input::{Change, ServiceKey, ServicePort, Slice};
+use crate::input::{Change, ServiceKey, Slice};
 use crate::rules::GoneEndpoints;
 use crate::world::World;
 
@@ -280,11 +280,11 @@ pub fn suspects(world: &World, changes: &[Change]) -> Suspects {
         match change {
             Change::Service(key, _) => suspects.services.extend([key.clone()]),
             Change::Slice(key, new) => {
-                let old = world.inputs().slices.get(key);
+                let old = world.slice(key, new.as_deref());
                 if old.is_some_and(|old| loses_somebody(old, new.as_deref())) {
                     suspects.departures = Departures::Somebody;
                 }
-                let owners = old.into_iter().chain(new).map(|slice| owner(slice));
+                let owners = old.into_iter().chain(new).map(|slice| slice.owner());
                 suspects.services.extend(owners);
             }
             Change::Node(_) | Change::MachineAddresses(_) => {
@@ -325,14 +325,13 @@ impl Suspects {
     pub fn judge(mut self, world: &World) -> Verdicts {
         self.gather(world);
         self.gather_node_ports(world);
-        let mut of_port: BTreeMap<(Arc<PortName>, Family), Place> = BTreeMap::new();
+        let mut of_port: HashMap<(&PortName, Family), Place> = HashMap::new();
         let mut endpoints = Endpoints::new(world);
         let mut place = |at: &FrontendKey| {
             let Some(frontend) = world.desired().frontends.get(at) else {
                 return Place::default();
             };
-            let key = (frontend.port.clone(), at.family());
-            let found = of_port.entry(key);
+            let found = of_port.entry((&*frontend.port, at.family()));
             let found = found.or_insert_with(|| endpoints.of(&frontend.port, at.family()));
             found.clone()
         };
@@ -376,23 +375,24 @@ impl Suspects {
 
 /// Whether a new version of a slice lacks an endpoint of the old one, or one of its ports, or is of another Service.
 fn loses_somebody(old: &Slice, new: Option<&Slice>) -> bool {
-    let Some(new) = new else { return true };
-    let has = |address| new.endpoints.iter().any(|one| one.address == address);
-    let same = owner(old) == owner(new) && old.ports == new.ports;
-    !same || !old.endpoints.iter().all(|one| has(one.address))
-}
-
-fn owner(slice: &Slice) -> ServiceKey {
-    ServiceKey {
-        namespace: slice.key.namespace.clone(),
-        name: slice.service.clone(),
+    fn addresses(slice: &Slice) -> impl Iterator<Item = IpAddr> {
+        slice.endpoints.iter().map(|one| one.address)
     }
+    let Some(new) = new else { return true };
+    let same = old.owner() == new.owner() && old.ports == new.ports;
+    // As they came, most often; sorted, there may be a thousand.
+    let has_all = || {
+        let mut new: Vec<IpAddr> = addresses(new).collect();
+        new.sort_unstable();
+        addresses(old).all(|one| new.binary_search(&one).is_ok())
+    };
+    !same || !(addresses(old).eq(addresses(new)) || has_all())
 }
 
 /// What the ports of Services have, looked at once for all ports that the same slices name.
 struct Endpoints<'a> {
     world: &'a World,
-    surveys: BTreeMap<(ServiceKey, Family), Surveyed<'a>>,
+    surveys: HashMap<(&'a ServiceKey, Family), Surveyed<'a>>,
 }
 
 struct Surveyed<'a> {
@@ -405,26 +405,19 @@ impl<'a> Endpoints<'a> {
     fn new(world: &'a World) -> Self {
         Self {
             world,
-            surveys: BTreeMap::new(),
+            surveys: HashMap::new(),
         }
     }
 
-    /// The place of a Service port.
-    fn of(&mut self, name: &PortName, family: Family) -> Place {
+    /// The place of a Service port that some frontend is of.
+    fn of(&mut self, name: &'a PortName, family: Family) -> Place {
         let world = self.world;
-        let service = world.inputs().services.get(&name.service);
-        let mut ports = service.into_iter().flat_map(|service| &service.ports);
-        let is_meant =
-            |port: &&ServicePort| port.name == name.port && port.protocol == name.protocol;
-        let Some(port) = ports.find(is_meant) else {
-            return Place::default();
-        };
-        let key = (name.service.clone(), family);
-        let found = self.surveys.entry(key).or_insert_with(|| Surveyed {
+        let found = self.surveys.entry((&name.service, family));
+        let found = found.or_insert_with(|| Surveyed {
             survey: Survey::of(world.slices_of(&name.service), family),
             of_shape: BTreeMap::new(),
         });
-        let (living, named) = found.members(port);
+        let (living, named) = found.members(name);
         Place {
             living,
             named: Some(named),
@@ -434,9 +427,9 @@ impl<'a> Endpoints<'a> {
 }
 
 impl Surveyed<'_> {
-    fn members(&mut self, port: &ServicePort) -> (Members, Members) {
+    fn members(&mut self, name: &PortName) -> (Members, Members) {
         let Self { survey, of_shape } = self;
-        let Some(Named { shape, numbers }) = survey.port(port) else {
+        let Some(Named { shape, numbers }) = survey.port(&name.port, name.protocol) else {
             return Default::default();
         };
         let look = of_shape.entry(*shape);

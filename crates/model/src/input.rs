@@ -3,7 +3,7 @@
 //! A record keeps what some part of daymark needs and nothing else; `feed` makes them from watch
 //! events, `case` from text. Names are shared (`Arc<str>`), so that an endpoint costs some dozens of bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -216,6 +216,17 @@ pub struct Slice {
     pub endpoints: Vec<Endpoint>,
 }
 
+impl Slice {
+    /// The Service that it belongs to.
+    #[must_use]
+    pub fn owner(&self) -> ServiceKey {
+        ServiceKey {
+            namespace: self.key.namespace.clone(),
+            name: self.service.clone(),
+        }
+    }
+}
+
 /// Who reads a slice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SliceAudience {
@@ -400,12 +411,22 @@ pub enum Change {
 pub struct Inputs {
     /// Services by key.
     pub services: BTreeMap<ServiceKey, Arc<Service>>,
-    /// Slices by key.
-    pub slices: BTreeMap<SliceKey, Arc<Slice>>,
+    /// Slices by key. In no order: each change looks one up, and names that are far apart in memory are dear to compare.
+    pub slices: HashMap<SliceKey, Arc<Slice>>,
     /// The Node object, once known.
     pub node: Option<Arc<Node>>,
     /// Addresses of the machine's interfaces.
     pub machine_addresses: Arc<[IpAddr]>,
     /// ServiceCIDRs by name.
     pub service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
+}
+
+impl Inputs {
+    /// All slices, in the order of their keys.
+    #[must_use]
+    pub fn slices_in_order(&self) -> Vec<Arc<Slice>> {
+        let mut all: Vec<_> = self.slices.values().cloned().collect();
+        all.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        all
+    }
 }

@@ -3,16 +3,17 @@
 //! A batch of changes costs what it touches: only the Services named in it, or named by its slices,
 //! are thought through again. A change of the node is a change of every Service.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::claims::{Claim, Claims};
 use crate::desire::{Here, Wishes, desire_and_count};
 use crate::desired::{
-    Delta, Desired, Frontend, FrontendKey, Lost, Origin, PortName, Refusal, Right, set_changes,
+    Delta, Desired, Frontend, FrontendKey, Lost, Origin, PoolKey, PortName, Refusal, Right,
+    set_changes,
 };
-use crate::input::{Change, Inputs, Options, ServiceKey, Slice, SliceKey};
+use crate::input::{Change, Inputs, Options, Service, ServiceKey, Slice, SliceKey};
 use crate::listeners::{
     HealthCheck, HealthCheckKey, HealthCheckRefusal, health_check_addresses, local_listener,
     loopback_families,
@@ -31,10 +32,7 @@ use crate::rules::Invalid;
 pub struct World {
     inputs: Inputs,
     here: Here,
-    /// Sorted: most Services have one slice, or two.
-    slices_of: BTreeMap<ServiceKey, Vec<SliceKey>>,
-    /// Boxed: a leaf of the map has room for eleven, and is half empty after a load in order.
-    wishes: BTreeMap<ServiceKey, Box<Wishes>>,
+    known: HashMap<ServiceKey, Known>,
     /// How many ports of Services are not served because they are too many; hardly ever any.
     beyond: BTreeMap<ServiceKey, usize>,
     claims: Claims<FrontendKey, Arc<PortName>, Right, Frontend>,
@@ -99,13 +97,21 @@ impl World {
 
     /// The slices that carry a Service's name.
     pub fn slices_of(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Slice>> {
-        let keys = self.slices_of.get(service).into_iter().flatten();
-        keys.filter_map(|key| self.inputs.slices.get(key))
+        let known = self.known.get(service).into_iter();
+        known.flat_map(|known| &known.slices)
+    }
+
+    /// The slice of a name as it is now. Most often it is of the Service that the next version, if there is one, names.
+    pub(crate) fn slice(&self, key: &SliceKey, next: Option<&Slice>) -> Option<&Arc<Slice>> {
+        let known = next.and_then(|next| self.known.get(&next.owner()));
+        let same = known.and_then(|known| Some(&known.slices[known.place(key).ok()?]));
+        same.or_else(|| self.inputs.slices.get(key))
     }
 
     /// The places that a Service asks for, granted or not.
     pub fn frontends_of(&self, service: &ServiceKey) -> impl Iterator<Item = FrontendKey> + '_ {
-        let wishes = self.wishes.get(service);
+        let known = self.known.get(service);
+        let wishes = known.and_then(|known| known.wishes.as_ref());
         wishes
             .into_iter()
             .flat_map(|wishes| &wishes.frontends)
@@ -203,6 +209,7 @@ impl World {
     fn take(&mut self, change: Change, touched: &mut Touched) {
         match change {
             Change::Service(key, service) => {
+                self.known_of(&key).service.clone_from(&service);
                 put(&mut self.inputs.services, &key, service);
                 touched.services.insert(key);
             }
@@ -228,30 +235,34 @@ impl World {
     }
 
     fn take_slice(&mut self, key: SliceKey, slice: Option<Arc<Slice>>, touched: &mut Touched) {
-        let owner = |slice: &Slice| ServiceKey {
-            namespace: slice.key.namespace.clone(),
-            name: slice.service.clone(),
+        let old = match &slice {
+            Some(new) => self.inputs.slices.insert(key.clone(), Arc::clone(new)),
+            None => self.inputs.slices.remove(&key),
         };
-        let old = self.inputs.slices.get(&key).map(|old| owner(old));
-        let new = slice.as_ref().map(|new| owner(new));
+        let (old, new) = (
+            old.map(|old| old.owner()),
+            slice.as_ref().map(|new| new.owner()),
+        );
         if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
-            if let Some(keys) = self.slices_of.get_mut(&old) {
-                keys.retain(|known| *known != key);
-                if keys.is_empty() {
-                    self.slices_of.remove(&old);
-                }
-            }
+            let known = self.known_of(&old);
+            known.slices.retain(|known| known.key != key);
             touched.services.insert(old);
         }
-        if let Some(new) = new {
-            let keys = self.slices_of.entry(new.clone()).or_default();
-            if let Err(at) = keys.binary_search(&key) {
-                keys.reserve_exact(1);
-                keys.insert(at, key.clone());
+        if let Some((owner, slice)) = new.zip(slice) {
+            let known = self.known_of(&owner);
+            match known.place(&key) {
+                Ok(at) => known.slices[at] = slice,
+                Err(at) => {
+                    known.slices.reserve_exact(1);
+                    known.slices.insert(at, slice);
+                }
             }
-            touched.services.insert(new);
+            touched.services.insert(owner);
         }
-        put(&mut self.inputs.slices, &key, slice);
+    }
+
+    fn known_of(&mut self, service: &ServiceKey) -> &mut Known {
+        self.known.entry(service.clone()).or_default()
     }
 
     fn apply_node(&mut self, delta: &mut Delta) {
@@ -287,13 +298,15 @@ impl World {
     /// Thinks one Service through again. Who gets an address and port is settled once all are done:
     /// `contested` collects them.
     fn rethink(&mut self, key: &ServiceKey, contested: &mut Contested, delta: &mut Delta) {
-        let new = self.inputs.services.get(key).map(|service| {
-            let slices: Vec<&Arc<Slice>> = self.slices_of(key).collect();
-            desire_and_count(service, &slices, &self.here)
-        });
+        let Some(known) = self.known.get_mut(key) else {
+            return;
+        };
+        let mut old = known.wishes.take().map(|old| *old).unwrap_or_default();
+        let new = known.service.as_ref();
+        let new =
+            new.map(|service| desire_and_count(service, known.slices.iter(), &self.here, &old));
         let (mut new, looked_at) = new.unwrap_or_default();
         self.looked_at += looked_at as u64;
-        let mut old = self.wishes.remove(key).map(|old| *old).unwrap_or_default();
         if new == old {
             self.keep(key, old);
             return;
@@ -334,8 +347,12 @@ impl World {
     fn keep(&mut self, key: &ServiceKey, wishes: Wishes) {
         let beyond = (wishes.beyond > 0).then_some(wishes.beyond);
         put(&mut self.beyond, key, beyond);
-        if !wishes.is_empty() {
-            self.wishes.insert(key.clone(), Box::new(wishes));
+        let Some(known) = self.known.get_mut(key) else {
+            return;
+        };
+        known.wishes = (!wishes.is_empty()).then(|| Box::new(wishes));
+        if known.service.is_none() && known.slices.is_empty() {
+            self.known.remove(key);
         }
     }
 
@@ -403,17 +420,42 @@ impl World {
     }
 
     fn replace_pools(&mut self, old: &Wishes, new: &Wishes, delta: &mut Delta) {
-        let kept: BTreeSet<_> = new.pools.iter().map(|(key, _)| key).collect();
-        for (key, _) in old.pools.iter().filter(|(key, _)| !kept.contains(key)) {
-            self.desired.pools.remove(key);
-            delta.pools.insert(key.clone(), None);
+        fn keys(wishes: &Wishes) -> impl Iterator<Item = &PoolKey> {
+            wishes.pools.iter().map(|(key, _)| key)
         }
-        for (key, pool) in &new.pools {
-            if self.desired.pools.get(key) != Some(pool) {
-                self.desired.pools.insert(key.clone(), pool.clone());
-                delta.pools.insert(key.clone(), Some(pool.clone()));
+        if !keys(old).eq(keys(new)) {
+            let kept: BTreeSet<_> = keys(new).collect();
+            for key in keys(old).filter(|key| !kept.contains(key)) {
+                self.desired.pools.remove(key);
+                delta.pools.insert(key.clone(), None);
             }
         }
+        for (key, pool) in &new.pools {
+            match self.desired.pools.get_mut(key) {
+                Some(known) if known == pool => continue,
+                Some(known) => known.clone_from(pool),
+                None => drop(self.desired.pools.insert(key.clone(), pool.clone())),
+            }
+            delta.pools.insert(key.clone(), Some(pool.clone()));
+        }
+    }
+}
+
+/// All of one Service, found by its name in one step: an ordered map would compare a dozen names, each somewhere else in memory, and between two
+/// changes they have left the processor's caches.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    service: Option<Arc<Service>>,
+    /// Those that carry its name, sorted by their own: most Services have one, or two.
+    slices: Vec<Arc<Slice>>,
+    /// Boxed, since a map has room for more than it holds.
+    wishes: Option<Box<Wishes>>,
+}
+
+impl Known {
+    /// Where the slice of this name is, or would be.
+    fn place(&self, key: &SliceKey) -> Result<usize, usize> {
+        self.slices.binary_search_by(|slice| slice.key.cmp(key))
     }
 }
 
@@ -449,7 +491,14 @@ impl<T> Default for Counted<T> {
 }
 
 impl<T: Ord + Copy> Counted<T> {
-    fn replace(&mut self, old: impl Iterator<Item = T>, new: impl Iterator<Item = T>) {
+    fn replace(
+        &mut self,
+        old: impl Iterator<Item = T> + Clone,
+        new: impl Iterator<Item = T> + Clone,
+    ) {
+        if old.clone().eq(new.clone()) {
+            return;
+        }
         for ip in new {
             *self.count.entry(ip).or_default() += 1;
             self.changed.insert(ip);

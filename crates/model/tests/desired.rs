@@ -124,7 +124,9 @@ fn a_pool_exists_only_while_something_forwards_to_it() {
         ));
         let pools = world.desired().pools.iter();
         let sizes = pools.map(|(key, pool)| (format!("{:?}", key.list), pool.backends.len()));
-        sizes.collect::<Vec<_>>()
+        let mut sizes: Vec<_> = sizes.collect();
+        sizes.sort();
+        sizes
     };
     let cluster = || ("Cluster".to_owned(), 2);
     let local = || ("Local".to_owned(), 1);

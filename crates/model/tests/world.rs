@@ -25,11 +25,11 @@ fn drawn(seeds: &[u64]) -> Vec<Change> {
 fn as_changes(world: &World) -> Vec<Change> {
     let inputs = world.inputs();
     let services = inputs.services.iter();
-    let slices = inputs.slices.iter();
+    let slices = inputs.slices_in_order().into_iter();
     let service_cidrs = inputs.service_cidrs.iter();
     services
         .map(|(key, service)| Change::Service(key.clone(), Some(service.clone())))
-        .chain(slices.map(|(key, slice)| Change::Slice(key.clone(), Some(slice.clone()))))
+        .chain(slices.map(|slice| Change::Slice(slice.key.clone(), Some(slice))))
         .chain(
             service_cidrs.map(|(name, cidr)| Change::ServiceCidr(name.clone(), Some(cidr.clone()))),
         )

@@ -73,7 +73,7 @@ fn a_burst_of_ten_thousand_changes_is_a_few_commits() {
         let mut first = case.steps[0].changes.clone();
         first.push(Change::MachineAddresses(Arc::from([])));
         world.apply(first.iter().cloned());
-        let slices: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
+        let slices = world.inputs().slices_in_order();
         send(1, first);
         wait(|| plane.borrow().holds(1));
         let before = metrics.commits();

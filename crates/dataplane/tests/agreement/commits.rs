@@ -239,7 +239,7 @@ fn neither_does_one_of_a_kernel_that_hides_ranges_before_it_shows_others() {
 
 fn ask_between_commits(kernel: Release) {
     let (mut random, mut world) = (Random::new(8_000), every_plan());
-    let whole: Vec<Arc<Slice>> = world.inputs().slices.values().cloned().collect();
+    let whole = world.inputs().slices_in_order();
     let services = world.inputs().services.iter();
     let guarded = services.filter(|(_, service)| !service.source_ranges.is_empty());
     let guarded: Vec<_> = guarded

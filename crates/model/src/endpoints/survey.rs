@@ -8,20 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Candidate, Choice, Health, Lists, Presence, Taken, merge, reads_family};
+use super::{Candidate, Choice, Health, Lists, Presence, Taken, distinct, reads_family, take};
 use crate::address::{Family, Protocol};
 use crate::desire::MOST_LOOKED_AT;
 use crate::desired::{Backend, List};
 use crate::input::{Node, ServicePort, Slice};
 
-/// The slices, by the ports that they name.
+/// The slices, by the ports that they name. Lists that are sorted once: most Services have one slice and few ports.
 #[derive(Debug)]
 pub(crate) struct Survey<'a> {
     slices: Vec<&'a Slice>,
     family: Family,
     /// The slices of each shape, and the rank of the number there, sorted.
     shapes: Vec<Vec<(usize, u16)>>,
-    ports: BTreeMap<&'a str, BTreeMap<Protocol, Named>>,
+    /// Sorted by name and protocol.
+    ports: Vec<((&'a str, Protocol), Named)>,
 }
 
 /// A port as slices name it.
@@ -40,26 +41,27 @@ impl<'a> Survey<'a> {
         let slices: Vec<&Slice> = slices
             .filter(|slice| reads_family(slice, family).is_ok())
             .collect();
-        let mut places: BTreeMap<(&str, Protocol), BTreeSet<(usize, u16)>> = BTreeMap::new();
-        for (index, slice) in slices.iter().enumerate() {
-            for port in &slice.ports {
-                let name = (&*port.name, port.protocol);
-                places.entry(name).or_default().insert((index, port.port));
-            }
-        }
+        let places = slices.iter().enumerate().flat_map(|(index, slice)| {
+            let ports = slice.ports.iter();
+            ports.map(move |port| ((&*port.name, port.protocol), index, port.port))
+        });
+        let mut places: Vec<_> = places.collect();
+        places.sort_unstable();
+        places.dedup();
         let mut known = BTreeMap::new();
-        let mut ports: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for ((name, protocol), places) in places {
-            let numbers: BTreeSet<u16> = places.iter().map(|(_, number)| *number).collect();
-            let numbers: Arc<[u16]> = numbers.into_iter().collect();
-            let ranked = places.into_iter();
+        let mut ports = Vec::new();
+        for of_port in places.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let mut numbers: Vec<u16> = of_port.iter().map(|(_, _, number)| *number).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let numbers: Arc<[u16]> = numbers.into();
+            let ranked = of_port.iter();
             let ranked: Vec<_> = ranked
-                .map(|(slice, number)| (slice, rank_of(&numbers, number)))
+                .map(|(_, slice, number)| (*slice, rank_of(&numbers, *number)))
                 .collect();
             let next = known.len();
             let shape = *known.entry(ranked).or_insert(next);
-            let of_name = ports.entry(name).or_default();
-            of_name.insert(protocol, Named { shape, numbers });
+            ports.push((of_port[0].0, Named { shape, numbers }));
         }
         let mut shapes = vec![Vec::new(); known.len()];
         for (places, shape) in known {
@@ -74,8 +76,15 @@ impl<'a> Survey<'a> {
     }
 
     /// How the slices name a Service's port; `None` if none of them does.
-    pub(crate) fn port(&self, port: &ServicePort) -> Option<&Named> {
-        self.ports.get(&*port.name)?.get(&port.protocol)
+    pub(crate) fn port(&self, name: &str, protocol: Protocol) -> Option<&Named> {
+        let place = |(port, _): &((&str, _), _)| (*port).cmp(&(name, protocol));
+        let place = self.ports.binary_search_by(place).ok()?;
+        Some(&self.ports[place].1)
+    }
+
+    fn ports<'b>(&'b self, ports: &'b [ServicePort]) -> impl Iterator<Item = &'b Named> {
+        let named = |port: &'b ServicePort| self.port(&port.name, port.protocol);
+        ports.iter().filter_map(named)
     }
 
     /// How many endpoints a shape has to look at.
@@ -88,23 +97,17 @@ impl<'a> Survey<'a> {
 
     /// All endpoints of a shape, as [`Choice`] has them for a port; their ports are ranks.
     fn candidates(&self, shape: usize) -> Vec<Candidate<'a>> {
-        let mut found = BTreeMap::new();
+        let mut all = Vec::new();
         for (slice, rank) in &self.shapes[shape] {
-            merge(
-                &mut found,
-                self.slices[*slice],
-                *rank,
-                self.family,
-                &mut |_| (),
-            );
+            let slice = self.slices[*slice];
+            take(&mut all, slice, *rank, self.family, &mut |_| ());
         }
-        found.into_values().collect()
+        distinct(all, &mut |_| ())
     }
 
     /// Those of each shape that some of these ports has, as far as a node looks at them.
     fn candidates_of(&self, ports: &[ServicePort]) -> impl Iterator<Item = Vec<Candidate<'a>>> {
-        let named = ports.iter().filter_map(|port| self.port(port));
-        let shapes: BTreeSet<usize> = named.map(|named| named.shape).collect();
+        let shapes: BTreeSet<usize> = self.ports(ports).map(|named| named.shape).collect();
         let mut left = MOST_LOOKED_AT;
         shapes.into_iter().filter_map(move |shape| {
             left = left.checked_sub(self.cost(shape))?;
@@ -171,7 +174,8 @@ impl<'a> Looks<'a> {
 
     /// What [`super::select`] says of a port. `left` is how many endpoints may be looked at yet; what was looked at before costs nothing.
     pub(crate) fn lists(&mut self, port: &ServicePort, left: &mut usize) -> Result<Lists, TooMuch> {
-        let Some(Named { shape, numbers }) = self.survey.port(port).cloned() else {
+        let named = self.survey.port(&port.name, port.protocol);
+        let Some(Named { shape, numbers }) = named.cloned() else {
             return Ok(Lists::default());
         };
         let look = self.look(shape, left)?;
@@ -195,7 +199,7 @@ impl<'a> Looks<'a> {
         ports: &[ServicePort],
         left: &mut usize,
     ) -> BTreeSet<IpAddr> {
-        let named = ports.iter().filter_map(|port| self.survey.port(port));
+        let named = self.survey.ports(ports);
         let shapes: BTreeSet<usize> = named.map(|named| named.shape).collect();
         let mut found = BTreeSet::new();
         for shape in shapes {
