@@ -18,7 +18,7 @@ mod slots;
 mod subject;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use daymark_model::desired::{Frontend, List, Pool, PoolKey, PortName, Sources};
@@ -47,7 +47,8 @@ pub struct Compiler {
 struct Plane {
     words: Words,
     frontends: BTreeMap<FrontendKey, Installed>,
-    ports: BTreeMap<Arc<PortName>, Port>,
+    /// In no order: each change looks some up by name.
+    ports: HashMap<Arc<PortName>, Port>,
     plans: Plans,
     numbers: Numbers,
     /// Second copies of frontends, in a table that was found.
@@ -69,8 +70,8 @@ struct Port {
     number: u32,
     pool: u32,
     contents: Contents,
-    /// Sorted, and few.
-    frontends: Vec<FrontendKey>,
+    /// As they are wanted: sorted, and few.
+    frontends: Vec<(FrontendKey, Arc<Frontend>)>,
 }
 
 /// The backends of a port, and whether clients keep them.
@@ -132,7 +133,7 @@ impl Compiler {
         }
     }
 
-    /// The Service ports of a family with the numbers under which their connections are counted.
+    /// The Service ports of a family with the numbers under which their connections are counted, in no order.
     pub fn ports(&self, family: Family) -> impl Iterator<Item = (u32, &Arc<PortName>)> {
         let [four, six] = &self.planes;
         let plane = match family {
@@ -225,7 +226,7 @@ impl Plane {
         Self {
             words,
             frontends: BTreeMap::new(),
-            ports: BTreeMap::new(),
+            ports: HashMap::new(),
             plans: Plans::new(),
             numbers: Numbers::default(),
             doubles: BTreeMap::new(),
@@ -251,7 +252,6 @@ impl Plane {
                 }
             }
         }
-        touched.ports.retain(|port| self.ports.contains_key(port));
         touched
     }
 
@@ -284,21 +284,25 @@ impl Plane {
             return;
         };
         if let Some(known) = self.ports.get_mut(&port) {
-            known.frontends.retain(|known| known != key);
+            known.frontends.retain(|(known, _)| known != key);
             touched.ports.insert(port);
         }
     }
 
-    fn join_port(&mut self, key: FrontendKey, frontend: &Frontend, touched: &mut Touched) {
+    fn join_port(&mut self, key: FrontendKey, frontend: &Arc<Frontend>, touched: &mut Touched) {
         let found = self.frontends.get(&key).map(|installed| installed.value);
         let numbers = &mut self.numbers;
         let port = self
             .ports
             .entry(frontend.port.clone())
             .or_insert_with(|| numbers.port_for(found));
-        if let Err(at) = port.frontends.binary_search(&key) {
-            port.frontends.reserve_exact(1);
-            port.frontends.insert(at, key);
+        let wanted = (key, Arc::clone(frontend));
+        match port.frontends.binary_search_by_key(&key, |(key, _)| *key) {
+            Ok(at) => port.frontends[at] = wanted,
+            Err(at) => {
+                port.frontends.reserve_exact(1);
+                port.frontends.insert(at, wanted);
+            }
         }
         touched.ports.insert(frontend.port.clone());
     }
@@ -358,10 +362,8 @@ impl Plane {
             self.numbers.ports_used.remove(&port.number);
             return;
         }
-        for key in &port.frontends {
-            if let Some(frontend) = desired.frontends.get(key) {
-                self.install_frontend(program, *key, frontend, &port, draft);
-            }
+        for (key, frontend) in &port.frontends {
+            self.install_frontend(program, *key, frontend, &port, draft);
         }
         self.ports.insert(name.clone(), port);
     }
@@ -381,13 +383,8 @@ impl Plane {
                 })
                 .cloned()
         };
-        let frontends = port
-            .frontends
-            .iter()
-            .filter_map(|key| desired.frontends.get(key));
-        let sticky = frontends
-            .map(|frontend| frontend.affinity)
-            .any(|affinity| affinity != Affinity::None);
+        let mut affinities = port.frontends.iter().map(|(_, wanted)| wanted.affinity);
+        let sticky = affinities.any(|one| one != Affinity::None);
         Contents {
             cluster: pool(List::Cluster),
             local: pool(List::Local),
@@ -413,16 +410,16 @@ impl Plane {
             port: port.number,
             pool: port.pool,
         };
-        let old = self.frontends.get(&key);
         draft.replace_ranges(program, &key, &frontend.sources);
-        if old.is_some_and(|old| old.value == value) {
-            self.frontends
-                .entry(key)
-                .and_modify(|old| old.port = Some(frontend.port.clone()));
-            return;
-        }
+        let old = match self.frontends.get_mut(&key) {
+            Some(old) if old.value == value => {
+                old.port = Some(frontend.port.clone());
+                return;
+            }
+            old => old,
+        };
         self.plans.take(&value);
-        let side = old.map_or(Side::A, |old| old.side.other());
+        let side = old.as_ref().map_or(Side::A, |old| old.side.other());
         draft.publish(side.map(&key), wanted::frontend(&key, &value));
         if let Some(old) = old {
             self.plans.release(&old.value);

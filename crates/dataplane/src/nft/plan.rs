@@ -96,10 +96,10 @@ impl Plan {
 
     /// The plan of a chain's name.
     #[must_use]
-    pub fn of_chain(name: &str) -> Option<Self> {
-        let (name, sources) = name
+    pub fn of_chain(chain: &str) -> Option<Self> {
+        let (name, sources) = chain
             .strip_suffix("-checked")
-            .map_or((name, Checked::No), |rest| (rest, Checked::Yes));
+            .map_or((chain, Checked::No), |rest| (rest, Checked::Yes));
         let (name, at) = name
             .strip_prefix("np-")
             .map_or((name, At::Address), |rest| (rest, At::NodePort));
@@ -124,7 +124,8 @@ impl Plan {
                 }
             }
         };
-        Some(Self { at, sources, fate })
+        // Numbers may be written in more ways than one.
+        Some(Self { at, sources, fate }).filter(|plan| plan.chain() == chain)
     }
 
     /// The messages that create the chain, its rules and its number.

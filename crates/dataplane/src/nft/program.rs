@@ -268,6 +268,14 @@ impl Contents {
         ruleset
     }
 
+    /// Whether a set has any element.
+    #[must_use]
+    pub fn has(&self, set: &str) -> bool {
+        self.sets
+            .get(set)
+            .is_some_and(|filled| !filled.elems.is_empty())
+    }
+
     /// The elements of a set in the order of their keys; none if there is no such set.
     pub fn elements<'a>(&'a self, set: &str) -> impl Iterator<Item = SetElem> + use<'a> {
         let filled = self.sets.get(set).into_iter();

@@ -191,11 +191,17 @@ impl Draft {
         go: Vec<SetElem>,
         come: Vec<SetElem>,
     ) {
-        let pieces = go
-            .chunks(IN_ONE_PIECE / 2)
-            .zip(come.chunks(IN_ONE_PIECE / 2));
-        let pieces = pieces.map(|(go, come)| (name, [go.to_vec(), come.to_vec()]));
-        self.replace_late.extend(pieces);
+        for pair in go.into_iter().zip(come) {
+            let last = self.replace_late.last_mut();
+            let last = last.filter(|(of, [go, _])| *of == name && go.len() < IN_ONE_PIECE / 2);
+            match last {
+                Some((_, [go, come])) => {
+                    go.push(pair.0);
+                    come.push(pair.1);
+                }
+                None => self.replace_late.push((name, [vec![pair.0], vec![pair.1]])),
+            }
+        }
     }
 
     /// A second copy of a frontend that is in both maps, or a range that others have no room beside: it goes before anything

@@ -16,7 +16,8 @@ use crate::nft::plan::Plan;
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Plans {
-    numbers: BTreeMap<String, u32>,
+    /// Those of chains that no plan is called, as a found table may have, are not among them.
+    numbers: BTreeMap<Plan, u32>,
     users: BTreeMap<u32, Users>,
     /// Plans that lost their last user, the oldest first; some have one again.
     idle: VecDeque<u32>,
@@ -66,22 +67,22 @@ impl Plans {
 
     /// A chain that was found in the kernel; an orphan if no plan found so far is its.
     pub(super) fn found_chain(&mut self, chain: &str) {
-        if Plan::of_chain(chain).is_some() && !self.numbers.contains_key(chain) {
+        if Plan::of_chain(chain).is_some_and(|plan| !self.numbers.contains_key(&plan)) {
             self.orphans.insert(chain.to_owned());
         }
     }
 
     /// The number of a chain, if it has one.
     pub(super) fn number_of(&self, chain: &str) -> Option<u32> {
-        self.numbers.get(chain).copied()
+        self.numbers.get(&Plan::of_chain(chain)?).copied()
     }
 
     /// The number of a plan, which is made if there is none.
     pub(super) fn number(&mut self, plan: &Plan, words: &Words, draft: &mut Draft) -> u32 {
-        let chain = plan.chain();
-        if let Some(number) = self.numbers.get(&chain) {
+        if let Some(number) = self.numbers.get(plan) {
             return *number;
         }
+        let chain = plan.chain();
         self.last += 1;
         let number = self.last;
         if self.orphans.remove(&chain) {
@@ -94,7 +95,9 @@ impl Plans {
     }
 
     fn enter(&mut self, chain: String, number: u32) {
-        self.numbers.insert(chain.clone(), number);
+        if let Some(plan) = Plan::of_chain(&chain) {
+            self.numbers.insert(plan, number);
+        }
         self.users.insert(number, Users { chain, count: 0 });
     }
 
@@ -147,7 +150,9 @@ impl Plans {
             }
             if let Some(users) = self.users.remove(&number) {
                 surplus -= 1;
-                self.numbers.remove(&users.chain);
+                if let Some(plan) = Plan::of_chain(&users.chain) {
+                    self.numbers.remove(&plan);
+                }
                 self.orphans.insert(users.chain);
                 let elems = vec![SetElem::key(Data::host(number))];
                 let elements = Elements {

@@ -15,7 +15,7 @@ use daymark_netlink::nft::{Data, SetElem};
 use super::draft::Draft;
 use super::wanted;
 use crate::nft::layout::{Side, frontend_key};
-use crate::nft::program::Program;
+use crate::nft::program::{Contents, Program};
 
 impl Draft {
     /// Makes the ranges of a frontend those of `sources`, whatever is in the two sets.
@@ -28,12 +28,16 @@ impl Draft {
         let FrontendKey::Address { .. } = key else {
             return;
         };
+        let table = program.table(&self.words.table());
+        let has_any = |table: &Contents| Side::BOTH.iter().any(|side| table.has(side.ranges()));
+        if *sources == Sources::Any && !table.is_some_and(has_any) {
+            return;
+        }
         let wanted: Ranges = wanted::ranges(key, sources)
             .into_iter()
             .map(Range)
             .collect();
         let at = frontend_key(key);
-        let table = program.table(&self.words.table());
         let held = Side::BOTH.map(|side| -> Ranges {
             let table = table.into_iter();
             let elems = table.flat_map(|table| table.elements_from(side.ranges(), &at));

@@ -105,10 +105,13 @@ impl Contents {
             (number, &old.cluster, &self.cluster),
             (number | 1, &old.local, &self.local),
         ] {
-            let all = |pool: &Option<Arc<Pool>>| pool.clone().unwrap_or_default();
-            follow(number, &all(old).backends, &all(new).backends, draft);
+            follow(number, backends(old), backends(new), draft);
         }
     }
+}
+
+fn backends(pool: &Option<Arc<Pool>>) -> &[Backend] {
+    pool.as_ref().map_or(&[], |pool| &pool.backends)
 }
 
 fn follow(number: u32, old: &[Backend], new: &[Backend], draft: &mut Draft) {
