@@ -6,7 +6,7 @@
 
 mod subscription;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use daymark_model::{Change, ServiceKey, SliceKey};
@@ -129,7 +129,8 @@ struct Caches(BTreeMap<Kind, Cache>);
 
 #[derive(Debug, Default)]
 struct Cache {
-    objects: BTreeMap<ObjectKey, Known>,
+    /// In no order: each event looks one up by name.
+    objects: HashMap<ObjectKey, Known>,
     /// Of those that have values which cannot be used; hardly ever any.
     findings: BTreeMap<ObjectKey, Arc<Findings>>,
     /// Counts lists; an object carries that of the last list it was in, or of its last event.
@@ -189,7 +190,9 @@ impl Caches {
         let count = self.0.values().map(|cache| cache.objects.len()).sum();
         let mut events = Vec::with_capacity(count);
         for (kind, cache) in &self.0 {
-            for (key, known) in &cache.objects {
+            let mut objects: Vec<_> = cache.objects.iter().collect();
+            objects.sort_unstable_by_key(|(key, _)| *key);
+            for (key, known) in objects {
                 emit(key, None, known.record.as_ref(), &mut events);
             }
             for (key, findings) in &cache.findings {
@@ -245,7 +248,10 @@ impl Cache {
 
     fn end_list(&mut self, kind: Kind, events: &mut Vec<Event>) {
         let list = self.list;
-        for (key, known) in self.objects.extract_if(.., |_, known| known.list != list) {
+        let vanished = |_: &ObjectKey, known: &mut Known| known.list != list;
+        let mut vanished: Vec<_> = self.objects.extract_if(vanished).collect();
+        vanished.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (key, known) in vanished {
             emit(&key, known.record.as_ref(), None, events);
         }
         let exists = |key: &ObjectKey| self.objects.contains_key(key);
