@@ -113,7 +113,7 @@ const LONGEST: Duration = Duration::from_secs(320);
 /// Where endpoints leave all the time, looks come at this pace: an empty table costs its milliseconds too.
 const CROWDED: Duration = Duration::from_secs(30);
 /// After so many looks in a row before each of which somebody had left.
-const CROWD: usize = 3;
+const CROWD: usize = 2;
 /// The rest after a look, in times of its work: nothing of this is urgent.
 const SHARE: u32 = 100;
 
@@ -206,10 +206,10 @@ mod tests {
             });
             looked.expect("it went well");
         }
-        assert_eq!(looks, [10, 20, 30, 40, 70, 100, 130]);
+        assert_eq!(looks, [10, 20, 30, 60, 90, 120]);
         // Once nobody leaves any more, the waits double again.
         let after: Vec<u64> = self::looks(&mut abandoned, start);
-        assert_eq!(after, [160, 190, 250, 370, 610]);
+        assert_eq!(after, [150, 180, 240, 360, 600]);
     }
 
     #[test]
