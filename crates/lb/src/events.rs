@@ -1,8 +1,11 @@
 //! Kubernetes Events, for `kubectl describe`.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, PostParams};
+use tokio::time::timeout;
 
 use crate::clock;
 
@@ -64,11 +67,18 @@ impl Events {
             ..Event::default()
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
-            tracing::warn!(reason, %error, "an Event was not written");
+        match timeout(PATIENCE, api.create(&PostParams::default(), &event)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(reason, %error, "an Event was not written"),
+            Err(_) => {
+                tracing::warn!(reason, patience = ?PATIENCE, "an Event was not written in time");
+            }
         }
     }
 }
+
+/// Others wait for their turn meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The API takes messages of Events of at most 1,024 bytes. Those of conditions are cut alike: what they quote may be an
 /// annotation of a quarter of a megabyte, and the API refuses a status whose condition says more than 32 KiB.

@@ -14,6 +14,8 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use daymark_controllers::{Beside, Metrics, Options, Scheduler};
 use daymark_feed::{Feed, Nodes, Wanted};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -81,12 +83,13 @@ async fn serve(args: Args, ending: Ending) -> anyhow::Result<()> {
     let feed = Feed::start(&client, feed_config());
     let balancer = daymark_lb::controller::Config::default();
     let idle = options.beside != Beside::Nobody && options.scheduler == Scheduler::Off;
+    let mut port = pending().boxed();
     if let Some(address) = args.metrics {
         let known = Known {
             feed: Arc::clone(feed.metrics()),
             controllers: (!idle).then(|| Arc::clone(&metrics)),
         };
-        serve_metrics(address, Arc::clone(&metrics), known).await?;
+        port = serve_metrics(address, Arc::clone(&metrics), known).await?;
     }
     let controllers = async {
         if idle {
@@ -95,7 +98,8 @@ async fn serve(args: Args, ending: Ending) -> anyhow::Result<()> {
         daymark_controllers::run_with_metrics(client.clone(), options, metrics, pending()).await;
     };
     tokio::select! {
-        () = controllers => {}
+        () = controllers => bail!("the controllers lost their watches"),
+        () = port => bail!("the port for metrics ended by itself"),
         () = daymark_lb::controller::run(client.clone(), feed.subscribe(), balancer, pending()) => {
             bail!("the load-balancer controller lost its feed");
         }
@@ -138,7 +142,7 @@ async fn serve_metrics(
     address: SocketAddr,
     metrics: Arc<Metrics>,
     known: Known,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<BoxFuture<'static, ()>> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         anyhow!("--metrics {address}: cannot listen there: {error}; choose a free address of this machine")
     })?;
@@ -157,9 +161,11 @@ async fn serve_metrics(
         .route("/metrics", get(move || async move { metrics.render() }))
         .route("/healthz", get(healthz))
         .route("/livez", get(|| async { "ok" }));
-    // It ends with the process; errors of single connections are its own affair.
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(())
+    // Errors of single connections are its own affair.
+    let serving = async {
+        let _ = axum::serve(listener, router).await;
+    };
+    Ok(serving.boxed())
 }
 
 /// A number with a unit, as in `3s`, `1500ms`, `2m`, `1h`.

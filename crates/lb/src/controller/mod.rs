@@ -12,6 +12,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use daymark_feed::record::{self, L2Advertisement, ObjectKey};
 use daymark_feed::{Batch, Event, Subscription};
 use daymark_model::input::{Change, IngressMode};
 use daymark_model::{Cidr, Service, ServiceKey, audience};
+use futures::FutureExt;
+use thiserror::Error;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::allocate::{Assignments, Claim, Outcome, Usage, allocate};
 use crate::events::Events;
@@ -71,13 +74,30 @@ pub async fn run(
                 let Some(batch) = batch else { return };
                 task.apply(&batch);
             }
-            Some(done) = task.jobs.join_next() => match done {
-                Ok((subject, outcome)) => task.finished(subject, outcome),
-                Err(error) => tracing::error!(%error, "a write of the load-balancer controller panicked"),
-            },
+            // Whatever becomes of a write is an outcome, panics too.
+            Some(Ok((subject, outcome))) = task.jobs.join_next() => task.finished(subject, outcome),
         }
         task.start_jobs();
     }
+}
+
+/// Why a write was not carried out.
+#[derive(Debug, Error)]
+enum WriteError {
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error("the API did not answer within {} s", PATIENCE.as_secs())]
+    Unanswered,
+    #[error("it panicked; the log has its last words")]
+    Panicked,
+}
+
+/// One that has no end, or no outcome, would keep its subject from being written ever again, and others by the place that it takes.
+async fn carried_out(job: impl Future<Output = Result<(), kube::Error>>) -> Result<(), WriteError> {
+    let job = AssertUnwindSafe(job).catch_unwind();
+    let ended = timeout(PATIENCE, job).await;
+    let written = ended.map_err(|_| WriteError::Unanswered)?;
+    Ok(written.map_err(|_| WriteError::Panicked)??)
 }
 
 /// What a write is about; one write of a subject runs at a time.
@@ -111,7 +131,7 @@ struct Task {
     said: BTreeMap<ServiceKey, String>,
     waiting: BTreeSet<Subject>,
     busy: BTreeSet<Subject>,
-    jobs: JoinSet<(Subject, Result<(), kube::Error>)>,
+    jobs: JoinSet<(Subject, Result<(), WriteError>)>,
 }
 
 impl Task {
@@ -341,7 +361,7 @@ impl Task {
     ) {
         self.busy.insert(subject.clone());
         self.jobs.spawn(async move {
-            let outcome = job.await;
+            let outcome = carried_out(job).await;
             if outcome.is_err() {
                 sleep(RETRY).await;
             }
@@ -426,7 +446,7 @@ impl Task {
         });
     }
 
-    fn finished(&mut self, subject: Subject, outcome: Result<(), kube::Error>) {
+    fn finished(&mut self, subject: Subject, outcome: Result<(), WriteError>) {
         self.busy.remove(&subject);
         let Err(error) = outcome else { return };
         tracing::warn!(?subject, %error, "a write of the load-balancer controller failed; it is tried again");
@@ -542,3 +562,8 @@ const NAMED: usize = 5;
 const WRITES_AT_ONCE: usize = 16;
 /// Between two attempts of a write that failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a write may take, all its requests together: an API server gives each up after a minute at most.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+#[cfg(test)]
+mod tests;
