@@ -214,7 +214,7 @@ impl Board {
         if lost > 0 {
             warn!(
                 lost,
-                "more was to be said than Events can be written; the log has it all"
+                "more was to be said than this node may write as Events; of what all nodes find others write some, and the log has it all"
             );
         }
     }
