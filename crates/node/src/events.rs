@@ -10,8 +10,8 @@
 //! first is as early and the API has as little to do in each; how many nodes there are is guessed from where endpoints are. Of several things each node
 //! takes any, not the first: all have them in one order, and what stands late in it would be said by nobody. What a node says of itself is
 //! named after the hour, so that an agent that is started anew does not say it again. An Event is one request: the UID of its object came by the feed. A node
-//! writes 25 of each sort at once and then one each 30 s; the same thing waits once, and what the API has already is no request. What
-//! finds no room among those that wait, or waits for an hour, is counted in the log.
+//! writes 25 of each sort at once and then one each 30 s; the same thing waits once, and what the API has already is no request. What an API that is
+//! away could not take waits on. What finds no room among those that wait, or waits for an hour, is counted in the log.
 
 mod queue;
 #[cfg(test)]
@@ -39,7 +39,7 @@ use tracing::warn;
 use crate::ask::Ask;
 use crate::clock;
 use crate::proxy::Order;
-use queue::{MOST_NODES, Moment, Queue, Waiting};
+use queue::{MOST_NODES, Moment, Queue, Waiting, pause};
 
 /// One thing to be said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,10 +199,7 @@ impl Board {
                 () = until(due) => queue.take(clock::now(), rand::random()),
             };
             if let Some(waiting) = taken {
-                let scope = waiting.notice.scope;
-                if pen.write(waiting).await == Request::Made {
-                    queue.spend(scope, clock::now());
-                }
+                pen.deal(waiting, &mut queue).await;
                 self.tell_lost(queue.give_up(clock::now()));
             }
         }
@@ -243,7 +240,7 @@ struct Pen {
 /// Whether the API was asked for anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
-    Made,
+    Made(Outcome),
     NotMade,
 }
 
@@ -252,7 +249,9 @@ enum Request {
 pub enum Outcome {
     /// The API has it, whoever wrote it.
     Stands,
-    /// The API refused it, or was not heard within [`PATIENCE`].
+    /// The API will not take it, whenever it is asked: a right is missing, or the object's namespace is gone.
+    Refused,
+    /// The API could not take it, or was not heard within [`PATIENCE`].
     Failed,
 }
 
@@ -291,7 +290,23 @@ impl Pen {
         answer.await.ok()
     }
 
-    async fn write(&mut self, waiting: Waiting) -> Request {
+    /// Writes one, and notes what came of it.
+    async fn deal(&mut self, waiting: Waiting, queue: &mut Queue) {
+        let scope = waiting.notice.scope;
+        match self.write(&waiting).await {
+            Request::NotMade => {}
+            Request::Made(Outcome::Stands | Outcome::Refused) => queue.spend(scope, clock::now()),
+            Request::Made(Outcome::Failed) => {
+                if scope == Scope::Cluster {
+                    let nodes = self.nodes().await;
+                    queue.draw(nodes, rand::random(), clock::now());
+                }
+                queue.put_back(waiting, rand::random(), clock::now());
+            }
+        }
+    }
+
+    async fn write(&mut self, waiting: &Waiting) -> Request {
         let (about, reason) = (waiting.notice.about.clone(), waiting.notice.reason);
         let asked = self.ask(|reply| Ask::Reference {
             about,
@@ -306,20 +321,21 @@ impl Pen {
 
     /// Writes the Event of this node: what it says again while it runs is another one; what an agent before it said is not. Or that of
     /// no node, unless the API had it in this window: a Service that changes each second brings the same words each time.
-    async fn say(&mut self, about: ObjectReference, waiting: Waiting) -> Request {
+    async fn say(&mut self, about: ObjectReference, waiting: &Waiting) -> Request {
         let Waiting { notice, at, .. } = waiting;
-        let said = (notice.reason, notice.message);
-        let event = event(about, &self.node, notice.severity, said, at);
-        let (window, what) = (notice.scope.window(at), hash(words(&event)));
+        let said = (notice.reason, notice.message.clone());
+        let event = event(about, &self.node, notice.severity, said, *at);
+        let (window, what) = (notice.scope.window(*at), hash(words(&event)));
         let event = match (notice.scope, self.said(notice.scope).times(window, what)) {
             (Scope::Node, times) => own(event, &self.node, [window, i64::from(times)]),
             (Scope::Cluster, 0) => common(event, window),
             (Scope::Cluster, _) => return Request::NotMade,
         };
-        if create(&self.client, &event).await == Outcome::Stands {
+        let outcome = create(&self.client, &event).await;
+        if outcome == Outcome::Stands {
             self.said(notice.scope).again(window, what);
         }
-        Request::Made
+        Request::Made(outcome)
     }
 
     fn said(&mut self, scope: Scope) -> &mut Said {
@@ -365,13 +381,21 @@ async fn create(client: &kube::Client, event: &Event) -> Outcome {
         Ok(Err(kube::Error::Api(answer))) if answer.code == 409 => Outcome::Stands,
         Ok(Err(error)) => {
             warn!(reason, %error, "an Event was not written");
-            Outcome::Failed
+            match error {
+                kube::Error::Api(answer) if is_final(answer.code) => Outcome::Refused,
+                _ => Outcome::Failed,
+            }
         }
         Err(_) => {
             warn!(reason, patience = ?PATIENCE, "an Event was not written in time");
             Outcome::Failed
         }
     }
+}
+
+/// Whether an API that answers so will do so again. One whose credential was just renewed, that is overloaded or has lost its store will not.
+fn is_final(code: u16) -> bool {
+    (400..500).contains(&code) && ![401, 408, 429].contains(&code)
 }
 
 /// The Event of no node: its name is the same whichever writes it.
@@ -426,10 +450,33 @@ pub async fn about_node(
     severity: Severity,
     said: (&'static str, String),
 ) -> Outcome {
+    create(client, &of_node(node, severity, said)).await
+}
+
+/// The same, tried again for about an hour while the API cannot take it: for what is told once, such as at the start of a node whose API is away.
+pub async fn about_node_at_last(
+    client: kube::Client,
+    node: Arc<str>,
+    severity: Severity,
+    said: (&'static str, String),
+) {
+    let event = of_node(&node, severity, said);
+    for _ in 0..TRIES {
+        if create(&client, &event).await != Outcome::Failed {
+            return;
+        }
+        tokio::time::sleep(pause(rand::random())).await;
+    }
+}
+
+/// An hour, with pauses of 45 s on average.
+const TRIES: u32 = 80;
+
+fn of_node(node: &str, severity: Severity, said: (&'static str, String)) -> Event {
     let at = clock::timestamp();
     let event = event(node_reference(node), node, severity, said, at);
     let hour = at.as_second() / HOUR;
-    create(client, &named(event, [&hour.to_string()])).await
+    named(event, [&hour.to_string()])
 }
 
 /// A Node as kubelet and kube-proxy name it, which write before they know the object; `kubectl describe` looks for it.

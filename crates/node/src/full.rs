@@ -119,7 +119,7 @@ impl Telling {
         self.rest = self.rest.saturating_sub(1);
         if let Some(ended) = self.running.try_join_next() {
             self.rest = match ended {
-                Ok(Outcome::Stands) => AN_HOUR,
+                Ok(Outcome::Stands | Outcome::Refused) => AN_HOUR,
                 Ok(Outcome::Failed) | Err(_) => A_MINUTE,
             };
         }
@@ -213,6 +213,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_event_that_was_not_written_is_written_again_and_one_that_was_an_hour_later() {
         assert_eq!(written(&[], 800).await, [1, 362, 723]);
+        let refused = (Duration::ZERO, Outcome::Refused);
+        assert_eq!(written(&[refused], 400).await, [1, 362]);
         let failed = |seconds| (Duration::from_secs(seconds), Outcome::Failed);
         // Each is seen to have failed at the look after it, and rests for a minute from then on.
         let again = written(&[failed(1), failed(45)], 100).await;

@@ -16,6 +16,8 @@ pub(super) struct Queue {
     turn: Instant,
     /// How far apart the nodes' turns are spread, for what is in `common`.
     spread: Duration,
+    /// Before this the API is not asked: it did not take the last one.
+    again: Instant,
 }
 
 /// What waits of one scope. Each has a budget of its own: neither keeps the other from being said.
@@ -50,6 +52,7 @@ impl Queue {
             common: Line::new(now),
             turn: now,
             spread: LEAST_SPREAD,
+            again: now,
         }
     }
 
@@ -103,12 +106,16 @@ impl Queue {
     /// When something may be taken, if anything waits.
     pub(super) fn due(&self) -> Option<Instant> {
         let common = self.common.due().map(|due| due.max(self.turn));
-        self.own.due().into_iter().chain(common).min()
+        let first = self.own.due().into_iter().chain(common).min();
+        first.map(|due| due.max(self.again))
     }
 
     /// The next one, if it may be written now: this node's own in order, before what other nodes say too. Of that any, by `chance` in 0.0..1.0:
     /// all nodes have it in one order, and what stands late in it would be said by none of them. It costs nothing before [`Self::spend`].
     pub(super) fn take(&mut self, now: Instant, chance: f64) -> Option<Waiting> {
+        if self.again > now {
+            return None;
+        }
         let own = self.own.take(now, 0.0);
         own.or_else(|| {
             let is_turn = self.turn <= now;
@@ -122,6 +129,14 @@ impl Queue {
         if scope == Scope::Cluster {
             self.turn = now + self.spread / SHARE;
         }
+    }
+
+    /// The API could not take what was taken: it waits on, behind the others, and for a [`pause`] nothing is tried. What all nodes say needs a turn
+    /// to be drawn too.
+    pub(super) fn put_back(&mut self, waiting: Waiting, chance: f64, now: Instant) {
+        self.again = now + pause(chance);
+        // It has the room that it had.
+        self.line(waiting.notice.scope).waiting.push_back(waiting);
     }
 
     fn line(&mut self, scope: Scope) -> &mut Line {
@@ -187,6 +202,12 @@ const MOST_SPREAD: Duration = Duration::from_secs(3000);
 pub(super) const MOST_NODES: usize = 10_000;
 /// Of what all nodes say a node writes one each such part of the spread.
 const SHARE: u32 = 10;
+/// Before an API that could not take an Event is asked for the next. By `chance` in 0.0..1.0, so that not all nodes come back at once.
+pub(super) fn pause(chance: f64) -> Duration {
+    AWAY.mul_f64((1.0 + chance) / 2.0)
+}
+
+const AWAY: Duration = Duration::from_secs(60);
 /// How many wait in each line.
 pub(super) const ROOM: usize = 256;
 /// How long.
@@ -357,6 +378,30 @@ mod tests {
             somewhere.extend(waiting);
         }
         assert_eq!(somewhere.len(), all);
+    }
+
+    #[test]
+    fn what_the_api_could_not_take_waits_on_and_so_do_the_others() {
+        let start = clock::now();
+        let mut queue = Queue::new(start);
+        add(&mut queue, Scope::Node, 0..2, start);
+        for chance in [0.0, 0.5] {
+            let waiting = queue.take(start, FIRST).expect("it may be written");
+            queue.put_back(waiting, chance, start);
+            let again = start + pause(chance);
+            assert_eq!(queue.due(), Some(again));
+            assert!(queue.take(again - SECOND, FIRST).is_none());
+            // Each costs nothing, and lets the next go first.
+            queue.again = start;
+        }
+        assert_eq!(written(&mut queue, start), "0");
+        assert_eq!(written(&mut queue, start), "1");
+        // It has been waiting since it came.
+        add(&mut queue, Scope::Cluster, 2..3, start);
+        let waiting = queue.take(start, FIRST).expect("it may be written");
+        queue.put_back(waiting, FIRST, start + LONGEST - SECOND);
+        assert_eq!(queue.give_up(start + LONGEST), 1);
+        assert_eq!(queue.due(), None);
     }
 
     #[test]

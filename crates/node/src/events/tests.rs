@@ -158,19 +158,20 @@ async fn say(pen: &mut Pen, scope: Scope, message: &str, second: i64) -> Request
     };
     queue.add(notice, moment, 0.0);
     let waiting = queue.take(moment.now, 0.0).unwrap();
-    pen.say(about("web", "u"), waiting).await
+    pen.say(about("web", "u"), &waiting).await
 }
 
 #[tokio::test]
 async fn what_the_api_has_of_what_every_node_says_is_no_request() {
     // Another node was first with the second one.
     let (mut pen, posted) = pen("node-1", &[201, 409]);
+    let made = Request::Made(Outcome::Stands);
     let rows = [
-        ("lost", 1_200, Request::Made),
-        ("won", 1_201, Request::Made),
+        ("lost", 1_200, made),
+        ("won", 1_201, made),
         ("lost", 1_202, Request::NotMade),
         ("won", 1_799, Request::NotMade),
-        ("lost", 1_800, Request::Made),
+        ("lost", 1_800, made),
     ];
     for (message, second, expected) in rows {
         let request = say(&mut pen, Scope::Cluster, message, second).await;
@@ -182,10 +183,10 @@ async fn what_the_api_has_of_what_every_node_says_is_no_request() {
 #[tokio::test]
 async fn an_event_that_was_not_written_is_tried_again() {
     for scope in [Scope::Cluster, Scope::Node] {
-        let (mut pen, posted) = pen("node-1", &[500, 503]);
-        for _ in 0..3 {
+        let (mut pen, posted) = pen("node-1", &[500, 403]);
+        for outcome in [Outcome::Failed, Outcome::Refused, Outcome::Stands] {
             let request = say(&mut pen, scope, "lost", 1_200).await;
-            assert_eq!(request, Request::Made, "{scope:?}");
+            assert_eq!(request, Request::Made(outcome), "{scope:?}");
         }
         // It is the same one.
         let posted = posted.lock().unwrap().clone();
@@ -200,7 +201,7 @@ async fn what_is_said_of_a_service_that_went_is_no_request() {
     let (now, at) = (clock::now(), Timestamp::UNIX_EPOCH);
     queue.add(notice("lost"), Moment { now, at }, 0.0);
     let waiting = queue.take(now, 0.0).unwrap();
-    assert_eq!(pen.write(waiting).await, Request::NotMade);
+    assert_eq!(pen.write(&waiting).await, Request::NotMade);
     assert!(posted.lock().unwrap().is_empty());
 }
 
@@ -246,4 +247,76 @@ async fn an_api_that_hangs_is_given_up() {
     let told = about_node(&client, "node-1", Severity::Warning, said);
     let outcome = timeout(PATIENCE * 2, told).await;
     assert_eq!(outcome.expect("an end of waiting"), Outcome::Failed);
+}
+
+/// A plane's thread that knows every object, and of ten nodes.
+fn knows_all() -> orders::Sender<Order> {
+    let (sender, inbox) = orders::channel();
+    std::thread::spawn(move || {
+        for order in inbox {
+            match order {
+                Order::Ask(Ask::Reference { reply, .. }) => {
+                    let _ = reply.send(Some(Box::new(about("web", "u"))));
+                }
+                Order::Ask(Ask::Nodes { reply, .. }) => {
+                    let _ = reply.send(10);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    sender
+}
+
+#[tokio::test]
+async fn what_an_api_that_is_away_did_not_take_waits_on_and_what_it_refuses_does_not() {
+    for scope in [Scope::Node, Scope::Cluster] {
+        for (code, waits) in [
+            (503, true),
+            (429, true),
+            (401, true),
+            (403, false),
+            (404, false),
+            (201, false),
+        ] {
+            let (mut pen, _) = pen("node-1", &[code]);
+            pen.orders = knows_all();
+            let (now, at) = (clock::now(), Timestamp::UNIX_EPOCH);
+            let mut queue = Queue::new(now);
+            let notice = Notice {
+                scope,
+                ..notice("lost")
+            };
+            queue.add(notice, Moment { now, at }, 0.0);
+            let waiting = queue.take(now, 0.0).unwrap();
+            pen.deal(waiting, &mut queue).await;
+            let later = now + Duration::from_secs(29);
+            assert_eq!(
+                queue.due().is_some_and(|due| due > later),
+                waits,
+                "{scope:?}: {code}"
+            );
+            // Nothing that waits is written before.
+            assert!(queue.take(later, 0.0).is_none());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_of_the_node_once_is_told_when_the_api_is_back() {
+    for (codes, tries) in [
+        (vec![503, 500, 201], 3),
+        (vec![403], 1),
+        (vec![503; 1000], TRIES),
+    ] {
+        let (pen, posted) = pen("node-1", &codes);
+        let said = ("ApiServerIsService", "it is".to_owned());
+        about_node_at_last(pen.client, "node-1".into(), Severity::Warning, said).await;
+        let posted = posted.lock().unwrap().clone();
+        // It is the same one.
+        assert_eq!(
+            posted,
+            vec![posted[0].clone(); usize::try_from(tries).unwrap()]
+        );
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use daymark_node::ask::wire::Part;
-use daymark_node::events::{Severity, about_node};
+use daymark_node::events::{Severity, about_node_at_last};
 use daymark_node::metrics::Metrics;
 use tracing::{error, info};
 
@@ -121,7 +121,7 @@ impl Watch {
             // All nodes have the same to tell.
             tokio::time::sleep(wait).await;
             let said = ("ConfigurationRefused", message);
-            about_node(&client, &node, Severity::Warning, said).await;
+            about_node_at_last(client, node, Severity::Warning, said).await;
         });
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daymark_feed::PlaneReceiver;
-use daymark_node::events::{Severity, about_node};
+use daymark_node::events::{Severity, about_node_at_last};
 use daymark_node::leftovers::vigil::{News, Vigil};
 use daymark_node::leftovers::{self, Outcome, Scope};
 use daymark_node::metrics::Metrics;
@@ -57,8 +57,14 @@ impl Site {
                     (Severity::Normal, ("KubeProxyRemoved", message))
                 }
             };
-            about_node(&self.client, &self.node, severity, said).await;
+            self.tell(severity, said);
         }
+    }
+
+    /// Tells the Node, whenever the API takes it: what is done here does not wait for that.
+    fn tell(&self, severity: Severity, said: (&'static str, String)) {
+        let (client, node) = (self.client.clone(), Arc::clone(&self.node));
+        tokio::spawn(about_node_at_last(client, node, severity, said));
     }
 
     /// Tries again what could not be removed, which somebody else may have done meanwhile. While kube-proxy's rules come back the
@@ -89,7 +95,7 @@ impl Site {
         self.count(outcomes);
         if let Some(message) = left_behind(outcomes) {
             let said = ("KubeProxyLeftovers", message);
-            about_node(&self.client, &self.node, Severity::Warning, said).await;
+            self.tell(Severity::Warning, said);
         }
     }
 

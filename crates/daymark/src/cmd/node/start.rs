@@ -12,12 +12,13 @@ use daymark_feed::{PlaneReceiver, PlaneStatus};
 use daymark_node::ask::Ask;
 use daymark_node::ask::server::{Desk, Listener, SocketError};
 use daymark_node::claim::Claim;
-use daymark_node::events::{Severity, about_node};
+use daymark_node::events::{Severity, about_node_at_last};
 use daymark_node::health::{self, Busy, Pages, Place, Port};
 use daymark_node::metrics::Metrics;
 use daymark_node::proxy::Order;
 use daymark_node::sysctls;
 use daymark_sys::probe::{self, Answer};
+use futures::future::join_all;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -169,7 +170,7 @@ async fn tell_taken(port: Arc<Port>, settings: &Settings, client: &kube::Client)
     let (client, node) = (client.clone(), Arc::clone(&settings.options.node_name));
     let told = tokio::spawn(async move {
         let said = (port.reason(), message);
-        about_node(&client, &node, Severity::Warning, said).await;
+        about_node_at_last(client, node, Severity::Warning, said).await;
     });
     if settings.busy == Busy::Fail {
         let _ = tokio::time::timeout(TOLD, told).await;
@@ -208,10 +209,12 @@ pub(super) fn answer_questions(
 
 /// Writes the notices as Events, each of which the log has too.
 pub(super) async fn tell_node(client: kube::Client, notices: Vec<Notice>, node: Arc<str>) {
-    for Notice { reason, message } in notices {
+    let told = notices.into_iter().map(|Notice { reason, message }| {
         warn!(reason, "{message}");
-        about_node(&client, &node, Severity::Warning, (reason, message)).await;
-    }
+        let (client, node) = (client.clone(), Arc::clone(&node));
+        about_node_at_last(client, node, Severity::Warning, (reason, message))
+    });
+    join_all(told).await;
 }
 
 /// Whether the kernel came to hold this node's first state.
@@ -251,7 +254,7 @@ pub(super) async fn api_address(
         error!("{message}");
         metrics.set_api_server_is_service();
         let said = ("ApiServerIsService", message);
-        about_node(&client, &node, Severity::Warning, said).await;
+        about_node_at_last(client, node, Severity::Warning, said).await;
     }
 }
 
