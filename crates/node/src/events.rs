@@ -4,14 +4,15 @@
 //! The plane's thread never waits for the API: it puts notices on a board that has room for some thousands, a task
 //! writes them one by one, and what finds no room is counted in one line of the log.
 //!
-//! What every node of the cluster finds is said once, not once a node: the Event's name follows from what it says and from the
-//! time, ten minutes long, so that the API takes the first and tells the other nodes that it is there already. Their
-//! attempts are spread by chance, over five seconds in a small cluster, five minutes among a thousand nodes and 25 among five thousand, so that the
-//! first is as early and the API has as little to do in each; how many nodes there are is guessed from where endpoints are. Of several things each node
-//! takes any, not the first: all have them in one order, and what stands late in it would be said by nobody. What a node says of itself is
-//! named after the hour, so that an agent that is started anew does not say it again. An Event is one request: the UID of its object came by the feed. A node
-//! writes 25 of each sort at once and then one each 30 s; the same thing waits once, and what the API has already is no request. What an API that is
-//! away could not take waits on. What finds no room among those that wait, or waits for an hour, is counted in the log.
+//! What every node of the cluster finds is said once, not once a node: the Event's name follows from what it says and from the time, ten
+//! minutes long, so that the API takes the first and tells the other nodes that it is there already. Their attempts are spread by chance,
+//! over five seconds in a small cluster, five minutes among a thousand nodes and 25 among five thousand, so that the first is as early and
+//! the API has as little to do in each; how many nodes there are is guessed from where endpoints are. Of several things each node takes
+//! any, not the first: all have them in one order, and what stands late in it would be said by nobody. What a node says of itself is named
+//! after the hour, so that an agent that is started anew does not say it again. An Event is one request: the UID of its object came by the
+//! feed. A node writes 25 of each sort at once and then one each 30 s; the same thing waits once, and what the API has already is no
+//! request. What an API that is away could not take waits on. What finds no room among those that wait, or waits for an hour, is counted in
+//! the log.
 
 mod queue;
 #[cfg(test)]
@@ -255,7 +256,8 @@ pub enum Outcome {
     Failed,
 }
 
-/// How long the API may take for an Event: a server gives a request up after a minute at most, and one that hangs keeps no other Event waiting for ever.
+/// How long the API may take for an Event: a server gives a request up after a minute at most, and one that hangs keeps no other Event
+/// waiting for ever.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Within so many seconds what all nodes say is one Event.

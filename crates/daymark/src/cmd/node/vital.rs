@@ -1,10 +1,11 @@
 //! The tasks beside the plane, none of which is missed by any other when it dies.
 //!
-//! A task that panics takes what it served with it. Of what serves others, node ports on loopback, health checks, DNS, the ports for health and
-//! metrics and the agent's own socket, none holds what another process could not make anew within a second, and the kernel keeps the tables; so the
-//! agent ends, with a message and exit code 1, and is started again. That is for what accepts, or keeps what is answered: one connection or question that
-//! panics is that one's loss. What only tells, such as Events, is not worth that: what makes it panic is likely to do so on all nodes, and again, and
-//! Services would stand still for as long as agents are kept from starting. The log says that it is gone.
+//! A task that panics takes what it served with it. Of what serves others, node ports on loopback, health checks, DNS, the ports for health
+//! and metrics and the agent's own socket, none holds what another process could not make anew within a second, and the kernel keeps the
+//! tables; so the agent ends, with a message and exit code 1, and is started again. That is for what accepts, or keeps what is answered:
+//! one connection or question that panics is that one's loss. What only tells, such as Events, is not worth that: what makes it panic is
+//! likely to do so on all nodes, and again, and Services would stand still for as long as agents are kept from starting. The log says that
+//! it is gone.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
