@@ -59,7 +59,8 @@ pub enum Standing {
     Joining,
     /// It is.
     Joined,
-    /// It is, and knew of nobody else who was when it came to be: so are all who are known by then.
+    /// It is, and knew of nobody else who was when it came to be: so are all who are known by then. It says so for as long as its process
+    /// lives: who missed that event learns it from any later one.
     First,
 }
 
@@ -200,12 +201,13 @@ impl Membership {
         }
     }
 
-    /// The first has joined, and so have all who are known.
+    /// The first has joined, and so have all who are known. If that is this agent, its own event says so, and it stays the first for those
+    /// who missed it.
     fn begin(&mut self) {
         for seen in self.seen.values_mut() {
             seen.election = Election::Elected;
         }
-        if self.seen.contains_key(&self.own) {
+        if self.entry != Entry::First && self.seen.contains_key(&self.own) {
             self.entry = Entry::Joined;
         }
     }

@@ -28,7 +28,7 @@ const LABEL: (&str, &str) = ("daymark.io/part", "announcer");
 const ON_LINK: &str = "daymark.io/on-link";
 /// There while the announcer makes itself known and is not to be elected.
 const JOINING: &str = "daymark.io/joining";
-/// There once it is, if it was the first.
+/// There from then on, with every renewal of that process, if it was the first.
 const FIRST_OF_ALL: &str = "daymark.io/first";
 
 /// How this process shows that it lives.

@@ -67,18 +67,27 @@ impl Agents {
         Self(names.iter().map(agent).collect())
     }
 
-    /// One renews, and all see it a millisecond later. Whom each holds for alive then.
-    fn renews(&mut self, name: &str, millis: u64) -> Vec<Vec<String>> {
-        let now = at(millis);
-        let written = i64::try_from(millis).unwrap();
+    /// The membership of this one.
+    fn of(&mut self, name: &str) -> &mut Membership {
         let found = self.0.iter_mut().find(|(one, _)| *one == name);
-        let one = &mut found.unwrap().1;
-        let standing = one.standing(now);
-        one.renewing(now, written);
-        let seen = Announcer {
+        &mut found.unwrap().1
+    }
+
+    /// One writes a renewal: its Lease then.
+    fn writes(&mut self, name: &str, millis: u64) -> Announcer {
+        let written = i64::try_from(millis).unwrap();
+        let one = self.of(name);
+        let standing = one.standing(at(millis));
+        one.renewing(at(millis), written);
+        Announcer {
             standing,
             ..lease(name, &format!("{name}_1"), written)
-        };
+        }
+    }
+
+    /// One renews, and all see it a millisecond later. Whom each holds for alive then.
+    fn renews(&mut self, name: &str, millis: u64) -> Vec<Vec<String>> {
+        let seen = self.writes(name, millis);
         let views = self.0.iter_mut().map(|(_, one)| {
             one.saw(at(millis + 1), seen.clone());
             one.look(at(millis + 1));
@@ -126,22 +135,51 @@ fn who_is_elected_is_the_same_for_all_whoever_lapses_meanwhile() {
 }
 
 #[test]
-fn a_list_that_shows_the_first_elects_who_was_known_before_it() {
-    let mut membership = membership();
-    for node in ["b", "c"] {
-        membership.saw(at(0), joining(node, node, 1));
+fn the_first_says_so_with_every_renewal_and_nobody_else_does() {
+    let mut agents = Agents::begin(&["a", "b"]);
+    for (name, millis, expected) in [
+        ("a", 0, Standing::Joining),
+        ("b", 3, Standing::Joining),
+        ("a", 1000, Standing::First),
+        ("b", 1003, Standing::Joined),
+        ("a", 2000, Standing::First),
+        ("b", 2003, Standing::Joined),
+        ("a", 3000, Standing::First),
+    ] {
+        assert_eq!(agents.of(name).standing(at(millis)), expected, "{millis}");
+        agents.renews(name, millis);
     }
-    let first = Announcer {
-        standing: Standing::First,
-        ..lease("b", "b", 2)
-    };
-    let list = vec![joining("a", "a", 1), first.clone(), joining("c", "c", 2)];
-    membership.saw_all(at(1000), list);
-    assert_eq!(alive(&membership, at(1000)), ["b", "c"]);
-    // That it was the first is so for good, and says nothing of who comes later.
-    let renewal = lease("b", "b", 3).renewal;
-    membership.saw(at(2000), Announcer { renewal, ..first });
-    assert_eq!(alive(&membership, at(2000)), ["b", "c"]);
+}
+
+/// The watch of one is opened anew, and it sees of the others what a list shows after so many renewals of the first.
+#[test]
+fn a_list_that_shows_the_first_elects_who_was_known_before_it() {
+    for renewals in 1..3 {
+        let mut agents = Agents::begin(&["b", "c", "late"]);
+        for (name, millis) in [("b", 0), ("c", 1), ("late", 2)] {
+            agents.renews(name, millis);
+        }
+        let (_, mut late) = agents.0.pop().unwrap();
+        let mut shown = agents.writes("b", 1000);
+        for renewal in 1..=renewals {
+            for (_, one) in &mut agents.0 {
+                one.saw(at(renewal * 1000 + 1), shown.clone());
+            }
+            if renewal < renewals {
+                shown = agents.writes("b", (renewal + 1) * 1000);
+            }
+        }
+        let now = at(renewals * 1000 + 2);
+        // One more has come meanwhile: it is not elected by what was before.
+        let list = [joining("a", "a_1", 1), shown, joining("c", "c_1", 2)];
+        late.saw_all(now, list.to_vec());
+        let known = ["b", "c", "late"];
+        assert_eq!(alive(&late, now), known, "after {renewals} renewals");
+        assert_eq!(late.standing(now), Standing::Joined);
+        // That it was the first says nothing of who came later.
+        late.saw(now, agents.writes("b", (renewals + 1) * 1000));
+        assert_eq!(alive(&late, now), known, "after {renewals} renewals");
+    }
 }
 
 #[test]
