@@ -176,10 +176,7 @@ impl View {
             touched.push(old);
         }
         if let Some(slice) = slice {
-            let owner = ServiceKey {
-                namespace: Arc::clone(&key.namespace),
-                name: Arc::clone(&slice.service),
-            };
+            let owner = slice.owner();
             self.slices
                 .entry(owner.clone())
                 .or_default()
