@@ -15,10 +15,10 @@
 //! the log.
 
 mod queue;
+mod said;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,7 @@ use crate::ask::Ask;
 use crate::clock;
 use crate::proxy::Order;
 use queue::{MOST_NODES, Moment, Queue, Waiting, pause};
+use said::Said;
 
 /// One thing to be said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -345,30 +346,6 @@ impl Pen {
             Scope::Node => &mut self.own,
             Scope::Cluster => &mut self.common,
         }
-    }
-}
-
-/// How often each thing was said in the present window.
-#[derive(Debug, Default)]
-struct Said {
-    window: i64,
-    times: HashMap<u64, u32>,
-}
-
-impl Said {
-    /// How often it was said before.
-    fn times(&self, window: i64, what: u64) -> u32 {
-        let times = self.times.get(&what).filter(|_| self.window == window);
-        times.copied().unwrap_or_default()
-    }
-
-    /// It was said.
-    fn again(&mut self, window: i64, what: u64) {
-        if self.window != window {
-            self.window = window;
-            self.times.clear();
-        }
-        *self.times.entry(what).or_default() += 1;
     }
 }
 

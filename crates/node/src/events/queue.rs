@@ -211,7 +211,7 @@ const AWAY: Duration = Duration::from_secs(60);
 /// How many wait in each line.
 pub(super) const ROOM: usize = 256;
 /// How long.
-const LONGEST: Duration = Duration::from_secs(3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 
 /// How many Events of one scope a node may write: a token bucket.
 #[derive(Debug)]
@@ -255,7 +255,12 @@ impl Budget {
 /// So many at once.
 pub(super) const BURST: u32 = 25;
 /// And then one each so long.
-const EACH: Duration = Duration::from_secs(30);
+pub(super) const EACH: Duration = Duration::from_secs(30);
+
+/// So many of one scope a node writes within such a time at most.
+pub(super) const fn most_within(time: Duration) -> usize {
+    BURST as usize + (time.as_secs() / EACH.as_secs()) as usize + 1
+}
 
 #[cfg(test)]
 mod tests {

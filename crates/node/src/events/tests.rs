@@ -180,6 +180,24 @@ async fn what_the_api_has_of_what_every_node_says_is_no_request() {
     assert_eq!(posted.lock().unwrap().len(), 3);
 }
 
+/// What is left of the window before is written between news.
+#[tokio::test]
+async fn what_the_api_has_is_no_request_while_older_things_wait() {
+    for (scope, second, expected) in [
+        (Scope::Cluster, WINDOW, 2),
+        // What a node says of itself it says again while it runs, as another Event.
+        (Scope::Node, HOUR, 3),
+    ] {
+        let (mut pen, posted) = pen("node-1", &[]);
+        for (message, second) in [("news", second), ("old", second - 1), ("news", second + 1)] {
+            say(&mut pen, scope, message, second).await;
+        }
+        let posted = posted.lock().unwrap().clone();
+        let names: BTreeSet<&String> = posted.iter().collect();
+        assert_eq!([posted.len(), names.len()], [expected; 2], "{scope:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_event_that_was_not_written_is_tried_again() {
     for scope in [Scope::Cluster, Scope::Node] {
