@@ -20,17 +20,21 @@ use crate::events::{About, UNUSABLE};
 
 /// On how many nodes endpoints are, or `most`.
 fn nodes(inputs: &Inputs, most: usize) -> usize {
-    let endpoints = inputs.slices.values().flat_map(|slice| &slice.endpoints);
-    distinct(
-        endpoints.filter_map(|endpoint| endpoint.node.as_deref()),
-        most,
-    )
+    distinct(looks(inputs), most)
 }
 
-/// How many there are among the first [`LOOKED_AT`] names, or `most`.
-fn distinct<'a>(names: impl Iterator<Item = &'a str>, most: usize) -> usize {
+/// The node of each endpoint, if it has one. To come to a slice is a look too, be there nothing in it.
+fn looks(inputs: &Inputs) -> impl Iterator<Item = Option<&str>> {
+    inputs.slices.values().flat_map(|slice| {
+        let nodes = slice.endpoints.iter().map(|one| one.node.as_deref());
+        std::iter::once(None).chain(nodes)
+    })
+}
+
+/// How many nodes the first [`LOOKED_AT`] looks find, or `most`.
+fn distinct<'a>(looks: impl Iterator<Item = Option<&'a str>>, most: usize) -> usize {
     let mut seen = HashSet::new();
-    for name in names.take(LOOKED_AT) {
+    for name in looks.take(LOOKED_AT).flatten() {
         seen.insert(name);
         if seen.len() >= most {
             break;
@@ -39,7 +43,7 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>, most: usize) -> usize {
     seen.len()
 }
 
-/// Traffic waits while names are counted: of ten times as many endpoints as there are nodes nearly every node has one.
+/// Traffic waits while nodes are counted: of ten times as many endpoints as there are nodes nearly every node has one.
 const LOOKED_AT: usize = 100_000;
 
 /// The Service with this cluster IP, or else the ServiceCIDR that Services will have it of.
@@ -269,6 +273,7 @@ fn since(at: Instant) -> Duration {
 mod tests {
     use daymark_case::Case;
     use daymark_model::World;
+    use daymark_model::input::{Conditions, Endpoint, Slice, SliceAudience, SliceKey};
 
     use super::*;
 
@@ -300,7 +305,50 @@ mod tests {
         );
         assert_eq!(of("192.0.2.1"), None);
         assert_eq!((nodes(inputs, 10), nodes(inputs, 2)), (3, 2));
-        // However many endpoints there are.
-        assert_eq!(distinct(std::iter::repeat("node-1"), 10), 1);
+    }
+
+    #[test]
+    fn nodes_are_counted_among_so_many_endpoints_whether_they_have_one_or_not() {
+        let slice = |nodes: Vec<Option<&str>>| {
+            let endpoint = |node: Option<&str>| Endpoint {
+                address: [10, 244, 1, 5].into(),
+                conditions: Conditions::default(),
+                node: node.map(Arc::from),
+                hints: None,
+                hostname: None,
+            };
+            let key = SliceKey {
+                namespace: "default".into(),
+                name: format!("web-{}", nodes.len()).into(),
+            };
+            Slice {
+                key,
+                service: "web".into(),
+                family: Family::V4,
+                audience: SliceAudience::default(),
+                ports: vec![],
+                endpoints: nodes.into_iter().map(endpoint).collect(),
+            }
+        };
+        let inputs = |slices: Vec<Slice>| {
+            let slices = slices.into_iter();
+            let slices = slices.map(|slice| (slice.key.clone(), Arc::new(slice)));
+            Inputs {
+                slices: slices.collect(),
+                ..Inputs::default()
+            }
+        };
+        for other in [Some("node-2"), None] {
+            let others = usize::from(other.is_some());
+            // The first look is the slice.
+            for (before, expected) in [(LOOKED_AT - 2, others + 1), (LOOKED_AT - 1, others)] {
+                let mut endpoints = vec![other; before];
+                endpoints.push(Some("node-1"));
+                let found = nodes(&inputs(vec![slice(endpoints)]), 10);
+                assert_eq!(found, expected, "{before} {other:?}");
+            }
+        }
+        let few = inputs(vec![slice(vec![]), slice(vec![None, Some("node-1")])]);
+        assert_eq!(looks(&few).count(), 4);
     }
 }
