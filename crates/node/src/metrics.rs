@@ -107,7 +107,7 @@ impl Default for Metrics {
         registry.register("daymark_build_info", "Which daymark this is", build);
         registry.register_with_unit(
             "daymark_programming_duration",
-            "From a watch event to its commit in the kernel",
+            "From when changes are handed to the plane's thread to their commit in the kernel",
             Unit::Seconds,
             metrics.programming.clone(),
         );
