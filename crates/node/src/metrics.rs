@@ -28,6 +28,7 @@ use kube_proxy::{KubeProxy, Sync};
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    synced: Gauge<i64, AtomicI64>,
     programming: Histogram,
     failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     repairs: Counter<u64, AtomicU64>,
@@ -74,6 +75,7 @@ impl Default for Metrics {
         // 10 us to 5 s.
         let histogram = || Histogram::new(exponential_buckets(0.000_01, 2.0, 20));
         let metrics = Self {
+            synced: Gauge::default(),
             programming: histogram(),
             failures: Family::default(),
             repairs: Counter::default(),
@@ -105,6 +107,11 @@ impl Default for Metrics {
         let of = vec![("version", env!("CARGO_PKG_VERSION"))];
         build.get_or_create(&of).set(1);
         registry.register("daymark_build_info", "Which daymark this is", build);
+        registry.register(
+            "daymark_synced",
+            "Whether this agent itself has brought a state of the API to the kernel: 1 once it has",
+            metrics.synced.clone(),
+        );
         registry.register_with_unit(
             "daymark_programming_duration",
             "From when changes are handed to the plane's thread to their commit in the kernel",
@@ -287,6 +294,11 @@ impl Metrics {
 
     pub(crate) fn set_adopted(&self) {
         self.adopted.store(true, Ordering::Relaxed);
+    }
+
+    /// The kernel holds a state that this agent brought it.
+    pub(crate) fn set_synced(&self) {
+        self.synced.set(1);
     }
 
     pub(crate) fn committed(

@@ -368,6 +368,7 @@ impl<K: Kernel> Proxy<K> {
             .after(self.world.desired(), self.isolated.services());
         self.judge_flows();
         self.metrics.set_behind(None);
+        self.metrics.set_synced();
         self.metrics
             .kube_proxy
             .in_step(clock::timestamp(), self.batch);

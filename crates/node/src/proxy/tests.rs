@@ -156,10 +156,13 @@ fn nothing_is_committed_before_a_batch_the_machines_addresses_and_the_node_objec
     for (what, orders) in rows {
         let mut it = over(Moody::default());
         run(&mut it, orders);
+        let synced = |it: &Fixture, wanted| it.metrics.families().contains(wanted);
         assert_eq!(*it.status.borrow(), PlaneStatus::Starting, "{what}");
+        assert!(synced(&it, "\ndaymark_synced 0\n"), "{what}");
         run(&mut it, vec![no_addresses(), batch()]);
         let committed = PlaneStatus::Committed { generation: 2 };
         assert_eq!(*it.status.borrow(), committed, "{what}");
+        assert!(synced(&it, "\ndaymark_synced 1\n"), "{what}");
     }
 }
 
