@@ -14,12 +14,14 @@ use daymark_feed::{Event, Findings, Kind, PlaneSender, Subscription};
 use daymark_model::{Change, Options};
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::addresses::{self, Listen};
 use crate::clock;
 use crate::conntrack::{self, CleanerError};
 use crate::events::Notices;
+use crate::health::PATIENCE;
 use crate::health_check::HealthChecks;
 use crate::loopback::Loopback;
 use crate::metrics::Metrics;
@@ -141,7 +143,7 @@ impl Agent {
     ///
     /// `primary` goes before the addresses of the Node object (`bindAddress`).
     pub async fn follow(&self, mut feed: Subscription, primary: Option<IpAddr>) -> Ended {
-        let followed = addresses_of(self.orders());
+        let followed = addresses_of(self.orders(), Arc::clone(&self.metrics));
         let mut addresses = tokio::spawn(followed);
         let mut alive = self.alive.clone();
         let ended = loop {
@@ -183,14 +185,42 @@ impl Agent {
                 taken: Some(taken),
             };
             drop(batch);
+            self.metrics.kube_proxy.queued(clock::timestamp());
             if self.orders.send(order).is_err() {
                 break Ended::Plane;
             }
-            // The sender is dropped, not used.
-            let _ = is_taken.await;
+            self.carried_out(is_taken, &feed).await;
         };
         addresses.abort();
         ended
+    }
+
+    /// Waits until the plane's thread has carried out what it was given. While that takes long, what comes meanwhile counts as
+    /// queued, and somebody is told.
+    async fn carried_out(&self, mut is_taken: oneshot::Receiver<()>, feed: &Subscription) {
+        let sent = clock::now();
+        let (mut newest, mut told) = (None, false);
+        // The sender is dropped, not used.
+        while timeout(LONG, &mut is_taken).await.is_err() {
+            let now_newest = feed.newest();
+            if now_newest > newest {
+                newest = now_newest;
+                self.metrics.kube_proxy.queued(clock::timestamp());
+            }
+            let waited = clock::now() - sent;
+            if !told && waited >= PATIENCE {
+                told = true;
+                warn!(
+                    ?waited,
+                    "the kernel holds the plane's thread, and no change reaches it: a large commit of another program to nf_tables, or a \
+                     fault of the kernel; /proc/PID/task/TID/stack of the thread `plane` shows where"
+                );
+            }
+        }
+        if told {
+            let took = clock::now() - sent;
+            info!(?took, "the plane's thread goes on");
+        }
     }
 
     /// Ends the thread, and waits until it has; the tables stay.
@@ -219,7 +249,7 @@ fn unusable(event: &Event) -> Option<(Kind, ObjectKey, Option<Arc<Findings>>)> {
 }
 
 /// Follows the machine's addresses for ever: after a failure, from the beginning.
-async fn addresses_of(orders: Sender<Order>) {
+async fn addresses_of(orders: Sender<Order>, metrics: Arc<Metrics>) {
     loop {
         let changed = |list| {
             let changes = vec![Change::MachineAddresses(list)];
@@ -229,6 +259,7 @@ async fn addresses_of(orders: Sender<Order>) {
                 arrived: clock::now(),
                 taken: None,
             };
+            metrics.kube_proxy.queued(clock::timestamp());
             if orders.send(order).is_ok() {
                 Listen::On
             } else {
@@ -244,6 +275,8 @@ async fn addresses_of(orders: Sender<Order>) {
 }
 
 const ADDRESSES_AGAIN: Duration = Duration::from_secs(1);
+/// A change that takes longer than this is looked after, each time as long again: ten thousand times what one takes.
+const LONG: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -69,7 +69,8 @@ pub enum Health {
 }
 
 /// The health of a proxy, as `/healthz` says it and health checks of Services do. It is not healthy when a change waits for
-/// longer than `patience`, and before its first state, unless the kernel serves an earlier agent's.
+/// longer than `patience`, whether commits fail or one of them does not return, and before its first state, unless the kernel
+/// serves an earlier agent's.
 #[must_use]
 pub fn health(plane: &PlaneReceiver, metrics: &Metrics, patience: Duration) -> Health {
     let serves = *plane.borrow() != PlaneStatus::Starting || metrics.adopted();
@@ -82,7 +83,8 @@ pub fn health(plane: &PlaneReceiver, metrics: &Metrics, patience: Duration) -> H
 
 /// Whether the plane's thread lives, and brings changes to the kernel in time; without that only a restart helps.
 fn is_live(plane: &PlaneReceiver, metrics: &Metrics, patience: Duration) -> bool {
-    is_alive(plane) && metrics.behind().unwrap_or_default() < patience
+    let waits = metrics.behind().max(metrics.at_work());
+    is_alive(plane) && waits.unwrap_or_default() < patience
 }
 
 /// Whether the plane's thread lives: it holds the other end of the channel.

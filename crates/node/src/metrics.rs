@@ -48,6 +48,7 @@ pub struct Metrics {
     loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
     behind: Mutex<Option<Instant>>,
+    at_work: Mutex<Option<Instant>>,
     conntrack: Mutex<Option<String>>,
     full: Mutex<Option<String>>,
     pub(crate) kube_proxy: KubeProxy,
@@ -95,6 +96,7 @@ impl Default for Metrics {
             loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
             behind: Mutex::new(None),
+            at_work: Mutex::new(None),
             conntrack: Mutex::default(),
             full: Mutex::default(),
             kube_proxy: KubeProxy::default(),
@@ -270,6 +272,18 @@ impl Metrics {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *held = failure;
+    }
+
+    /// How long the changes that the plane's thread is at have waited, or else how long it is at what it does; `None` while it
+    /// waits for orders. The kernel may hold it in a commit: it returns when another process's is done, which none can cut short.
+    #[must_use]
+    pub fn at_work(&self) -> Option<Duration> {
+        let since = *self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| clock::now().saturating_duration_since(since))
+    }
+
+    pub(crate) fn set_at_work(&self, since: Option<Instant>) {
+        *self.at_work.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     pub(crate) fn set_behind(&self, since: Option<Instant>) {

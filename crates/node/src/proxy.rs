@@ -49,7 +49,7 @@ pub enum Order {
         changes: Vec<Change>,
         /// When they arrived, to measure how long they took.
         arrived: Instant,
-        /// Dropped once the changes are taken in: whoever waits for that may send the next.
+        /// Dropped once the changes are taken in, and their commit has returned: whoever waits for that may send the next.
         taken: Option<oneshot::Sender<()>>,
     },
     /// What of objects cannot be used, or (`None`) can be now. It is told with the changes that come next.
@@ -197,6 +197,13 @@ impl<K: Kernel> Proxy<K> {
             None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(wait) => orders.recv_timeout(wait),
         };
+        self.metrics.set_at_work(Some(clock::now()));
+        let next = self.work(first, orders);
+        self.metrics.set_at_work(None);
+        next
+    }
+
+    fn work(&mut self, first: Result<Order, RecvTimeoutError>, orders: &Receiver<Order>) -> Next {
         match first {
             Err(RecvTimeoutError::Disconnected) | Ok(Order::Stop) => return Next::Stop,
             Err(RecvTimeoutError::Timeout) => {}
@@ -259,6 +266,7 @@ impl<K: Kernel> Proxy<K> {
         }
         if let Some(oldest) = oldest {
             self.last_change = Some(oldest);
+            self.metrics.set_at_work(Some(oldest));
             self.follow(gathered, oldest);
         }
         if flows == Flows::Anew {
@@ -273,7 +281,7 @@ impl<K: Kernel> Proxy<K> {
         self.addresses_known |= changes.iter().any(tells_addresses);
         let suspects = flows::suspects(&self.world, &changes);
         self.suspects.extend(suspects);
-        self.metrics.kube_proxy.came(&changes, clock::timestamp());
+        self.metrics.kube_proxy.came(&changes);
         self.lax.note(&self.world, &changes);
         self.unusable.hear(&changes);
         let delta = self.world.apply(changes);

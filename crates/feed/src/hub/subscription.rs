@@ -51,6 +51,12 @@ impl Subscription {
         queue.merge();
         queue.batches.pop()
     }
+
+    /// The number of the newest batch that waits to be taken, if any does.
+    #[must_use]
+    pub fn newest(&self) -> Option<u64> {
+        self.inbox.queue().batches.last().map(|batch| batch.number)
+    }
 }
 
 impl Drop for Subscription {

@@ -57,26 +57,35 @@ enum Thread {
 #[tokio::test]
 async fn health_is_a_state_in_the_kernel_that_follows_and_life_is_a_thread_that_does() {
     let rows = [
-        // The plane, its thread, how long it is behind; /healthz and /readyz, /livez.
-        (PlaneStatus::Starting, Thread::Lives, 0, 503, 200),
-        (COMMITTED, Thread::Lives, 0, 200, 200),
-        (COMMITTED, Thread::Lives, 5, 200, 200),
-        (COMMITTED, Thread::Lives, 11, 503, 503),
-        (COMMITTED, Thread::Ended, 0, 503, 503),
-        (PlaneStatus::Starting, Thread::Ended, 0, 503, 503),
+        // The plane, its thread, how long it is behind and at work; /healthz and /readyz, /livez.
+        (PlaneStatus::Starting, Thread::Lives, (0, 0), 503, 200),
+        (PlaneStatus::Starting, Thread::Lives, (0, 5), 503, 200),
+        (PlaneStatus::Starting, Thread::Lives, (0, 11), 503, 503),
+        (COMMITTED, Thread::Lives, (0, 0), 200, 200),
+        (COMMITTED, Thread::Lives, (5, 0), 200, 200),
+        (COMMITTED, Thread::Lives, (11, 0), 503, 503),
+        (COMMITTED, Thread::Lives, (0, 5), 200, 200),
+        (COMMITTED, Thread::Lives, (0, 11), 503, 503),
+        (COMMITTED, Thread::Lives, (5, 11), 503, 503),
+        (COMMITTED, Thread::Lives, (11, 5), 503, 503),
+        (COMMITTED, Thread::Ended, (0, 0), 503, 503),
+        (PlaneStatus::Starting, Thread::Ended, (0, 0), 503, 503),
         // Who has no plane does not wait for one.
-        (PlaneStatus::NoPlane, Thread::Ended, 0, 200, 200),
+        (PlaneStatus::NoPlane, Thread::Ended, (0, 0), 200, 200),
     ];
-    for (status, thread, behind, health, life) in rows {
+    for (status, thread, (behind, at_work), health, life) in rows {
         let mut it = fixture(status);
         if thread == Thread::Ended {
             it.plane = None;
         }
-        let since = clock::now() - Duration::from_secs(behind);
-        it.shared.metrics.set_behind((behind > 0).then_some(since));
+        let since = |seconds| (seconds > 0).then(|| clock::now() - Duration::from_secs(seconds));
+        it.shared.metrics.set_behind(since(behind));
+        it.shared.metrics.set_at_work(since(at_work));
         for (path, expected) in [("/healthz", health), ("/readyz", health), ("/livez", life)] {
             let (code, body) = ask(health_routes(), &it.shared, path).await;
-            let row = format!("{status:?}, {thread:?}, behind {behind} s: {path} says {body}");
+            let row = format!(
+                "{status:?}, {thread:?}, behind {behind} s, at work {at_work} s: {path} says {body}"
+            );
             assert_eq!(code, expected, "{row}");
             let body: serde_json::Value = serde_json::from_str(&body).unwrap();
             assert_eq!(body["healthy"], expected == 200, "{row}");

@@ -217,7 +217,7 @@ impl KubeProxy {
     }
 
     /// Changes came: they wait until [`KubeProxy::in_step`].
-    pub(crate) fn came(&self, changes: &[Change], now: Timestamp) {
+    pub(crate) fn came(&self, changes: &[Change]) {
         let count =
             |is: fn(&Change) -> bool| changes.iter().filter(|change| is(change)).count() as u64;
         let services = count(|change| matches!(change, Change::Service(..)));
@@ -228,6 +228,11 @@ impl KubeProxy {
             .inc_by(i64::try_from(services).unwrap_or(0));
         self.endpoints_pending
             .inc_by(i64::try_from(endpoints).unwrap_or(0));
+    }
+
+    /// Changes are there for the plane's thread, which may be at others still. Who sends them says so: a thread that the kernel
+    /// holds cannot, and how long nothing was brought in step is seen by this time growing beyond that of the last sync.
+    pub(crate) fn queued(&self, now: Timestamp) {
         for family in Family::BOTH {
             self.queued.get_or_create(&of(family)).set(on_the_wall(now));
         }
@@ -380,7 +385,8 @@ mod tests {
         let now = Timestamp::from_second(1_000).unwrap();
         it.committed(Sync::Full, &Family::BOTH, Duration::from_millis(3));
         it.committed(Sync::Partial, &[Family::V6], Duration::from_millis(1));
-        it.came(&[], now);
+        it.came(&[]);
+        it.queued(now);
         let start = it.started.as_microsecond();
         it.triggered(1, Family::V4, start - 1);
         it.triggered(1, Family::V4, start + 1);
