@@ -219,6 +219,7 @@ pub(crate) fn desire_and_count<'a>(
     let (mut backends, mut left) = (0, MOST_LOOKED_AT);
     let mut names = Names {
         known: &before.frontends,
+        last: None,
     };
     for family in Family::BOTH {
         if exists(service, family).is_err() {
@@ -278,26 +279,30 @@ fn desire_port(
 /// The names of a Service's ports as frontends have them, in their order.
 struct Names<'a> {
     known: &'a [(FrontendKey, Arc<Frontend>)],
+    last: Option<Arc<PortName>>,
 }
 
 impl Names<'_> {
-    /// The name of the next port: the known one where it is the same, so that whoever keeps it finds the very same.
+    /// The name of the next port: the known one where it is the same, so that whoever keeps it finds the very same. A single port has one
+    /// in both families.
     fn of(&mut self, service: &Service, port: &ServicePort) -> Arc<PortName> {
-        let is_same = |name: &PortName| {
+        let is_same = |name: &&Arc<PortName>| {
             (&name.service, &name.port, name.protocol) == (&service.key, &port.name, port.protocol)
         };
-        let known = self.known.first().map(|(_, first)| Arc::clone(&first.port));
-        let Some(known) = known.filter(|known| is_same(known)) else {
-            return Arc::new(PortName {
+        let next = self.known.first().map(|(_, first)| &first.port);
+        let found = self.last.iter().chain(next).find(is_same).cloned();
+        let name = found.unwrap_or_else(|| {
+            Arc::new(PortName {
                 service: service.key.clone(),
                 port: port.name.clone(),
                 protocol: port.protocol,
-            });
-        };
-        let is_other = |(_, frontend): &(_, Arc<Frontend>)| frontend.port != known;
+            })
+        });
+        let is_other = |(_, frontend): &(_, Arc<Frontend>)| frontend.port != name;
         let next = self.known.iter().position(is_other);
         self.known = &self.known[next.unwrap_or(self.known.len())..];
-        known
+        self.last = Some(Arc::clone(&name));
+        name
     }
 }
 

@@ -357,8 +357,8 @@ impl fmt::Display for Lost {
 pub struct Desired {
     /// What is captured.
     pub frontends: BTreeMap<FrontendKey, Arc<Frontend>>,
-    /// The backends, for every list that some frontend forwards to. In no order: each change looks some up, and to be led to a name by a dozen others
-    /// costs more than the change.
+    /// The backends, for every list that some frontend forwards to. In no order ([`Desired::pools_in_order`]): each change looks some up, and to be
+    /// led to a name by a dozen others costs more than the change.
     pub pools: HashMap<PoolKey, Arc<Pool>>,
     /// Addresses that belong to Services and to nothing else: at any port that is no frontend, new
     /// connections are refused.
@@ -389,6 +389,16 @@ pub struct Desired {
     pub health_check_addresses: BTreeSet<IpAddr>,
     /// The node ports that a listener serves on loopback.
     pub local_listeners: LocalListeners,
+}
+
+impl Desired {
+    /// All pools, in the order of their keys.
+    #[must_use]
+    pub fn pools_in_order(&self) -> Vec<(&PoolKey, &Arc<Pool>)> {
+        let mut all: Vec<_> = self.pools.iter().collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
 }
 
 /// What changed between two [`Desired`] values. `None`, or `false` in a set, means gone.

@@ -411,7 +411,7 @@ pub enum Change {
 pub struct Inputs {
     /// Services by key.
     pub services: BTreeMap<ServiceKey, Arc<Service>>,
-    /// Slices by key. In no order: each change looks one up, and names that are far apart in memory are dear to compare.
+    /// Slices by key. In no order ([`Inputs::slices_in_order`]): each change looks one up, and names that are far apart in memory are dear to compare.
     pub slices: HashMap<SliceKey, Arc<Slice>>,
     /// The Node object, once known.
     pub node: Option<Arc<Node>>,

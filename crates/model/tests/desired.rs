@@ -1,12 +1,13 @@
 //! What the kernel should do, as a value: its differences, its conflicts, its names.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use daymark_case::Case;
 use daymark_case::random::{self, Size};
 use daymark_model::desire::{Wishes, desire};
 use daymark_model::desired::{OwnPods, Sources};
-use daymark_model::{Change, Delta, Desired, Family, Protocol, World};
+use daymark_model::{Change, Delta, Desired, Family, Protocol, Slice, World};
 use proptest::prelude::*;
 
 fn world(text: &str) -> World {
@@ -122,11 +123,9 @@ fn a_pool_exists_only_while_something_forwards_to_it() {
             "node node-1 172.30.0.11\n{service}\nendpoint 10.244.1.5 ready on node-1\n\
              endpoint 10.244.2.5 ready on node-2\n"
         ));
-        let pools = world.desired().pools.iter();
+        let pools = world.desired().pools_in_order().into_iter();
         let sizes = pools.map(|(key, pool)| (format!("{:?}", key.list), pool.backends.len()));
-        let mut sizes: Vec<_> = sizes.collect();
-        sizes.sort();
-        sizes
+        sizes.collect::<Vec<_>>()
     };
     let cluster = || ("Cluster".to_owned(), 2);
     let local = || ("Local".to_owned(), 1);
@@ -339,4 +338,33 @@ fn source_ranges_are_in_order_and_none_lies_inside_another() {
     });
     let ranges: Vec<String> = sources.next().expect("a load-balancer address").collect();
     assert_eq!(ranges, ["198.51.0.0/16", "198.52.0.0/32", "203.0.113.0/24"]);
+}
+
+/// Whoever keeps the name finds it by its address then, and it is there once.
+#[test]
+fn a_port_keeps_its_name_while_endpoints_change() {
+    let mut world = world(
+        "node node-1 172.30.0.11\n\
+         service one ClusterIP 80/TCP cluster=10.96.0.20,fd00:10:96::20\n\
+         endpoint 10.244.1.5 ready\nendpoint 10.244.1.6 ready\n\
+         endpoint fd00:10:244::5 ready\nendpoint fd00:10:244::6 ready\n\
+         service two ClusterIP http:80/TCP dns:53/UDP cluster=10.96.0.21,fd00:10:96::21\n\
+         endpoint 10.244.1.5 ready\nendpoint 10.244.1.6 ready\n\
+         endpoint fd00:10:244::5 ready\nendpoint fd00:10:244::6 ready\n",
+    );
+    let slices = world.inputs().slices_in_order().into_iter();
+    let fewer = slices.map(|slice| {
+        let mut slice = Slice::clone(&slice);
+        slice.endpoints.truncate(1);
+        Change::Slice(slice.key.clone(), Some(Arc::new(slice)))
+    });
+    let fewer: Vec<Change> = fewer.collect();
+    let delta = world.apply(fewer);
+    assert_eq!((delta.pools.len(), delta.frontends.len()), (6, 0));
+    let frontends = world.desired().frontends.values();
+    let kept: Vec<_> = frontends.map(|frontend| &frontend.port).collect();
+    for key in delta.pools.keys() {
+        let is_kept = kept.iter().any(|name| Arc::ptr_eq(name, &key.port));
+        assert!(is_kept, "{key:?}");
+    }
 }

@@ -96,8 +96,8 @@ fn source(random: &mut Random, world: &World, family: Family, arrival: Arrival) 
         }
         // A hairpin, or nearly one.
         (Arrival::Link, 0..=3) => {
-            let pools = world.desired().pools.values();
-            let backends = pools.flat_map(|pool| &pool.backends);
+            let pools = world.desired().pools_in_order();
+            let backends = pools.into_iter().flat_map(|(_, pool)| &pool.backends);
             let backends: Vec<IpAddr> = backends.map(|b| b.address).filter(of_family).collect();
             one_of(random, &backends).unwrap_or_else(|| client(random, family))
         }
