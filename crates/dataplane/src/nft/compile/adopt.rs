@@ -58,7 +58,8 @@ impl Plane {
             let Value::Verdict(Verdict::Jump(chain)) = &elem.value else {
                 return Err("a plan without a chain".into());
             };
-            plane.plans.found(chain, number);
+            let plan = Plan::of_chain(chain).ok_or("a plan without a chain of its own")?;
+            plane.plans.found(plan, number);
         }
         let chains = contents.chains.keys();
         chains.for_each(|chain| plane.plans.found_chain(chain));

@@ -16,13 +16,12 @@ use crate::nft::plan::Plan;
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Plans {
-    /// Those of chains that no plan is called, as a found table may have, are not among them.
     numbers: BTreeMap<Plan, u32>,
     users: BTreeMap<u32, Users>,
     /// Plans that lost their last user, the oldest first; some have one again.
     idle: VecDeque<u32>,
-    /// Chains without a number.
-    orphans: BTreeSet<String>,
+    /// Those whose chain is there and has no number.
+    orphans: BTreeSet<Plan>,
     last: u32,
     spare: usize,
 }
@@ -30,7 +29,7 @@ pub(super) struct Plans {
 /// How often frontends name a plan.
 #[derive(Clone, Debug)]
 struct Users {
-    chain: String,
+    plan: Plan,
     count: usize,
 }
 
@@ -59,17 +58,16 @@ impl Plans {
     }
 
     /// A plan that was found in the kernel.
-    pub(super) fn found(&mut self, chain: &str, number: u32) {
+    pub(super) fn found(&mut self, plan: Plan, number: u32) {
         self.last = self.last.max(number);
-        self.enter(chain.to_owned(), number);
+        self.enter(plan, number);
         self.idle.push_back(number);
     }
 
     /// A chain that was found in the kernel; an orphan if no plan found so far is its.
     pub(super) fn found_chain(&mut self, chain: &str) {
-        if Plan::of_chain(chain).is_some_and(|plan| !self.numbers.contains_key(&plan)) {
-            self.orphans.insert(chain.to_owned());
-        }
+        let plan = Plan::of_chain(chain).filter(|plan| !self.numbers.contains_key(plan));
+        self.orphans.extend(plan);
     }
 
     /// The number of a chain, if it has one.
@@ -82,23 +80,20 @@ impl Plans {
         if let Some(number) = self.numbers.get(plan) {
             return *number;
         }
-        let chain = plan.chain();
         self.last += 1;
         let number = self.last;
-        if self.orphans.remove(&chain) {
+        if self.orphans.remove(plan) {
             draft.plans.push(plan.enter(words, number));
         } else {
             draft.plans.extend(plan.create(words, number));
         }
-        self.enter(chain, number);
+        self.enter(*plan, number);
         number
     }
 
-    fn enter(&mut self, chain: String, number: u32) {
-        if let Some(plan) = Plan::of_chain(&chain) {
-            self.numbers.insert(plan, number);
-        }
-        self.users.insert(number, Users { chain, count: 0 });
+    fn enter(&mut self, plan: Plan, number: u32) {
+        self.numbers.insert(plan, number);
+        self.users.insert(number, Users { plan, count: 0 });
     }
 
     /// A frontend names these plans from now on.
@@ -126,7 +121,8 @@ impl Plans {
     /// Lets those go that have been idle for longest, and the chains of those that went before.
     pub(super) fn retire(&mut self, words: &Words, draft: &mut Draft) {
         let table = words.table();
-        for chain in std::mem::take(&mut self.orphans) {
+        for plan in std::mem::take(&mut self.orphans) {
+            let chain = plan.chain();
             draft.retired.push(Message::DelRule {
                 table: table.clone(),
                 chain: chain.as_str().into(),
@@ -150,10 +146,8 @@ impl Plans {
             }
             if let Some(users) = self.users.remove(&number) {
                 surplus -= 1;
-                if let Some(plan) = Plan::of_chain(&users.chain) {
-                    self.numbers.remove(&plan);
-                }
-                self.orphans.insert(users.chain);
+                self.numbers.remove(&users.plan);
+                self.orphans.insert(users.plan);
                 let elems = vec![SetElem::key(Data::host(number))];
                 let elements = Elements {
                     set: set::PLANS.into(),
