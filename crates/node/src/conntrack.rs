@@ -109,7 +109,7 @@ fn run(socket: &mut NfSocket, inbox: &Receiver<Told>, looks: &mut Looks, metrics
             Ok(())
         });
         if let Some(forgotten) = openings {
-            pending.rest(clock::now() + pace.after(since, forgotten));
+            pending.rest(clock::now(), pace.after(since, forgotten));
         }
         let looked = looked.and(again.look(clock::now(), |verdicts, which| {
             let forgotten = forget(socket, verdicts, which, &mut telling(metrics))?;

@@ -19,9 +19,9 @@ pub(super) struct Pace {
 /// What came during the rest before a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Since {
-    /// Changes, which waited for the look.
+    /// Changes, which waited for the look, the first of them from the beginning.
     Changes,
-    /// Nothing.
+    /// Nothing at first.
     Calm,
 }
 

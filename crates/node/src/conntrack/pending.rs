@@ -17,8 +17,16 @@ pub(super) struct Pending {
     datagrams: Datagrams,
     /// The oldest first.
     openings: VecDeque<Waiting>,
-    /// Before this no look for openings is due.
-    rested: Option<Instant>,
+    rest: Option<Rest>,
+}
+
+/// After a look for openings.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    /// Before this no look for openings is due, while changes come without end.
+    until: Instant,
+    /// They do if something is due by then.
+    calm: Instant,
 }
 
 #[derive(Debug)]
@@ -48,25 +56,28 @@ impl Pending {
         self.datagrams.due().into_iter().chain(openings).min()
     }
 
-    /// No look for openings is due before this.
-    pub(super) fn rest(&mut self, until: Instant) {
-        self.rested = Some(until);
+    /// No look for openings is due for so long, while changes come without end.
+    pub(super) fn rest(&mut self, now: Instant, length: Duration) {
+        let (until, calm) = (now + length, now + CALM);
+        self.rest = Some(Rest { until, calm });
     }
 
-    /// When the rest is over: as soon as something is due that connections which stand wait for. No client sends a second SYN for
-    /// those, which is what the rest is counted from.
+    /// When the rest is over: as soon as something is due that connections which stand wait for (no client sends a second SYN for
+    /// those, which is what the rest is counted from), or that came after a calm.
     fn rested(&self) -> Option<Instant> {
         let mut openings = self.openings.iter();
         let standing = openings.find(|one| one.verdicts.concern_standing());
-        let rested = self.rested?;
-        Some(standing.map_or(rested, |standing| rested.min(standing.due)))
+        let Rest { until, calm } = self.rest?;
+        let after_calm = self.openings.front().filter(|first| first.due > calm);
+        let ends = standing.into_iter().chain(after_calm);
+        ends.map(|one| one.due).chain([until]).min()
     }
 
     /// What has come for the next look for openings while it rested.
     pub(super) fn since(&self) -> Since {
-        let first = self.openings.front().zip(self.rested);
+        let first = self.openings.front().zip(self.rest);
         match first {
-            Some((first, rested)) if first.due <= rested => Since::Changes,
+            Some((first, rest)) if first.due <= rest.until.min(rest.calm) => Since::Changes,
             Some(_) | None => Since::Calm,
         }
     }
@@ -134,6 +145,9 @@ impl Pending {
     }
 }
 
+/// After a look for openings of which nothing is due for so long, changes are calm.
+const CALM: Duration = Duration::from_millis(1_200);
+
 #[cfg(test)]
 mod tests {
     use daymark_model::flows;
@@ -194,7 +208,7 @@ mod tests {
     fn openings_that_rest_keep_no_datagrams_waiting() {
         let start = crate::clock::now();
         let mut pending = Pending::default();
-        pending.rest(start + SETTLE * 3);
+        pending.rest(start, SETTLE * 3);
         assert_eq!((pending.due(), pending.rests(start)), (None, None));
         pending.add(told(start, verdicts(Protocol::Tcp, 1)));
         assert_eq!(pending.due(), Some(start + SETTLE * 3));
@@ -212,10 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn a_change_after_a_calm_waits_for_no_rest() {
+        let start = crate::clock::now();
+        let mut pending = Pending::default();
+        pending.rest(start, CALM * 10);
+        let late = start + CALM * 2;
+        pending.add(told(late, verdicts(Protocol::Tcp, 1)));
+        assert_eq!(pending.due(), Some(late + SETTLE));
+        assert_eq!(pending.since(), Since::Calm);
+        let looked = looked(&mut pending, late + SETTLE);
+        assert_eq!(looked, [(verdicts(Protocol::Tcp, 1), Which::Connections)]);
+    }
+
+    #[test]
     fn connections_that_are_to_be_reset_wait_for_no_rest() {
         let start = crate::clock::now();
         let mut pending = Pending::default();
-        pending.rest(start + SETTLE * 20);
+        pending.rest(start, SETTLE * 20);
         pending.add(told(start, verdicts(Protocol::Tcp, 1)));
         assert_eq!(pending.due(), Some(start + SETTLE * 20));
         let reset = || steps::verdicts_of(GoneEndpoints::Reset, &[&["10.244.1.5"]]).remove(0);
