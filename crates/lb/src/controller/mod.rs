@@ -21,6 +21,7 @@ use daymark_feed::{Batch, Event, Subscription};
 use daymark_model::input::{Change, IngressMode};
 use daymark_model::{Cidr, Service, ServiceKey, audience};
 use futures::FutureExt;
+use futures::future::join;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -124,8 +125,8 @@ struct Task {
     /// What was last written of a Service that is refused something, so that it is told once.
     told: BTreeMap<ServiceKey, Outcome>,
     reported: BTreeMap<ObjectKey, (Usage, Vec<Fault>)>,
-    /// What was said of advertisements, so that it is said once.
-    warned: BTreeMap<ObjectKey, Vec<Fault>>,
+    /// What was said of pools and advertisements, so that it is said once.
+    warned: BTreeMap<Subject, Vec<Fault>>,
     /// What is to be said of Services that have an address which nobody announces, and what was said.
     silent: BTreeMap<ServiceKey, String>,
     said: BTreeMap<ServiceKey, String>,
@@ -243,8 +244,11 @@ impl Task {
         );
         self.misplaced();
         self.find_silent();
-        self.warned
-            .retain(|key, _| self.advertisements.contains_key(key));
+        self.warned.retain(|subject, _| match subject {
+            Subject::Pool(key) => self.records.contains_key(key),
+            Subject::Advertisement(key) => self.advertisements.contains_key(key),
+            Subject::Service(_) | Subject::Silent(_) => false,
+        });
         self.reported
             .retain(|key, _| self.records.contains_key(key));
         for key in self.records.keys() {
@@ -254,7 +258,7 @@ impl Task {
         }
         for key in self.advertisements.keys() {
             let subject = Subject::Advertisement(key.clone());
-            if self.warned.get(key) != self.faults.get(&subject) {
+            if self.warned.get(&subject) != self.faults.get(&subject) {
                 self.waiting.insert(subject);
             }
         }
@@ -396,21 +400,18 @@ impl Task {
             return;
         };
         let (usage, faults) = self.report(key);
-        let known = self
-            .reported
-            .insert(key.clone(), (usage, faults.clone()))
-            .map(|(_, faults)| faults);
+        self.reported.insert(key.clone(), (usage, faults.clone()));
+        let subject = Subject::Pool(key.clone());
+        let known = self.warned.insert(subject.clone(), faults.clone());
+        let known: BTreeSet<Fault> = known.into_iter().flatten().collect();
+        let news = faults.iter().filter(|fault| !known.contains(fault));
+        let news: Vec<Fault> = news.cloned().collect();
         let writer = self.writer.clone();
-        self.spawn(Subject::Pool(key.clone()), async move {
-            for fault in faults
-                .iter()
-                .filter(|fault| !known.iter().flatten().any(|known| known == *fault))
-            {
-                writer
-                    .warn("IPAddressPool", &pool.key, &pool.uid, fault)
-                    .await;
-            }
-            writer.report(&pool, usage, &faults).await
+        self.spawn(subject, async move {
+            // Neither waits for the other, and where one fails the other counts.
+            let warn = writer.warn("IPAddressPool", &pool.key, &pool.uid, &news);
+            let report = writer.report(&pool, usage, &faults);
+            join(warn, report).await.1
         });
     }
 
@@ -420,17 +421,14 @@ impl Task {
             self.advertisements.get(key).cloned(),
             self.faults.get(&subject).cloned(),
         ) else {
-            self.warned.remove(key);
+            self.warned.remove(&subject);
             return;
         };
-        self.warned.insert(key.clone(), faults.clone());
+        self.warned.insert(subject.clone(), faults.clone());
         let writer = self.writer.clone();
         self.spawn(subject, async move {
-            for fault in &faults {
-                writer
-                    .warn("L2Advertisement", &one.key, &one.uid, fault)
-                    .await;
-            }
+            let warn = writer.warn("L2Advertisement", &one.key, &one.uid, &faults);
+            warn.await;
             Ok(())
         });
     }

@@ -1,10 +1,17 @@
 //! Writes that do not end as they should.
 
-use std::future::pending;
+use std::future::{pending, ready};
+use std::sync::Mutex;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use http::StatusCode;
+use serde_json::{Value, json};
 
+use super::write::MOST_WARNINGS;
 use super::*;
+use crate::testing::pool;
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_panics_or_has_no_end_is_tried_again() {
@@ -21,4 +28,74 @@ async fn a_write_that_panics_or_has_no_end_is_tried_again() {
     assert!(task.busy.is_empty());
     let again = [subject("hangs"), subject("panics")];
     assert_eq!(task.waiting, BTreeSet::from(again));
+}
+
+/// Messages of the Events that were written.
+type Told = Arc<Mutex<Vec<String>>>;
+
+/// It takes Events, and refuses everything else.
+fn takes_events() -> (kube::Client, Told) {
+    let told = Told::default();
+    let log = Arc::clone(&told);
+    let take = move |body: Bytes| {
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        let message = event["message"].as_str().unwrap().to_owned();
+        log.lock().unwrap().push(message);
+        ready((StatusCode::CREATED, body))
+    };
+    let refusal = json!({ "kind": "Status", "code": 403, "reason": "Forbidden" }).to_string();
+    let api = Router::new()
+        .route("/api/v1/namespaces/{namespace}/events", post(take))
+        .fallback(|| async move { (StatusCode::FORBIDDEN, refusal) });
+    (kube::Client::new(api, "default"), told)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_pool_is_told_once_and_in_few_words_though_its_status_is_refused() {
+    let (client, told) = takes_events();
+    let mut task = Task::new(client, Config::default());
+    let unreadable = |number: usize| format!("address {number}").into();
+    let mut bad = record::Pool {
+        unreadable: (0..MOST_WARNINGS + 20).map(unreadable).collect(),
+        ..pool("bad", &[])
+    };
+    let key = bad.key.clone();
+    put(&mut task.records, &key, Some(&Arc::new(bad.clone())));
+    for attempts in 1..4 {
+        task.round();
+        task.start_jobs();
+        let (subject, outcome) = task.jobs.join_next().await.unwrap().unwrap();
+        let refused = matches!(&outcome, Err(WriteError::Api(kube::Error::Api(status))) if status.code == 403);
+        assert!(refused, "{outcome:?}");
+        task.finished(subject.clone(), outcome);
+        assert_eq!(task.waiting, BTreeSet::from([subject]), "it is tried again");
+        let told = told.lock().unwrap().clone();
+        assert_eq!(told.len(), MOST_WARNINGS, "after {attempts}");
+        assert!(told[MOST_WARNINGS - 1].ends_with("; and so 20 more"));
+    }
+    // One more is told, and what was told before is not.
+    bad.unreadable.push("another".into());
+    put(&mut task.records, &key, Some(&Arc::new(bad)));
+    task.round();
+    task.start_jobs();
+    task.jobs.join_next().await.unwrap().unwrap().1.unwrap_err();
+    let told = told.lock().unwrap().clone();
+    assert_eq!(told.len(), MOST_WARNINGS + 1);
+    assert!(told[MOST_WARNINGS].contains("\"another\""), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_has_its_status_though_events_hang() {
+    let hangs = post(pending::<StatusCode>);
+    let api = Router::new()
+        .route("/api/v1/namespaces/{namespace}/events", hangs)
+        .fallback(|body: Bytes| async move { body });
+    let mut task = Task::new(kube::Client::new(api, "default"), Config::default());
+    let mut bad = pool("bad", &[]);
+    bad.unreadable = vec!["one".into(), "two".into(), "three".into(), "four".into()];
+    put(&mut task.records, &bad.key, Some(&Arc::new(bad.clone())));
+    task.round();
+    task.start_jobs();
+    let (_, outcome) = task.jobs.join_next().await.unwrap().unwrap();
+    outcome.unwrap();
 }

@@ -1,10 +1,12 @@
 //! What the controller writes: status, the pool annotation, Events. Each is read again before it is written.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use daymark_feed::record::{self, ObjectKey};
 use daymark_model::ServiceKey;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
@@ -118,15 +120,7 @@ impl Writer {
                 .publish(about(), Severity::Normal, "IPAllocated", message)
                 .await;
         }
-        let (first, others) = outcome
-            .refused
-            .split_at(outcome.refused.len().min(MOST_EVENTS));
-        for (number, refusal) in first.iter().enumerate() {
-            let more = match others.len() {
-                more @ 1.. if number + 1 == first.len() => format!("; and so {more} more"),
-                _ => String::new(),
-            };
-            let message = format!("{refusal}{more}");
+        for (_, message) in few(&outcome.refused, MOST_EVENTS) {
             self.events
                 .publish(about(), Severity::Warning, "AllocationFailed", message)
                 .await;
@@ -194,8 +188,8 @@ impl Writer {
         }
     }
 
-    /// Says what is wrong with a pool or advertisement.
-    pub(super) async fn warn(&self, kind: &str, key: &ObjectKey, uid: &str, fault: &Fault) {
+    /// Says what is wrong with a pool or advertisement. Where the API hangs it takes as long as one Event, however many faults there are.
+    pub(super) async fn warn(&self, kind: &str, key: &ObjectKey, uid: &str, faults: &[Fault]) {
         let about = ObjectReference {
             api_version: Some("metallb.io/v1beta1".to_owned()),
             kind: Some(kind.to_owned()),
@@ -204,14 +198,12 @@ impl Writer {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
-        self.events
-            .publish(
-                about,
-                Severity::Warning,
-                fault.reason,
-                fault.message.clone(),
-            )
-            .await;
+        let warnings = few(faults, MOST_WARNINGS).map(|(fault, message)| {
+            let about = about.clone();
+            self.events
+                .publish(about, Severity::Warning, fault.reason, message)
+        });
+        join_all(warnings).await;
     }
 }
 
@@ -222,6 +214,22 @@ pub(super) struct Fault {
     pub(super) reason: &'static str,
     /// Field and remedy.
     pub(super) message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message.fmt(out)
+    }
+}
+
+/// The first of these with what is told of them; of the last also how many more there are.
+fn few<T: fmt::Display>(all: &[T], most: usize) -> impl Iterator<Item = (&T, String)> {
+    let more = all.len().saturating_sub(most);
+    let first = all.iter().take(most).enumerate();
+    first.map(move |(number, one)| match more {
+        1.. if number + 1 == most => (one, format!("{one}; and so {more} more")),
+        _ => (one, one.to_string()),
+    })
 }
 
 fn pools(client: &kube::Client, key: &ObjectKey) -> Api<DynamicObject> {
@@ -335,6 +343,9 @@ fn condition(service: &Service, outcome: &Outcome) -> Condition {
 /// How many refusals of one Service are Events of their own: one an address family, as a rule. An annotation may name sixteen
 /// addresses that cannot be given.
 const MOST_EVENTS: usize = 3;
+/// And how many faults of one pool or advertisement: its list of addresses may name thousands that are none. The condition of a pool has the
+/// first of them too.
+pub(super) const MOST_WARNINGS: usize = 8;
 
 fn whole_second() -> Time {
     let now = clock::timestamp();
