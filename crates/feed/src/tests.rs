@@ -3,6 +3,7 @@
 mod server;
 mod size;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use daymark_model::Change;
@@ -344,16 +345,64 @@ async fn a_page_token_that_expired_means_one_whole_list() {
     assert_eq!(server.asked(SERVICES)[3], "limit=0&resourceVersion=0");
 }
 
+#[allow(clippy::disallowed_methods, reason = "the test's own, paused clock")]
 #[tokio::test(start_paused = true)]
-async fn a_server_that_ignores_streamed_lists_is_asked_for_pages() {
-    let script = [
-        Reply::Stay(service("ADDED", "a", "10.0.0.1", 1)),
-        Reply::Body(page(&[service_json("b", "10.0.0.2", 2)], "")),
+async fn a_server_that_streams_no_list_to_its_end_is_asked_for_pages_after_a_wait() {
+    let part = || Reply::Stay(service("ADDED", "a", "10.0.0.1", 1));
+    // What it answers to streamed lists, and seconds until it was asked for pages: silence, and half of the waits.
+    let rows = [
+        (vec![Reply::Stay(String::new())], 10 + 20),
+        (vec![part(), part()], 15 + 20 + 15 + 40),
+        (vec![part(), Reply::Stay(String::new())], 15 + 20 + 10 + 40),
     ];
-    let server = Server::default().on(SERVICES, script);
+    for (streams, least) in rows {
+        let count = streams.len();
+        let pages = Reply::Body(page(&[service_json("b", "10.0.0.2", 2)], ""));
+        let script = streams.into_iter().chain([pages]);
+        let server = Server::default().on(SERVICES, script);
+        let retry = Retry {
+            first: Duration::from_secs(40),
+            longest: Duration::from_secs(80),
+            longest_away: Duration::from_secs(80),
+        };
+        let config = Config { retry, ..quick() };
+        let began = tokio::time::Instant::now();
+        let feed = Feed::start(&server.client(), config);
+        let first = feed.subscribe().next().await.unwrap();
+        assert_eq!(words(&first), ["+b [10.0.0.2]"]);
+        let took = began.elapsed();
+        assert!(took >= Duration::from_secs(least), "{least}: {took:?}");
+        // Twice the least, and the time that the clock does not count in whole steps.
+        assert!(
+            took <= Duration::from_secs(least * 2 + 1),
+            "{least}: {took:?}"
+        );
+        let asked = server.asked(SERVICES);
+        let streamed = |query: &&String| query.contains("sendInitialEvents");
+        assert_eq!(
+            asked.iter().take_while(streamed).count(),
+            count,
+            "{asked:?}"
+        );
+        let failures = &feed.metrics().kind(Kind::Service).failures;
+        assert_eq!(failures.load(Ordering::Relaxed), count as u64);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_pauses_is_waited_for_and_not_asked_for_again() {
+    let (said, stream) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::default().on(SERVICES, [Reply::Live(stream)]);
     let feed = Feed::start(&server.client(), quick());
-    let first = feed.subscribe().next().await.unwrap();
-    assert_eq!(words(&first), ["+b [10.0.0.2]"]);
+    for number in 1..5 {
+        let name = format!("s{number}");
+        let line = service("ADDED", &name, &format!("10.0.0.{number}"), number);
+        said.send(line).unwrap();
+        tokio::time::sleep(Duration::from_secs(14)).await;
+    }
+    said.send(end("9")).unwrap();
+    assert_eq!(feed.subscribe().next().await.unwrap().events.len(), 4);
+    assert_eq!(server.asked(SERVICES).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

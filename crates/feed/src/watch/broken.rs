@@ -19,8 +19,10 @@ pub(super) enum Broken {
     Status(StatusError),
     #[error("nothing heard for {} s", .0.as_secs())]
     Silence(Duration),
-    #[error("the API accepted a streamed list and sends no end of it")]
-    StreamedListIgnored,
+    #[error("the API accepted a streamed list, and nothing of it came for {} s", .0.as_secs())]
+    NothingStreamed(Duration),
+    #[error("a part of a streamed list came, and nothing more for {} s", .0.as_secs())]
+    ListStalled(Duration),
     #[error("the answer ended before its list was complete")]
     ListCut,
     #[error("{0}")]

@@ -1,8 +1,8 @@
 //! The watch of one kind, kept up for ever.
 //!
 //! The state is where the watch stands:
-//! 1. nowhere: ask for a streamed list; a server that refuses it, or ignores it and stays silent, is
-//!    asked for pages from then on;
+//! 1. nowhere: ask for a streamed list; a server that refuses it is asked for pages from then on. One that fails, or stays
+//!    silent, is asked for pages this once; one that stops half-way is asked for another stream first;
 //! 2. at a revision: watch from there. A broken connection resumes at the last revision seen;
 //! 3. a revision that the server has forgotten (410): nowhere again.
 //!
@@ -98,6 +98,8 @@ enum Newest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lists {
     Streamed,
+    /// The stream before stood still half-way. Should this one too, the server may be one that sends what there is and no end of it.
+    StreamedAgain,
     /// This time: the server failed, or was silent for too long, and may have been busy.
     PagedOnce,
     /// It says that it streams none.
@@ -184,7 +186,9 @@ impl Watch {
                 )
                 .await
             }
-            (None, Lists::Streamed) => self.watch(&Ask::StreamedList, &mut progress).await,
+            (None, Lists::Streamed | Lists::StreamedAgain) => {
+                self.watch(&Ask::StreamedList, &mut progress).await
+            }
             (None, Lists::Paged | Lists::PagedOnce) => self.list(&mut progress).await,
         };
         (progress, result)
@@ -201,7 +205,8 @@ impl Watch {
             Broken::Status(status) => (status.code, status.retry_after),
             _ => (0, None),
         };
-        let streaming = self.position.is_none() && self.lists == Lists::Streamed;
+        let streams = matches!(self.lists, Lists::Streamed | Lists::StreamedAgain);
+        let streaming = self.position.is_none() && streams;
         let (kind, error) = (self.kind, broken.to_string());
         if self.counts_as_absent(code) {
             let wait = absent.wait_as_asked(retry_after, rand::random());
@@ -218,25 +223,28 @@ impl Watch {
         }
         // Where an operator has to do something, another way to ask changes nothing.
         let is_ours = remedy(broken).is_none();
-        if streaming
-            && is_ours
-            && (matches!(code, 400 | 422 | 500) || matches!(broken, Broken::StreamedListIgnored))
-        {
+        if streaming && is_ours && matches!(code, 400 | 422) {
             info!(%kind, %error, "the API streams no lists; asking for pages");
-            let (lists, wait) = match code {
-                400 | 422 => (Lists::Paged, Duration::ZERO),
-                // It may be busy, for every node at once: a second whole list right now would be more of that.
-                500 => (
-                    Lists::PagedOnce,
-                    backoff.wait_as_asked(retry_after, rand::random()),
-                ),
-                _ => (Lists::PagedOnce, Duration::ZERO),
-            };
-            self.lists = lists;
-            return wait;
+            self.lists = Lists::Paged;
+            return Duration::ZERO;
         }
         add(&self.counters().failures, 1);
         let wait = backoff.wait_as_asked(retry_after, rand::random());
+        if streaming && is_ours && (code == 500 || matches!(broken, Broken::NothingStreamed(_))) {
+            // It may be busy, for every node at once: a second whole list right now would be more of that. For a server that
+            // knows no streams and says nothing the first wait is some milliseconds.
+            let wait_ms = wait.as_millis();
+            info!(%kind, %error, wait_ms, "the API streamed no list; asking for pages, this time");
+            self.lists = Lists::PagedOnce;
+            return wait;
+        }
+        if matches!(broken, Broken::ListStalled(_)) {
+            self.lists = match self.lists {
+                // Pages are more work for a server than a stream (KEP-3157).
+                Lists::Streamed => Lists::StreamedAgain,
+                _ => Lists::PagedOnce,
+            };
+        }
         let refused = is_ours
             && matches!(broken, Broken::Status(_))
             && !matches!(code, 401 | 403 | 429 | 502 | 503);
@@ -352,6 +360,7 @@ impl Watch {
         if listing {
             self.begin_list().await?;
         }
+        let (mut came, chance) = (Came::Nothing, rand::random());
         let mut lines = Lines::default();
         let (mut crowd, mut next) = (Crowd::default(), Next::AtOnce);
         loop {
@@ -359,17 +368,18 @@ impl Watch {
                 sleep_until(self.pause(length).into()).await;
             }
             let patience = if listing {
-                FIRST_EVENTS
+                came.patience(chance)
             } else {
                 self.config.silence
             };
             let chunk = match self.chunk(&mut body, patience).await {
-                Err(Broken::Silence(_)) if listing => return Err(Broken::StreamedListIgnored),
+                Err(Broken::Silence(patience)) if listing => return Err(came.broken(patience)),
                 Err(broken) => return Err(broken),
                 Ok(None) if listing => return Err(Broken::ListCut),
                 Ok(None) => return Ok(()),
                 Ok(Some(chunk)) => chunk,
             };
+            came = Came::APart;
             let mut taken = self.take(&chunk, &mut lines, &mut listing);
             if next != Next::AtOnce {
                 let _awake = self.config.pauses.stay_awake();
@@ -458,6 +468,7 @@ impl Watch {
                         taken.messages.push(self.list_ends());
                         add(&self.counters().lists, 1);
                         self.known = Known::AList;
+                        self.lists = Lists::Streamed;
                     }
                     self.advance(revision, *listing);
                 }
@@ -516,6 +527,31 @@ struct Taken {
     stream: Stream,
 }
 
+/// What there is of a streamed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    Nothing,
+    APart,
+}
+
+impl Came {
+    /// How long to wait for more. By `chance` in 0.0..1.0, because a server that stands still does so for every node at once,
+    /// and those that give up ask it for a whole list.
+    fn patience(self, chance: f64) -> Duration {
+        match self {
+            Self::Nothing => FIRST_EVENTS.mul_f64(1.0 + chance / 2.0),
+            Self::APart => MORE_EVENTS.mul_f64(1.0 + chance),
+        }
+    }
+
+    fn broken(self, patience: Duration) -> Broken {
+        match self {
+            Self::Nothing => Broken::NothingStreamed(patience),
+            Self::APart => Broken::ListStalled(patience),
+        }
+    }
+}
+
 /// Whether more can come.
 #[derive(Clone, Copy, Debug, Default)]
 enum Stream {
@@ -532,7 +568,11 @@ const GAP: Duration = Duration::from_millis(1);
 const HANDFUL: usize = 2_000;
 /// Patience for the answer to a watch request; it comes before the first event.
 const OPEN: Duration = Duration::from_secs(15);
-/// A server that accepts a streamed list and then says nothing for so long does not know it.
+/// A server that accepts a streamed list and then says nothing for so long, and up to half of it more, does not know it, or is busy.
 const FIRST_EVENTS: Duration = Duration::from_secs(10);
+/// One that stops half-way for so long, and up to twice that, has stalled: it may have no disk (the end of a list waits for etcd). Who gives up throws
+/// away what came, and asks for as much again; who waits has no newer state meanwhile. That a connection is dead is found out
+/// otherwise, in about the same time (the PING of HTTP/2).
+const MORE_EVENTS: Duration = Duration::from_secs(15);
 /// How much of an error's body is read.
 const LONGEST_STATUS: usize = 64 << 10;
