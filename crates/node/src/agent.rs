@@ -14,7 +14,7 @@ use daymark_feed::{Event, Findings, Kind, PlaneSender, Subscription};
 use daymark_model::{Change, Options};
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::addresses::{self, Listen};
@@ -146,6 +146,8 @@ impl Agent {
         let followed = addresses_of(self.orders(), Arc::clone(&self.metrics));
         let mut addresses = tokio::spawn(followed);
         let mut alive = self.alive.clone();
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
             let batch = tokio::select! {
                 batch = feed.next() => batch,
@@ -189,7 +191,7 @@ impl Agent {
             if self.orders.send(order).is_err() {
                 break Ended::Plane;
             }
-            self.carried_out(is_taken, &feed).await;
+            self.carried_out(is_taken, &feed, &mut looks).await;
         };
         addresses.abort();
         ended
@@ -197,11 +199,23 @@ impl Agent {
 
     /// Waits until the plane's thread has carried out what it was given. While that takes long, what comes meanwhile counts as
     /// queued, and somebody is told.
-    async fn carried_out(&self, mut is_taken: oneshot::Receiver<()>, feed: &Subscription) {
+    ///
+    /// `looks` are the same for all changes: a timer begun for each would wake the runtime for it, and most are done before.
+    async fn carried_out(
+        &self,
+        mut is_taken: oneshot::Receiver<()>,
+        feed: &Subscription,
+        looks: &mut Interval,
+    ) {
         let sent = clock::now();
         let (mut newest, mut told) = (None, false);
-        // The sender is dropped, not used.
-        while timeout(LONG, &mut is_taken).await.is_err() {
+        loop {
+            tokio::select! {
+                biased;
+                // The sender is dropped, not used.
+                _ = &mut is_taken => break,
+                _ = looks.tick() => {}
+            }
             let now_newest = feed.newest();
             if now_newest > newest {
                 newest = now_newest;
@@ -212,8 +226,8 @@ impl Agent {
                 told = true;
                 warn!(
                     ?waited,
-                    "the kernel holds the plane's thread, and no change reaches it: a large commit of another program to nf_tables, or a \
-                     fault of the kernel; /proc/PID/task/TID/stack of the thread `plane` shows where"
+                    "the plane's thread is at a change for so long, and no other reaches the kernel, which may hold it: in a large commit of \
+                     another program to nf_tables, or by a fault; /proc/PID/task/TID/stack of the thread `plane` shows where"
                 );
             }
         }
@@ -275,8 +289,8 @@ async fn addresses_of(orders: Sender<Order>, metrics: Arc<Metrics>) {
 }
 
 const ADDRESSES_AGAIN: Duration = Duration::from_secs(1);
-/// A change that takes longer than this is looked after, each time as long again: ten thousand times what one takes.
-const LONG: Duration = Duration::from_secs(1);
+/// While a change is under way it is looked after so often, which is ten thousand times as long as one takes.
+const LOOK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

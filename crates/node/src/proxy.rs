@@ -118,7 +118,7 @@ enum State {
         wait: Duration,
         /// When all is tried again.
         due: Instant,
-        /// When it failed first.
+        /// When the changes came with which it failed first.
         since: Instant,
     },
 }
@@ -328,7 +328,7 @@ impl<K: Kernel> Proxy<K> {
         self.moment += 1;
         let changed = match outcome {
             Ok(changed) => changed,
-            Err(error) => return self.fall_behind(&error),
+            Err(error) => return self.fall_behind(&error, arrived),
         };
         let now = clock::now();
         if changed > 0 {

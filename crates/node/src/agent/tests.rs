@@ -7,7 +7,7 @@ use daymark_feed::{Config, Feed, PlaneStatus, plane_channel};
 use daymark_netlink::nft::{Message, Ruleset, TableId};
 use futures::StreamExt;
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::ask::Ask;

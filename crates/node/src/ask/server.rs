@@ -256,7 +256,8 @@ impl Desk {
                     .to_owned(),
             ),
             Err(_) => Reply::Error(format!(
-                "the plane's thread did not answer within {} s",
+                "the plane's thread did not answer within {} s: the kernel may hold it, in a large commit of another program to nf_tables, or \
+                 by a fault; the agent's log has more",
                 LONGEST.as_secs()
             )),
         }

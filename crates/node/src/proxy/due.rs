@@ -17,13 +17,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const SHARE: u32 = 4;
 
 impl<K: Kernel> Proxy<K> {
-    pub(super) fn fall_behind(&mut self, error: &StartError) {
+    /// A commit failed, of changes that have waited since `begun`: it may have taken long.
+    pub(super) fn fall_behind(&mut self, error: &StartError, begun: Instant) {
         let now = clock::now();
         let (wait, since) = match self.state {
             State::Behind { wait, since, .. } => (wait, since),
             State::Waiting | State::InStep => {
-                self.metrics.set_behind(Some(now));
-                (FIRST_WAIT, now)
+                self.metrics.set_behind(Some(begun));
+                (FIRST_WAIT, begun)
             }
         };
         if self.trouble.again(&error.to_string(), now, REMIND) == Tell::Now {
@@ -80,7 +81,7 @@ impl<K: Kernel> Proxy<K> {
                     "another process had changed the tables; they are mended"
                 );
             }
-            Err(error) => self.fall_behind(&error),
+            Err(error) => self.fall_behind(&error, now),
         }
     }
 }

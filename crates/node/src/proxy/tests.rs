@@ -219,6 +219,22 @@ fn a_batch_without_changes_is_published_and_counts_as_no_commit() {
 }
 
 #[test]
+fn the_kernel_is_behind_since_the_changes_came_that_it_did_not_take() {
+    let mut it = fixture(0);
+    run(&mut it, vec![order(Some(1), vec![node("192.0.2.1")])]);
+    it.proxy.plane.kernel().refusals = usize::MAX;
+    let waited = Duration::from_secs(9);
+    let late = Order::Changes {
+        batch: Some(2),
+        changes: vec![node("192.0.2.2")],
+        arrived: clock::now() - waited,
+        taken: None,
+    };
+    run(&mut it, vec![late]);
+    assert!(it.metrics.behind() >= Some(waited));
+}
+
+#[test]
 fn a_refused_commit_is_tried_again_when_due_with_all_that_came_meanwhile() {
     let mut it = fixture(1);
     run(
