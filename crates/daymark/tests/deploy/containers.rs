@@ -87,6 +87,38 @@ fn an_agent_that_announces_is_another_ones_equal_but_for_what_that_takes() {
     assert_eq!(rights(&grants(&objects), NODE), rights(&alone, NODE));
 }
 
+/// Those that stand in kustomization.yaml between signs of a comment, as an operator takes them in.
+#[test]
+fn patches_that_are_to_be_taken_in_find_what_they_change() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kustomization.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().skip_while(|line| *line != "# patches:");
+    let taken_in: String = lines.map(|line| format!("{}\n", &line[2..])).collect();
+    let taken_in: Value = serde_saphyr::from_str(&taken_in).unwrap();
+    let objects = all();
+    let mut done = Vec::new();
+    for patch in taken_in["patches"].as_array().unwrap() {
+        let names: &[&str] = match patch["target"]["name"].as_str().unwrap() {
+            "daymark-(node|announcer)" => &["daymark-node", "daymark-announcer"],
+            "daymark-node" => &["daymark-node"],
+            other => panic!("{other}: of which objects?"),
+        };
+        let steps: Vec<Value> = serde_saphyr::from_str(patch["patch"].as_str().unwrap()).unwrap();
+        for (name, step) in names
+            .iter()
+            .flat_map(|name| steps.iter().map(move |step| (name, step)))
+        {
+            let object = find(&objects, patch["target"]["kind"].as_str().unwrap(), name);
+            let found = object.pointer(step["path"].as_str().unwrap());
+            let found = found.unwrap_or_else(|| panic!("{name} has no {step}"));
+            done.push((step["op"].clone(), found.clone(), step["value"].clone()));
+        }
+    }
+    let renamed = (json!("replace"), json!("daymark-node"), json!("kube-proxy"));
+    let everywhere = (json!("remove"), json!("node"), Value::Null);
+    assert_eq!(done, [renamed.clone(), renamed, everywhere]);
+}
+
 #[test]
 fn images_have_this_version_and_are_named_in_one_place() {
     let version = env!("CARGO_PKG_VERSION");
