@@ -489,8 +489,10 @@ fn a_status_is_healthy_until_the_agent_is_gone_and_without_the_api_it_says_so() 
         .collect();
     let all = [
         "feed",
+        "api",
         "dns",
         "announcer",
+        "kube-proxy",
         "health port",
         "metrics port",
         "plane",

@@ -5,6 +5,7 @@ pub(crate) mod format;
 pub(crate) mod kube_proxy;
 pub mod process;
 pub mod refused;
+mod wrong;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +24,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::clock;
 use kube_proxy::{KubeProxy, Sync};
+use wrong::Wrong;
 
 /// The agent's counters.
 #[derive(Debug)]
@@ -37,20 +39,18 @@ pub struct Metrics {
     isolated: Gauge<i64, AtomicI64>,
     frontends: Gauge<i64, AtomicI64>,
     pools: Gauge<i64, AtomicI64>,
-    kube_proxy_rules: Gauge<i64, AtomicI64>,
-    kube_proxy_leftovers: Gauge<i64, AtomicI64>,
-    api_server_is_service: Gauge<i64, AtomicI64>,
+    kube_proxy_rules: Wrong,
+    kube_proxy_leftovers: Wrong,
+    api_server_is_service: Wrong,
     configuration_refused: Gauge<i64, AtomicI64>,
-    conntrack_failing: Gauge<i64, AtomicI64>,
+    conntrack_failing: Wrong,
     conntrack_restarts: Counter<u64, AtomicU64>,
-    conntrack_full: Gauge<i64, AtomicI64>,
+    conntrack_full: Wrong,
     loopback: Family<OfFamily, Gauge<i64, AtomicI64>>,
     loopback_failures: Family<OfFamily, Counter<u64, AtomicU64>>,
     commits: AtomicU64,
     behind: Mutex<Option<Instant>>,
     at_work: Mutex<Option<Instant>>,
-    conntrack: Mutex<Option<String>>,
-    full: Mutex<Option<String>>,
     pub(crate) kube_proxy: KubeProxy,
     node: Mutex<Option<Eligibility>>,
     adopted: AtomicBool,
@@ -85,20 +85,18 @@ impl Default for Metrics {
             isolated: Gauge::default(),
             frontends: Gauge::default(),
             pools: Gauge::default(),
-            kube_proxy_rules: Gauge::default(),
-            kube_proxy_leftovers: Gauge::default(),
-            api_server_is_service: Gauge::default(),
+            kube_proxy_rules: Wrong::default(),
+            kube_proxy_leftovers: Wrong::default(),
+            api_server_is_service: Wrong::default(),
             configuration_refused: Gauge::default(),
-            conntrack_failing: Gauge::default(),
+            conntrack_failing: Wrong::default(),
             conntrack_restarts: Counter::default(),
-            conntrack_full: Gauge::default(),
+            conntrack_full: Wrong::default(),
             loopback: Family::default(),
             loopback_failures: Family::default(),
             commits: AtomicU64::new(0),
             behind: Mutex::new(None),
             at_work: Mutex::new(None),
-            conntrack: Mutex::default(),
-            full: Mutex::default(),
             kube_proxy: KubeProxy::default(),
             node: Mutex::new(None),
             adopted: AtomicBool::new(false),
@@ -158,17 +156,17 @@ impl Default for Metrics {
         registry.register(
             "daymark_kube_proxy_rules",
             "Whether kube-proxy's rules are on this node beside daymark's: 1 while they are, looked for each 45 s",
-            metrics.kube_proxy_rules.clone(),
+            metrics.kube_proxy_rules.gauge(),
         );
         registry.register(
             "daymark_kube_proxy_leftovers",
             "What kube-proxy left on this node and could not be removed, or not be seen: kinds of it; tried each 5 minutes",
-            metrics.kube_proxy_leftovers.clone(),
+            metrics.kube_proxy_leftovers.gauge(),
         );
         registry.register(
             "daymark_api_server_is_service",
             "Whether the API is reached at a Service's address: 1 if so, and then this node does not come up by itself",
-            metrics.api_server_is_service.clone(),
+            metrics.api_server_is_service.gauge(),
         );
         registry.register(
             "daymark_configuration_refused",
@@ -178,7 +176,7 @@ impl Default for Metrics {
         registry.register(
             "daymark_conntrack_failing",
             "Whether flows of endpoints that left stay, UDP clients that keep sending with them: 1 while they cannot be forgotten",
-            metrics.conntrack_failing.clone(),
+            metrics.conntrack_failing.gauge(),
         );
         registry.register(
             "daymark_conntrack_restarts",
@@ -188,7 +186,7 @@ impl Default for Metrics {
         registry.register(
             "daymark_conntrack_full",
             "Whether the kernel dropped new connections in the last ten seconds because it tracks as many as it may",
-            metrics.conntrack_full.clone(),
+            metrics.conntrack_full.gauge(),
         );
         registry.register(
             "kubeproxy_nftables_localhost_nodeport_listeners",
@@ -240,8 +238,7 @@ impl Metrics {
 
     /// Why stale flows stay; `None` while they are forgotten.
     pub(crate) fn conntrack_failure(&self) -> Option<String> {
-        let failure = self.conntrack.lock();
-        failure.unwrap_or_else(PoisonError::into_inner).clone()
+        self.conntrack_failing.word()
     }
 
     /// The thread panicked, and waits before it begins anew.
@@ -251,14 +248,12 @@ impl Metrics {
     }
 
     pub(crate) fn set_conntrack_full(&self, full: Option<String>) {
-        self.conntrack_full.set(full.is_some().into());
-        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = full;
+        self.conntrack_full.set(full);
     }
 
     /// What is to be said of a table of tracked connections that has no room.
     pub(crate) fn conntrack_full(&self) -> Option<String> {
-        let full = self.full.lock();
-        full.unwrap_or_else(PoisonError::into_inner).clone()
+        self.conntrack_full.word()
     }
 
     pub(crate) fn conntrack_restarts(&self) -> u64 {
@@ -266,12 +261,7 @@ impl Metrics {
     }
 
     pub(crate) fn set_conntrack_failure(&self, failure: Option<String>) {
-        self.conntrack_failing.set(failure.is_some().into());
-        let mut held = self
-            .conntrack
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *held = failure;
+        self.conntrack_failing.set(failure);
     }
 
     /// How long the changes that the plane's thread is at have waited, or else how long it is at what it does; `None` while it
@@ -358,32 +348,37 @@ impl Metrics {
             .inc_by(u64::try_from(more).unwrap_or(u64::MAX));
     }
 
-    /// Whether kube-proxy's rules are there beside the agent's own.
-    pub(crate) fn set_kube_proxy_rules(&self, there: bool) {
-        self.kube_proxy_rules.set(i64::from(there));
+    /// What of kube-proxy's rules is there beside the agent's own.
+    pub fn set_kube_proxy_rules(&self, there: Option<String>) {
+        self.kube_proxy_rules.set(there);
     }
 
-    /// Whether they were there at the last look.
+    /// What of them was there at the last look.
     #[must_use]
-    pub fn kube_proxy_rules(&self) -> bool {
-        self.kube_proxy_rules.get() != 0
+    pub fn kube_proxy_rules(&self) -> Option<String> {
+        self.kube_proxy_rules.word()
     }
 
-    /// So many kinds of what kube-proxy left could not be removed.
-    pub fn set_kube_proxy_leftovers(&self, kinds: usize) {
-        let kinds = i64::try_from(kinds).unwrap_or(i64::MAX);
-        self.kube_proxy_leftovers.set(kinds);
+    /// Why each kind of what kube-proxy left could not be removed that could not.
+    pub fn set_kube_proxy_leftovers(&self, failed: Vec<String>) {
+        self.kube_proxy_leftovers.set(failed);
     }
 
-    /// How many that were at the last try.
+    /// What that was at the last try.
     #[must_use]
-    pub fn kube_proxy_leftovers(&self) -> i64 {
-        self.kube_proxy_leftovers.get()
+    pub fn kube_proxy_leftovers(&self) -> Vec<String> {
+        self.kube_proxy_leftovers.words()
     }
 
-    /// The API is reached at a Service's address.
-    pub fn set_api_server_is_service(&self) {
-        self.api_server_is_service.set(1);
+    /// The API is reached at a Service's address; in words, with the remedy.
+    pub fn set_api_server_is_service(&self, message: String) {
+        self.api_server_is_service.set([message]);
+    }
+
+    /// What is to be said of the API's address, if it is a Service's.
+    #[must_use]
+    pub fn api_server_is_service(&self) -> Option<String> {
+        self.api_server_is_service.word()
     }
 
     /// Whether the configuration file is one that the agent could not start with.

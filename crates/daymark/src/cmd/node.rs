@@ -32,6 +32,7 @@ use tokio::runtime::Handle;
 use tracing::info;
 
 use self::announcing::Announcing;
+use self::parts::KubeProxys;
 use self::vital::Vital;
 use crate::client::Requests;
 use crate::kube_proxy::{self, Decided, flags::Flags};
@@ -254,6 +255,13 @@ async fn serve(
     let parts = parts::Parts {
         kinds: feed_config(&args, &node_name).kinds(),
         feed: Arc::clone(feed.metrics()),
+        server: server.clone(),
+        metrics: Arc::clone(&metrics),
+        kube_proxy: if args.leave_kube_proxy {
+            KubeProxys::Stays
+        } else {
+            KubeProxys::Goes
+        },
         hearing: hearing.transpose()?,
         dns: dns_metrics.clone(),
         announcer: args.announce.then(|| Arc::clone(&announced)),

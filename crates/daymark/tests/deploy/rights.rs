@@ -34,6 +34,23 @@ fn an_agent_asks_for_what_its_manifest_grants_and_for_nothing_else() {
                 ground.event(&agent, "ApiServerIsService").await;
                 agent.counts("daymark_api_server_is_service 1").await;
                 agent.counts("daymark_kube_proxy_leftovers 0").await;
+                // Events are gone after an hour; the status says it for as long as it is so.
+                let status = Command::new(env!("CARGO_BIN_EXE_daymark"))
+                    .args(["status", "-o", "json", "--socket"])
+                    .arg(config.with_file_name("node.sock"))
+                    .output()
+                    .unwrap();
+                let told: Value = serde_json::from_slice(&status.stdout).unwrap();
+                let parts = told["parts"].as_array().unwrap();
+                let part = |name: &str| parts.iter().find(|part| part["name"] == name).unwrap();
+                assert_eq!(part("kube-proxy")["healthy"], true, "{told:#}");
+                let api = part("api");
+                assert_eq!(
+                    (&api["healthy"], status.status.code()),
+                    (&json!(false), Some(1))
+                );
+                let why = api["text"].as_str().unwrap();
+                assert!(why.contains("is 127.0.0.1, the address of"), "{why}");
                 ground
                     .event(&agent, "FailedToStartServiceHealthcheck")
                     .await;

@@ -380,7 +380,7 @@ pub struct Unusable {
 /// A part of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// `feed`, `plane`, `conntrack`, `listeners`, `dns`, `announcer`, `configuration`.
+    /// `feed`, `api`, `plane`, `conntrack`, `listeners`, `foreign`, `dns`, `announcer`, `configuration`, `kube-proxy`, `health port`, `metrics port`.
     pub name: String,
     /// Whether it is well.
     pub healthy: bool,

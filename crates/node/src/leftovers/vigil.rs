@@ -78,7 +78,7 @@ impl Vigil {
             tokio::time::sleep(self.pace).await;
             let Some(look) = look().await else { continue };
             let step = self.step(&look, clock::now());
-            self.metrics.set_kube_proxy_rules(self.mark.is_some());
+            self.metrics.set_kube_proxy_rules(self.back(&look));
             match step {
                 Step::Wait => {}
                 Step::Tell(what) => return News::Back(what),
@@ -91,9 +91,14 @@ impl Vigil {
         }
     }
 
+    /// What of it is there that does not stay for others.
+    fn back(&self, look: &Look) -> Option<String> {
+        look.found.difference(&self.stays).next().cloned()
+    }
+
     fn step(&mut self, look: &Look, now: Instant) -> Step {
         let within_hour = |at: Option<Instant>| at.is_some_and(|at| now - at < HOUR);
-        let Some(back) = look.found.difference(&self.stays).next().cloned() else {
+        let Some(back) = self.back(look) else {
             self.mark = None;
             return Step::Wait;
         };

@@ -7,14 +7,23 @@ use daymark_feed::{Kind, KindMetrics};
 use daymark_node::ask::wire::Part;
 use daymark_node::foreign::Hearing;
 use daymark_node::health::Port;
+use daymark_node::metrics::Metrics;
 
 use super::config_file::Refusal;
+use super::replacement;
+use crate::client::Server;
 
 /// What is looked at.
 pub(super) struct Parts {
     /// The kinds that are watched.
     pub(super) kinds: Vec<Kind>,
     pub(super) feed: Arc<daymark_feed::Metrics>,
+    /// Where the API is.
+    pub(super) server: Server,
+    /// What is known of that, and of kube-proxy.
+    pub(super) metrics: Arc<Metrics>,
+    /// Whether anybody looks at what kube-proxy left.
+    pub(super) kube_proxy: KubeProxys,
     /// If DNS is served here.
     pub(super) dns: Option<Arc<daymark_dns::Metrics>>,
     /// If the tables have no owner.
@@ -27,14 +36,24 @@ pub(super) struct Parts {
     pub(super) ports: Vec<Arc<Port>>,
 }
 
+/// What becomes of what kube-proxy left (`--leave-kube-proxy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KubeProxys {
+    Goes,
+    Stays,
+}
+
 impl Parts {
     /// How each is.
     pub(super) fn tell(&self) -> Vec<Part> {
-        let mut parts = vec![self.feed()];
+        let mut parts = vec![self.feed(), self.api()];
         parts.extend(self.hearing.as_deref().map(Hearing::part));
         parts.extend(self.dns.as_deref().map(dns));
         parts.extend(self.announcer.as_deref().map(announcer));
         parts.extend(self.configuration.as_ref().map(Refusal::tell));
+        if self.kube_proxy == KubeProxys::Goes {
+            parts.push(replacement::part(&self.metrics));
+        }
         parts.extend(self.ports.iter().map(|port| of_port(port)));
         parts
     }
@@ -69,6 +88,17 @@ impl Parts {
             name: "feed".to_owned(),
             healthy: unread.is_empty() && deaf.is_empty(),
             text,
+        }
+    }
+
+    /// An address that is a Service's serves this agent until the node is started anew.
+    fn api(&self) -> Part {
+        let wrong = self.metrics.api_server_is_service();
+        let Server { host, named_by, .. } = &self.server;
+        Part {
+            name: "api".to_owned(),
+            healthy: wrong.is_none(),
+            text: wrong.unwrap_or_else(|| format!("at {host}, by {named_by}")),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daymark_feed::PlaneReceiver;
+use daymark_node::ask::wire::Part;
 use daymark_node::events::{Severity, about_node_at_last};
 use daymark_node::leftovers::vigil::{News, Vigil};
 use daymark_node::leftovers::{self, Outcome, Scope};
@@ -73,11 +74,11 @@ impl Site {
         loop {
             tokio::time::sleep(TRY_AGAIN).await;
             let metrics = &self.metrics;
-            if metrics.kube_proxy_leftovers() == 0 || metrics.kube_proxy_rules() {
+            if metrics.kube_proxy_leftovers().is_empty() || metrics.kube_proxy_rules().is_some() {
                 continue;
             }
             let outcomes = leftovers::remove_kube_proxys(self.scope.clone()).await;
-            if self.count(&outcomes) == 0 {
+            if self.note(&outcomes).is_empty() {
                 info!("nothing of kube-proxy is left on this node");
             }
         }
@@ -92,19 +93,37 @@ impl Site {
                 Outcome::Failed(why) => warn!("kube-proxy's leftovers: {why}"),
             }
         }
-        self.count(outcomes);
-        if let Some(message) = left_behind(outcomes) {
+        if let Some(message) = left_behind(&self.note(outcomes)) {
             let said = ("KubeProxyLeftovers", message);
             self.tell(Severity::Warning, said);
         }
     }
 
-    /// How many could not be removed, for the metrics too.
-    fn count(&self, outcomes: &[Outcome]) -> usize {
-        let failed = |outcome: &&Outcome| matches!(outcome, Outcome::Failed(_));
-        let failed = outcomes.iter().filter(failed).count();
-        self.metrics.set_kube_proxy_leftovers(failed);
+    /// What could not be removed, and why: for the metrics and the status too.
+    fn note(&self, outcomes: &[Outcome]) -> Vec<String> {
+        let failed = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Failed(why) => Some(why.clone()),
+            Outcome::Removed(_) | Outcome::Kept(_) => None,
+        });
+        let failed: Vec<String> = failed.collect();
+        self.metrics.set_kube_proxy_leftovers(failed.clone());
         failed
+    }
+}
+
+/// How it stands with what kube-proxy left here and does, as `daymark status` has it: for as long as it is so, which Events are not.
+pub(super) fn part(metrics: &Metrics) -> Part {
+    let back = metrics.kube_proxy_rules().map(|what| is_back(&what));
+    let left = left_behind(&metrics.kube_proxy_leftovers());
+    let wrong: Vec<String> = back.into_iter().chain(left).collect();
+    Part {
+        name: "kube-proxy".to_owned(),
+        healthy: wrong.is_empty(),
+        text: if wrong.is_empty() {
+            "nothing of it is known to be left here: what is found goes once this agent's first state is there".to_owned()
+        } else {
+            wrong.join("; ")
+        },
     }
 }
 
@@ -117,12 +136,7 @@ fn is_back(what: &str) -> String {
 }
 
 /// What an operator has to remove, if anything: rules of kube-proxy that stay go on deciding where packets go.
-fn left_behind(outcomes: &[Outcome]) -> Option<String> {
-    let failed = outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Failed(why) => Some(why.as_str()),
-        Outcome::Removed(_) | Outcome::Kept(_) => None,
-    });
-    let failed: Vec<&str> = failed.collect();
+fn left_behind(failed: &[String]) -> Option<String> {
     (!failed.is_empty()).then(|| {
         format!(
             "what kube-proxy left on this node could not all be removed, and decides together with daymark where packets go: {}",
@@ -142,39 +156,57 @@ const TRY_AGAIN: Duration = Duration::from_secs(300);
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_stays_of_kube_proxy_is_told_with_the_remedy_and_what_went_is_not() {
-        let removed = || Outcome::Removed("table kube-proxy".to_owned());
-        let kept = || Outcome::Kept("chain KUBE-MARK-MASQ".to_owned());
-        assert_eq!(left_behind(&[removed(), kept()]), None);
-        let failed = ["iptables-legacy: no program; do this", "ipvs: no right"];
-        let failed = failed.map(|why| Outcome::Failed(why.to_owned()));
-        let told = left_behind(&[&[removed(), kept()][..], &failed].concat()).unwrap();
-        assert!(
-            told.ends_with(": iptables-legacy: no program; do this; ipvs: no right"),
-            "{told}"
-        );
-    }
-
-    #[tokio::test]
-    async fn what_stays_is_counted_until_a_try_finds_nothing() {
+    fn site() -> Site {
         let away = tower::service_fn(|_: http::Request<kube::client::Body>| async {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("away"))
         });
-        let site = Site {
+        Site {
             client: kube::Client::new(away, "default"),
             node: "node-1".into(),
             metrics: Arc::default(),
             scope: Scope::default(),
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stays_of_kube_proxy_is_told_with_the_remedy_until_a_try_finds_nothing() {
+        let site = site();
         let counted = |line: &str| site.metrics.families().lines().any(|found| found == line);
-        assert!(counted("daymark_kube_proxy_leftovers 0"));
-        let failed = |why: &str| Outcome::Failed(why.to_owned());
+        let removed = Outcome::Removed("table kube-proxy".to_owned());
         let kept = Outcome::Kept("chain KUBE-MARK-MASQ".to_owned());
-        site.tell_removal(&[failed("iptables-legacy"), kept.clone(), failed("ipvs")])
+        let failed = ["iptables-legacy: no program; do this", "ipvs: no right"];
+        let failed = failed.map(|why| Outcome::Failed(why.to_owned()));
+
+        site.tell_removal(&[removed.clone(), kept.clone()]).await;
+        assert!(counted("daymark_kube_proxy_leftovers 0"));
+        let well = part(&site.metrics);
+        assert_eq!((well.name.as_str(), well.healthy), ("kube-proxy", true));
+
+        site.tell_removal(&[&[removed, kept.clone()][..], &failed].concat())
             .await;
         assert!(counted("daymark_kube_proxy_leftovers 2"));
-        assert_eq!(site.count(&[kept]), 0);
+        let told = part(&site.metrics);
+        assert!(!told.healthy, "{told:?}");
+        assert!(
+            told.text
+                .ends_with(": iptables-legacy: no program; do this; ipvs: no right"),
+            "{told:?}"
+        );
+
+        let table = Some("table ip kube-proxy".to_owned());
+        site.metrics.set_kube_proxy_rules(table);
+        assert!(counted("daymark_kube_proxy_rules 1"));
+        let both = part(&site.metrics);
+        assert!(
+            both.text
+                .starts_with("kube-proxy's table ip kube-proxy is there"),
+            "{both:?}"
+        );
+        assert!(both.text.ends_with(&told.text), "{both:?}");
+        site.metrics.set_kube_proxy_rules(None);
+
+        assert!(site.note(&[kept]).is_empty());
         assert!(counted("daymark_kube_proxy_leftovers 0"));
+        assert_eq!(part(&site.metrics), well);
     }
 }

@@ -252,7 +252,7 @@ pub(super) async fn api_address(
     if let Ok(Some(whose)) = answer.await {
         let message = server.is_a_service(&whose);
         error!("{message}");
-        metrics.set_api_server_is_service();
+        metrics.set_api_server_is_service(message.clone());
         let said = ("ApiServerIsService", message);
         about_node_at_last(client, node, Severity::Warning, said).await;
     }
