@@ -1,10 +1,12 @@
 //! Kubernetes Events, for `kubectl describe`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, PostParams};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::clock;
@@ -15,6 +17,8 @@ pub(crate) struct Events {
     client: kube::Client,
     component: &'static str,
     host: Option<String>,
+    /// Room for what is told [aside](Self::aside).
+    room: Arc<Semaphore>,
 }
 
 /// The type of an Event.
@@ -30,6 +34,24 @@ impl Events {
             client,
             component,
             host,
+            room: Arc::new(Semaphore::new(MOST_ASIDE)),
+        }
+    }
+
+    /// Lets Events be written while their writer goes on: an API server may keep them in a store of their own, and what hangs with that is to
+    /// be they alone. Where so many hang that there is no room, that takes [`ROOM_PATIENCE`], and they are left out.
+    pub(crate) async fn aside(&self, telling: impl Future<Output = ()> + Send + 'static) {
+        let place = Arc::clone(&self.room).acquire_owned();
+        match timeout(ROOM_PATIENCE, place).await {
+            Ok(place) => {
+                tokio::spawn(async move {
+                    telling.await;
+                    drop(place);
+                });
+            }
+            Err(_) => tracing::warn!(
+                "Events are left out, because {MOST_ASIDE} are on their way and none ends; conditions have what they say"
+            ),
         }
     }
 
@@ -77,6 +99,10 @@ impl Events {
     }
 }
 
+/// How much is told aside at a time.
+pub(crate) const MOST_ASIDE: usize = 256;
+/// How long there may be no room for it.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// Others wait for their turn meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
 

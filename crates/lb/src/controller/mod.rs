@@ -21,7 +21,6 @@ use daymark_feed::{Batch, Event, Subscription};
 use daymark_model::input::{Change, IngressMode};
 use daymark_model::{Cidr, Service, ServiceKey, audience};
 use futures::FutureExt;
-use futures::future::join;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -408,10 +407,10 @@ impl Task {
         let news: Vec<Fault> = news.cloned().collect();
         let writer = self.writer.clone();
         self.spawn(subject, async move {
-            // Neither waits for the other, and where one fails the other counts.
-            let warn = writer.warn("IPAddressPool", &pool.key, &pool.uid, &news);
-            let report = writer.report(&pool, usage, &faults);
-            join(warn, report).await.1
+            writer
+                .warn("IPAddressPool", &pool.key, &pool.uid, &news)
+                .await;
+            writer.report(&pool, usage, &faults).await
         });
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use daymark_feed::record::{self, ObjectKey};
 use daymark_model::ServiceKey;
-use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
@@ -100,7 +99,9 @@ impl Writer {
             &Patch::Merge(patch),
         )
         .await?;
-        self.tell(&service, &before, outcome).await;
+        let (writer, outcome) = (self.clone(), outcome.clone());
+        let told = async move { writer.tell(&service, &before, &outcome).await };
+        self.events.aside(told).await;
         Ok(())
     }
 
@@ -135,10 +136,13 @@ impl Writer {
     ) -> Result<(), kube::Error> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), &key.namespace);
         if let Some(service) = api.get_opt(&key.name).await? {
-            let about = service.object_ref(&());
-            self.events
-                .publish(about, Severity::Warning, "NotAdvertised", message)
-                .await;
+            let (events, about) = (self.events.clone(), service.object_ref(&()));
+            let told = async move {
+                events
+                    .publish(about, Severity::Warning, "NotAdvertised", message)
+                    .await;
+            };
+            self.events.aside(told).await;
         }
         Ok(())
     }
@@ -188,7 +192,7 @@ impl Writer {
         }
     }
 
-    /// Says what is wrong with a pool or advertisement. Where the API hangs it takes as long as one Event, however many faults there are.
+    /// Says what is wrong with a pool or advertisement.
     pub(super) async fn warn(&self, kind: &str, key: &ObjectKey, uid: &str, faults: &[Fault]) {
         let about = ObjectReference {
             api_version: Some("metallb.io/v1beta1".to_owned()),
@@ -198,12 +202,17 @@ impl Writer {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
-        let warnings = few(faults, MOST_WARNINGS).map(|(fault, message)| {
-            let about = about.clone();
-            self.events
-                .publish(about, Severity::Warning, fault.reason, message)
-        });
-        join_all(warnings).await;
+        let warnings = few(faults, MOST_WARNINGS).map(|(fault, message)| (fault.reason, message));
+        let (events, warnings) = (self.events.clone(), warnings.collect::<Vec<_>>());
+        let told = async move {
+            for (reason, message) in warnings {
+                let about = about.clone();
+                events
+                    .publish(about, Severity::Warning, reason, message)
+                    .await;
+            }
+        };
+        self.events.aside(told).await;
     }
 }
 
