@@ -187,6 +187,10 @@ impl KubeProxy {
         for family in Family::BOTH {
             // Present from the first, so that the first slow change counts too.
             drop(self.programming.get_or_create(&of(family)));
+            // At 0 until then, so that an alert that compares them is not blind before the first.
+            for when in [&self.queued, &self.synced] {
+                drop(when.get_or_create(&of(family)));
+            }
         }
         let help = "From the change of a Pod or Service to its endpoints in the kernel, as far as the slices say when that was";
         registry.register_with_unit(
