@@ -127,7 +127,7 @@ fields! {
         "localhostNodePorts", "iptables-localhost-nodeports", localhost_node_ports: Option<bool> = None,
             "In this mode: whether node ports are served at 127.0.0.1: true unless set.";
         "syncPeriod", "iptables-sync-period", sync_period: Period = Period::ZERO,
-            "In this mode: `/healthz` turns bad when a change waits for twice as long. Nothing is done at intervals.";
+            "In this mode: `/healthz`, `/livez` and `/readyz` turn bad when a change, the first state too, waits for twice as long, be it that commits fail or that one does not return. Nothing is done at intervals.";
         "minSyncPeriod", "iptables-min-sync-period", min_sync_period: Period = Period::ZERO,
             "In this mode: a change is brought to the kernel at once; where more than fifty a second come without end they wait for each other, a quarter of a second, or so long where that is less (and not 0).";
     }
