@@ -184,23 +184,17 @@ impl Draft {
         when.push((name, [old, new]));
     }
 
-    /// Makes elements others of the same keys, in pieces in which none is missing, behind everything that is published.
-    pub(super) fn change_places(
-        &mut self,
-        name: &'static str,
-        go: Vec<SetElem>,
-        come: Vec<SetElem>,
-    ) {
-        for pair in go.into_iter().zip(come) {
-            let last = self.replace_late.last_mut();
-            let last = last.filter(|(of, [go, _])| *of == name && go.len() < IN_ONE_PIECE / 2);
-            match last {
-                Some((_, [go, come])) => {
-                    go.push(pair.0);
-                    come.push(pair.1);
-                }
-                None => self.replace_late.push((name, [vec![pair.0], vec![pair.1]])),
+    /// Makes an element another of the same key, in a piece in which neither is missing, behind everything that is published. Those of one set
+    /// are a piece together, as many as may be.
+    pub(super) fn change_place(&mut self, name: &'static str, goes: SetElem, comes: SetElem) {
+        let last = self.replace_late.last_mut();
+        let last = last.filter(|(of, [go, _])| *of == name && go.len() < IN_ONE_PIECE / 2);
+        match last {
+            Some((_, [go, come])) => {
+                go.push(goes);
+                come.push(comes);
             }
+            None => self.replace_late.push((name, [vec![goes], vec![comes]])),
         }
     }
 

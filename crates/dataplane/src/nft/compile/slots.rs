@@ -115,21 +115,16 @@ fn backends(pool: &Option<Arc<Pool>>) -> &[Backend] {
 }
 
 fn follow(number: u32, old: &[Backend], new: &[Backend], draft: &mut Draft) {
-    let (mut go, mut come) = (Vec::new(), Vec::new());
     for slot in 0..old.len().max(new.len()) {
         let elem = |backend| wanted::slot(number, slot, backend);
         match (old.get(slot), new.get(slot)) {
             (Some(old), Some(new)) if to(old) == to(new) => {}
-            (Some(old), Some(new)) => {
-                go.push(elem(old));
-                come.push(elem(new));
-            }
+            (Some(old), Some(new)) => draft.change_place(set::SLOTS, elem(old), elem(new)),
             (None, Some(new)) => draft.publish(set::SLOTS, elem(new)),
             (Some(old), None) => draft.bury(set::SLOTS, elem(old)),
             (None, None) => {}
         }
     }
-    draft.change_places(set::SLOTS, go, come);
 }
 
 #[cfg(test)]
