@@ -111,7 +111,7 @@ impl Delta {
     pub fn between(old: &Desired, new: &Desired) -> Self {
         Self {
             frontends: map_changes(&old.frontends, &new.frontends),
-            pools: pool_changes(&old.pools, &new.pools),
+            pools: map_changes(&in_order(&old.pools), &in_order(&new.pools)),
             service_addresses: set_changes(&old.service_addresses, &new.service_addresses),
             outer_addresses: set_changes(&old.outer_addresses, &new.outer_addresses),
             spared_addresses: set_changes(&old.spared_addresses, &new.spared_addresses),
@@ -196,14 +196,11 @@ fn map_changes<K: Ord + Clone, V: PartialEq + Clone>(
         .collect()
 }
 
-fn pool_changes(
-    old: &HashMap<PoolKey, Arc<Pool>>,
-    new: &HashMap<PoolKey, Arc<Pool>>,
-) -> BTreeMap<PoolKey, Option<Arc<Pool>>> {
-    let gone = old.keys().filter(|key| !new.contains_key(key));
-    let fresh = new.iter().filter(|(key, pool)| old.get(key) != Some(pool));
-    let fresh = fresh.map(|(key, pool)| (key.clone(), Some(pool.clone())));
-    gone.map(|key| (key.clone(), None)).chain(fresh).collect()
+fn in_order(pools: &HashMap<PoolKey, Arc<Pool>>) -> BTreeMap<PoolKey, Arc<Pool>> {
+    let pools = pools.iter();
+    pools
+        .map(|(key, pool)| (key.clone(), Arc::clone(pool)))
+        .collect()
 }
 
 /// What has to go from `old` (`false`) and come to it (`true`) to make it `new`.
